@@ -1,0 +1,1 @@
+"""Vocabulary: contracts, margin tiers, configuration, record types. Standard library, numpy and pydantic only."""

@@ -1,0 +1,256 @@
+"""The configuration of a run: one frozen record per section of the run file.
+
+A field that is None is taken from the venue's rule pack and the stored instrument when the run is resolved;
+``config.toml`` of a run's folder holds the resolved values. Rates are fractions, ``_bps`` are 1e-4.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backtester.domain.margin_tiers import MarginTier
+
+
+class Section(BaseModel):
+    """Base of the sections: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+
+
+class FeatureConfig(Section):
+    """A table of one's own, joined as of the time at which each row could be known.
+
+    Attributes
+    ----------
+    path : str
+        CSV or Parquet file with ``available_time`` (UTC) and, for features by symbol, ``symbol``.
+    columns : tuple of str
+        Columns to join; empty: all others.
+    """
+
+    path: str
+    columns: tuple[str, ...] = ()
+
+
+class DataConfig(Section):
+    """What is replayed.
+
+    Attributes
+    ----------
+    venue : str
+        Name of the rule pack and of the store's venue.
+    symbols : tuple of str
+        Contracts that are traded; empty: all of the venue.
+    timeframe : str or None
+        Bar of decisions and of the replay, ``"1h"``; None: the coarsest stored.
+    start, end : str or None
+        UTC, ``2025-01-01`` or ``2025-01-01T08:00``, end excluded; None: the longest span that every needed series covers.
+    mark : {"mark", "trade"}
+        Series on which margin is judged; ``"trade"`` is recorded as an assumption.
+    mark_timeframe : str or None
+        Bar of the mark series where it is coarser than the traded one; None: the finest stored that fits.
+    allow_gaps : bool
+        Go on over holes in the series; positions are held through them.
+    reference : tuple of str
+        Symbols that are read, never traded.
+    features : dict of str to FeatureConfig
+        Tables of one's own.
+    """
+
+    venue: str = "synthetic"
+    symbols: tuple[str, ...] = ()
+    timeframe: str | None = None
+    start: str | None = None
+    end: str | None = None
+    mark: Literal["mark", "trade"] = "mark"
+    mark_timeframe: str | None = None
+    allow_gaps: bool = False
+    reference: tuple[str, ...] = ()
+    features: dict[str, FeatureConfig] = Field(default_factory=dict)
+
+
+class AccountConfig(Section):
+    """The account.
+
+    Attributes
+    ----------
+    balance : float
+        Initial wallet balance [settlement currency].
+    margin_mode : {"cross", "isolated"}
+        What backs a position.
+    position_mode : {"one_way"}
+        One net position a contract.
+    leverage : float
+        Leverage setting of every contract.
+    """
+
+    balance: float = Field(10_000.0, gt=0, allow_inf_nan=False)
+    margin_mode: Literal["cross", "isolated"] = "cross"
+    position_mode: Literal["one_way"] = "one_way"
+    leverage: float = Field(5.0, gt=0, allow_inf_nan=False)
+
+
+class FeesConfig(Section):
+    """Trading fees [fraction of notional]; None: the instrument's, then the venue's."""
+
+    taker: float | None = Field(None, gt=-1, lt=1)
+    maker: float | None = Field(None, gt=-1, lt=1)
+
+
+class ExecutionConfig(Section):
+    """How decisions become fills.
+
+    Attributes
+    ----------
+    fill : {"next_open", "close"}
+        When a decision fills; ``"close"`` is optimistic and said so.
+    latency_bars : int
+        Whole bars between a decision and the open at which it is due.
+    slippage_bps : float
+        Cost of each market and engine fill against its reference price [1e-4].
+    intrabar : {"adverse", "color", "close"}
+        Order in which a bar visits its extremes.
+    joint : {"common", "worst"}
+        How several marks move together under cross margin.
+    rebalance : {"on_change", "every_bar", "band"}
+        When a target becomes an order.
+    band : float
+        Drift that ``"band"`` tolerates [fraction of equity].
+    insufficient_margin : {"clip", "reject"}
+        What happens to an order that the margin does not carry.
+    """
+
+    fill: Literal["next_open", "close"] = "next_open"
+    latency_bars: int = Field(0, ge=0)
+    slippage_bps: float = Field(0.0, ge=0, lt=10_000)
+    intrabar: Literal["adverse", "color", "close"] = "adverse"
+    joint: Literal["common", "worst"] = "common"
+    rebalance: Literal["on_change", "every_bar", "band"] = "on_change"
+    band: float = Field(0.05, ge=0)
+    insufficient_margin: Literal["clip", "reject"] = "clip"
+
+
+class FundingConfig(Section):
+    """Funding.
+
+    Attributes
+    ----------
+    source : {"history", "none", "constant"}
+        Stored settlements, nothing, or one rate at every interval of the instrument.
+    rate : float
+        Rate of ``"constant"`` [fraction of notional per settlement].
+    paid_from : {"margin", "wallet_first", "capped"} or None
+        Where the payments of an isolated position come from.
+    price : {"mark", "index"} or None
+        Price that values a settlement whose record carries none.
+    """
+
+    source: Literal["history", "none", "constant"] = "history"
+    rate: float = Field(0.0, gt=-1, lt=1)
+    paid_from: Literal["margin", "wallet_first", "capped"] | None = None
+    price: Literal["mark", "index"] | None = None
+
+
+class LiquidationConfig(Section):
+    """The venue's liquidation rules; None: the rule pack's.
+
+    Attributes
+    ----------
+    takeover : {"bankruptcy", "market"}
+        Whether the fund or the trader keeps what remains.
+    step : {"none", "tier", "restore"}
+        Partial liquidation before the takeover.
+    step_tiers : int
+        Brackets that one step of ``"tier"`` goes down; 0: to the highest lower bracket that passes the test.
+    step_from_tier : int
+        Lowest bracket (the first is 1) from which steps are tried; below it the takeover follows at once.
+    step_above_first : bool
+        Step only while the balance exceeds the first bracket's requirement.
+    step_once : bool
+        One try per position and bar.
+    fee : float
+        Liquidation fee [fraction of the notional closed].
+    close_fee : float
+        Fee to close that the liquidation test includes [fraction of notional].
+    close_fee_basis : {"mark", "bankruptcy"}
+        Price on which that fee is computed; at bankruptcy it is part of initial margin too.
+    mmr_basis : {"mark", "entry"}
+        Price on which maintenance margin is computed.
+    engine_price : {"mark", "trade"}
+        Reference price of the engine's fills.
+    then : {"continue", "stop"}
+        Whether the run goes on.
+    """
+
+    takeover: Literal["bankruptcy", "market"] | None = None
+    step: Literal["none", "tier", "restore"] | None = None
+    step_tiers: int | None = Field(None, ge=0)
+    step_from_tier: int | None = Field(None, ge=2)
+    step_above_first: bool | None = None
+    step_once: bool | None = None
+    fee: float | None = Field(None, ge=0, lt=1)
+    close_fee: float | None = Field(None, ge=0, lt=1)
+    close_fee_basis: Literal["mark", "bankruptcy"] | None = None
+    mmr_basis: Literal["mark", "entry"] | None = None
+    engine_price: Literal["mark", "trade"] | None = None
+    then: Literal["continue", "stop"] = "continue"
+
+
+class InstrumentConfig(Section):
+    """What the run file states of one contract; the rest comes from the store and the rule pack."""
+
+    kind: Literal["linear", "inverse"] | None = None
+    contract_size: float | None = Field(None, gt=0)
+    tick: float | None = Field(None, gt=0)
+    lot: float | None = Field(None, gt=0)
+    min_quantity: float | None = Field(None, ge=0)
+    min_notional: float | None = Field(None, ge=0)
+    settle: str | None = None
+    taker_fee: float | None = None
+    maker_fee: float | None = None
+    funding_interval_hours: float | None = Field(None, gt=0)
+
+
+class StrategyConfig(Section):
+    """Which strategy with which parameters.
+
+    Attributes
+    ----------
+    name : str or None
+        Name of the plugin; None with ``signals``.
+    params : dict
+        Parameters that differ from the strategy's defaults.
+    signals : str or None
+        File of targets made elsewhere.
+    """
+
+    name: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    signals: str | None = None
+
+
+class ReportConfig(Section):
+    """The page: whether it is written, and whether plotly stands inside it or beside the runs."""
+
+    enabled: bool = True
+    assets: Literal["inline", "shared"] = "inline"
+
+
+class RunConfig(Section):
+    """Everything that determines a run.
+
+    ``instruments`` and ``tiers`` are keyed by symbol; the key ``"*"`` of ``tiers`` serves all others.
+    """
+
+    data: DataConfig = DataConfig()
+    account: AccountConfig = AccountConfig()
+    fees: FeesConfig = FeesConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    funding: FundingConfig = FundingConfig()
+    liquidation: LiquidationConfig = LiquidationConfig()
+    instruments: dict[str, InstrumentConfig] = Field(default_factory=dict)
+    tiers: dict[str, tuple[MarginTier, ...]] = Field(default_factory=dict)
+    strategy: StrategyConfig = StrategyConfig()
+    report: ReportConfig = ReportConfig()

@@ -1,0 +1,215 @@
+"""Codes shared by the kernel, the records and the reports.
+
+``IntEnum`` members work as plain integers inside compiled functions. The text that files and pages show is
+``label(member)``: the member's name in lower case.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+def label(member: IntEnum) -> str:
+    """Return the member's name as files and configuration spell it."""
+    return member.name.lower()
+
+
+class Side(IntEnum):
+    """Side of a fill."""
+
+    BUY = 1
+    SELL = -1
+
+
+class PositionSide(IntEnum):
+    """Direction of a position."""
+
+    LONG = 1
+    SHORT = -1
+    FLAT = 0
+
+
+class ContractKind(IntEnum):
+    """How price becomes value: ``v(p) = p`` or ``v(p) = -1/p``."""
+
+    LINEAR = 0
+    INVERSE = 1
+
+
+class MarginMode(IntEnum):
+    """Whether a position stands on the whole account or on a margin of its own."""
+
+    CROSS = 0
+    ISOLATED = 1
+
+
+class TierForm(IntEnum):
+    """How a bracket's rate applies to the position."""
+
+    PROGRESSIVE = 0  # each bracket's rate on its own slice: continuous, by deductions
+    FLAT = 1  # the bracket's rate on the whole position
+    RAMP = 2  # base + slope * size on the whole position
+
+
+class TierUnit(IntEnum):
+    """What chooses the bracket."""
+
+    NOTIONAL = 0
+    CONTRACTS = 1
+
+
+class MarginBasis(IntEnum):
+    """Price on which maintenance margin is computed."""
+
+    MARK = 0
+    ENTRY = 1
+
+
+class CloseFeeBasis(IntEnum):
+    """Where the fee to close stands in the liquidation test."""
+
+    MARK = 0  # a rate on the notional at mark, beside the maintenance rate
+    BANKRUPTCY = 1  # reserved at the bankruptcy price, in initial and maintenance margin
+
+
+class FundingSource(IntEnum):
+    """Where the payments of an isolated position come from."""
+
+    MARGIN = 0
+    WALLET_FIRST = 1
+    CAPPED = 2  # from margin, cut so that the balance stays at the requirement
+
+
+class FundingPrice(IntEnum):
+    """Price that values a settlement whose record carries none."""
+
+    MARK = 0
+    INDEX = 1
+
+
+class Takeover(IntEnum):
+    """Who gets what remains of a liquidated position's margin."""
+
+    BANKRUPTCY = 0  # the fund
+    MARKET = 1  # the trader
+
+
+class LiquidationStep(IntEnum):
+    """Partial liquidation before the takeover."""
+
+    NONE = 0
+    TIER = 1  # down to a lower bracket
+    RESTORE = 2  # the fewest lots after which the balance exceeds the requirement
+
+
+class EnginePrice(IntEnum):
+    """Reference price of the liquidation engine's fills."""
+
+    MARK = 0
+    TRADE = 1  # the worse of the mark and the traded path
+
+
+class AfterLiquidation(IntEnum):
+    """Whether a run goes on after a liquidation."""
+
+    CONTINUE = 0
+    STOP = 1
+
+
+class Intrabar(IntEnum):
+    """Order in which a bar visits its extremes."""
+
+    ADVERSE = 0
+    COLOR = 1
+    CLOSE = 2
+
+
+class JointPath(IntEnum):
+    """How the marks of several cross positions move together inside a bar."""
+
+    COMMON = 0
+    WORST = 1
+
+
+class FillTime(IntEnum):
+    """When a decision fills."""
+
+    NEXT_OPEN = 0
+    CLOSE = 1  # optimistic: at the close of the deciding bar
+
+
+class Rebalance(IntEnum):
+    """When a target becomes an order."""
+
+    ON_CHANGE = 0
+    EVERY_BAR = 1
+    BAND = 2
+
+
+class InsufficientMargin(IntEnum):
+    """What happens to an order that the margin does not carry."""
+
+    CLIP = 0
+    REJECT = 1
+
+
+class Liquidity(IntEnum):
+    """Which fee a fill pays."""
+
+    TAKER = 0
+    MAKER = 1
+
+
+class FillReason(IntEnum):
+    """Why a fill happened."""
+
+    TARGET = 0
+    LIQUIDATION_STEP = 1
+    LIQUIDATION = 2
+
+
+class OrderStatus(IntEnum):
+    """What became of an order."""
+
+    FILLED = 0
+    CLIPPED = 1  # filled, but smaller than wanted
+    REJECTED = 2  # the margin does not carry it
+    DROPPED = 3  # below the minimum quantity or notional, or rounded to nothing
+    SUPERSEDED = 4  # a newer target came before it could fill
+    CANCELLED = 5  # by a liquidation, while it waited
+    PENDING = 6  # still waiting at the end of the run
+
+
+class RejectReason(IntEnum):
+    """Why an order was clipped, rejected, dropped or cancelled."""
+
+    NONE = 0
+    MARGIN = 1
+    TIER_CAP = 2
+    MIN_QUANTITY = 3
+    MIN_NOTIONAL = 4
+    LOT = 5
+    NO_VOLUME = 6
+    LIQUIDATION = 7
+    DEBT = 8
+    STOPPED = 9
+
+
+class LedgerKind(IntEnum):
+    """Kind of a change of the wallet balance."""
+
+    REALIZED_PNL = 0
+    TRADING_FEE = 1
+    FUNDING = 2
+    LIQUIDATION_FEE = 3
+    INSURANCE_CLEARANCE = 4
+    AUTO_DELEVERAGE = 5
+    SOCIALIZED_LOSS = 6
+    TRANSFER = 7
+
+
+class LiquidationKind(IntEnum):
+    """What the engine did."""
+
+    STEP = 0
+    TAKEOVER = 1

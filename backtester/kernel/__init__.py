@@ -1,0 +1,1 @@
+"""The compiled core: numpy and numba only, no frames, no I/O, no exceptions."""
