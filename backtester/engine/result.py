@@ -84,7 +84,7 @@ class Result:
         Replayed bars, one row a bar and listed symbol: ``open_time, symbol, open, high, low, close, volume, mark_open,
         mark_high, mark_low, mark_close, index_close``.
     counts : dict of str to int
-        How often something happened that a record does not show: ``disputed_bars``, ``coarse_unchecked``, ``bars_waited`` …
+        How often something happened that a record does not show: ``disputed_bars``, ``bars_waited`` …
     notices : tuple of Notice
         Warnings and assumptions, the gravest first.
     summary : dict
@@ -175,7 +175,7 @@ def key_figures(summary: Mapping[str, SummaryValue], settle: str) -> list[tuple[
 def _written(value: SummaryValue, style: str, settle: str) -> str:
     """Return a figure as people read it."""
     if value is None or isinstance(value, str):
-        return value or "–"
+        return value or "-"
     if style == "percent":
         return f"{value:.2%}"
     if style == "money":

@@ -1,0 +1,68 @@
+# Each target does its own set-up: a virtual environment in .venv, from the pins in constraints.txt.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PINS := pyproject.toml constraints.txt
+CORE := $(VENV)/.installed-core
+DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+WORKERS ?= 2
+# Numeric tests that run again without the compiler (for coverage of the source) and with bounds checks.
+NUMERIC := tests/unit/kernel tests/scenarios
+
+.PHONY: help demo test test-numeric test-long check bench format clean
+
+help:
+	@echo "make demo       build the synthetic market, run a strategy, write its report"
+	@echo "make test       run every test"
+	@echo "make test-long  run the long tests too (installation into a fresh environment, large searches)"
+	@echo "make check      formatting, lint, types, import rules"
+	@echo "make bench      time the replay and a whole run"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The build backend stands in the environment, so that nothing is fetched beside the pins.
+$(CORE): $(PINS) | $(BIN)/python
+	$(PIP) install -q -c constraints.txt setuptools
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e .
+	@touch $@
+
+$(DEV): $(PINS) | $(BIN)/python
+	$(PIP) install -q -c constraints.txt setuptools
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@ $(CORE)
+
+demo: $(CORE)
+	@$(BIN)/backtester data demo
+	@$(BIN)/backtester run trend --venue synthetic
+
+test: test-numeric
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not long"
+
+test-numeric: $(DEV)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not long" $(NUMERIC)
+	NUMBA_BOUNDSCHECK=1 BACKTESTER_CACHE_DIR=$(CURDIR)/build/boundscheck-cache \
+	  $(BIN)/python -m pytest -q -n $(WORKERS) -m "not long" $(NUMERIC)
+
+test-long: test
+	$(BIN)/python -m pytest -m long
+
+check: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(DEV)
+	$(BIN)/python -m tests.benchmark
+
+format: $(DEV)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
