@@ -1,0 +1,59 @@
+"""What commands print: tables and JSON on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+
+import typer
+
+
+def print_json(content: object) -> None:
+    """Print JSON on stdout; numbers that are not finite become null, since JSON has none."""
+    typer.echo(json.dumps(finite(content), indent=2, ensure_ascii=False, default=str))
+
+
+def finite(content: object) -> object:
+    """Return the same content with null in place of numbers that are not finite."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, dict):
+        return {str(key): finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return content
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", right: Sequence[int] = ()
+) -> None:
+    """Print a table on stdout.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Headings; all empty: none is shown.
+    rows : iterable of sequence of str
+        Cells as text.
+    title : str
+        Stands above the table.
+    right : sequence of int
+        Places of the columns whose figures stand right-aligned.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE, title=title or None, title_justify="left", show_header=any(columns))
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="right" if place in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def say(text: str) -> None:
+    """Print a line on stderr."""
+    typer.echo(text, err=True)
