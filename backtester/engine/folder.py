@@ -1,0 +1,214 @@
+"""A run's folder: written whole or not at all, and read back."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from backtester.engine.result import FRAMES, Notice, Result
+from backtester.engine.run_file import build_config, config_text, read_tree
+from backtester.errors import StoreError
+
+FORMAT = 1
+PARTIAL_PREFIX = ".partial-"
+REPORT_FILE = "report.html"
+
+
+@contextmanager
+def staged_folder(out: Path, run_id: str) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``out/run_id`` when the block ends well and vanishes when it does not.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of all runs; made where it is missing.
+    run_id : str
+        Name of the run's folder, which must not exist yet.
+
+    Raises
+    ------
+    StoreError
+        The disk is full or the folder may not be written.
+    """
+    stage: Path | None = None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=out))
+        stage.chmod(0o755)
+        yield stage
+        stage.rename(out / run_id)
+    except OSError as error:
+        raise StoreError(
+            f"The run's folder {out / run_id} cannot be written: {error.strerror or error}.",
+            "Free some space or choose another folder with --out; nothing was left behind.",
+        ) from error
+    finally:
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def free_run_id(out: Path, run_id: str) -> str:
+    """Return ``run_id``, with a number behind it where a run of that name exists."""
+    name, number = run_id, 1
+    while (out / name).exists():
+        number += 1
+        name = f"{run_id}-{number}"
+    return name
+
+
+def write_files(result: Result, folder: Path) -> None:
+    """Write every file of a run but the page.
+
+    Parameters
+    ----------
+    result : Result
+        A run with its summary and trades.
+    folder : Path
+        An existing folder.
+    """
+    for name in (*FRAMES, "bars"):
+        _write_frame(getattr(result, name), folder / f"{name}.parquet")
+    _write_text(folder / "config.toml", config_text(result.config))
+    _write_text(folder / "strategy.py", result.strategy_source)
+    _write_text(folder / "summary.json", _json(summary_content(result)))
+    _write_text(folder / "manifest.json", _json({"format": FORMAT, "run": _identity(result), **result.manifest}))
+
+
+def summary_content(result: Result) -> dict[str, Any]:
+    """Return what ``summary.json`` holds: the metrics, then counts and notices."""
+    return {
+        **{key: _json_number(value) for key, value in result.summary.items()},
+        "counts": dict(result.counts),
+        "notices": [asdict(notice) for notice in result.notices],
+    }
+
+
+def load_result(path: Path | str) -> Result:
+    """Read a run back from its folder.
+
+    Parameters
+    ----------
+    path : Path or str
+        The run's folder.
+
+    Returns
+    -------
+    Result
+        As it was written.
+
+    Raises
+    ------
+    StoreError
+        A file is missing or cannot be read.
+    """
+    folder = Path(path)
+    manifest = _read_json(folder / "manifest.json")
+    if manifest.get("format") != FORMAT:
+        raise StoreError(
+            f"{folder}: this version reads runs of format {FORMAT}, not {manifest.get('format')}.", "Run it again."
+        )
+    summary = _read_json(folder / "summary.json")
+    try:
+        run = manifest["run"]
+        notices = tuple(Notice(**notice) for notice in summary.pop("notices"))
+        counts = summary.pop("counts")
+        frames = {name: _read_frame(folder / f"{name}.parquet") for name in (*FRAMES, "bars")}
+        return Result(
+            run_id=str(run["run_id"]),
+            config=build_config(read_tree(folder / "config.toml")),
+            symbols=tuple(run["symbols"]),
+            timeframe_ms=int(run["timeframe_ms"]),
+            settle=str(run["settle"]),
+            synthetic=bool(run["synthetic"]),
+            counts=counts,
+            notices=notices,
+            summary=summary,
+            manifest={key: value for key, value in manifest.items() if key not in {"format", "run"}},
+            strategy_name=str(run["strategy_name"]),
+            strategy_source=(folder / "strategy.py").read_text(encoding="utf-8"),
+            run_dir=folder,
+            **frames,
+        )
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise StoreError(f"{folder}: the run cannot be read ({error}).", "Run it again.") from error
+
+
+def run_folders(out: Path) -> list[Path]:
+    """Return the folders of finished runs, the newest last."""
+    if not out.is_dir():
+        return []
+    found = [f for f in out.iterdir() if (f / "manifest.json").is_file() and not f.name.startswith(PARTIAL_PREFIX)]
+    return sorted(found, key=lambda f: f.name)
+
+
+def _identity(result: Result) -> dict[str, Any]:
+    """Return what names a run, for reading it back."""
+    return {
+        "run_id": result.run_id,
+        "strategy_name": result.strategy_name,
+        "symbols": list(result.symbols),
+        "timeframe_ms": result.timeframe_ms,
+        "settle": result.settle,
+        "synthetic": result.synthetic,
+    }
+
+
+def _write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame and force it to the disk."""
+    frame.write_parquet(path, compression="zstd", compression_level=1)
+    _sync(path)
+
+
+def _read_frame(path: Path) -> pl.DataFrame:
+    """Read a frame of a run."""
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise StoreError(f"{path} cannot be read: {error}.", "The run's folder is damaged: run it again.") from error
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a text and force it to the disk."""
+    path.write_text(text, encoding="utf-8", newline="\n")
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Force a file's content to the disk, so that a full one is noticed before the folder gets its name."""
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a run."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{path.parent} holds no run: {path.name} is missing.", "See `backtester reports list`."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read: {error}.", "The run's folder is damaged: run it again.") from error
+    if not isinstance(content, dict):
+        raise StoreError(f"{path} is not a JSON object.", "The run's folder is damaged: run it again.")
+    return content
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    """Return JSON with a line end."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _json_number(value: Any) -> Any:
+    """Return a value as JSON can hold it: numbers that are not finite become null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

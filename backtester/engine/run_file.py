@@ -1,0 +1,173 @@
+"""The run file: TOML to ``RunConfig`` and back, and settings given as ``key=value``."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import Any, get_args
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from backtester.domain.config import RunConfig
+from backtester.errors import ConfigError, UnknownNameError, UsageError, nearest_names
+
+Tree = dict[str, Any]
+
+
+def read_tree(path: Path) -> Tree:
+    """Return the content of a run file, not yet checked.
+
+    Parameters
+    ----------
+    path : Path
+        TOML file.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"The run file {path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The run file {path} is not valid TOML: {error}.") from error
+
+
+def parse_setting(text: str, what: str = "--set") -> Tree:
+    """Return a setting like ``execution.slippage_bps=2`` as a tree.
+
+    A value that is not TOML is taken as text, so that quotes may be left out.
+
+    Parameters
+    ----------
+    text : str
+        ``key=value``; a key part that holds dots or slashes stands in double quotes.
+    what : str
+        Option that it comes from, for the message.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"{what} {text!r} is not KEY=VALUE.", f"Example: {what} execution.slippage_bps=2")
+    for candidate in (value, json.dumps(value.strip())):
+        try:
+            return tomllib.loads(f"{key} = {candidate}")
+        except tomllib.TOMLDecodeError:
+            continue
+    raise UsageError(f"{what} {text!r}: the key {key.strip()!r} is not valid.", "Names with dots need double quotes.")
+
+
+def parse_params(texts: Iterable[str]) -> Tree:
+    """Return strategy parameters given as ``name=value``."""
+    params: Tree = {}
+    for text in texts:
+        params.update(parse_setting(text, "--param"))
+    return params
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
+    """Return two trees as one; where both hold a value, ``over`` wins."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def build_config(tree: Mapping[str, Any]) -> RunConfig:
+    """Return the checked configuration.
+
+    Parameters
+    ----------
+    tree : mapping
+        Sections as nested mappings.
+
+    Raises
+    ------
+    ConfigError, UnknownNameError
+        A key does not exist (with the nearest one) or a value is out of bounds.
+    """
+    try:
+        return RunConfig.model_validate(_times_as_text(tree))
+    except ValidationError as error:
+        raise _explained(error) from error
+
+
+def config_text(config: RunConfig) -> str:
+    """Return a configuration as TOML; what is None is left out."""
+    return tomli_w.dumps(config.model_dump(exclude_none=True))
+
+
+def parse_time(text: str, key: str) -> int:
+    """Return a time as ms since 1970.
+
+    Parameters
+    ----------
+    text : str
+        ``2025-01-31``, ``2025-01-31T08:00`` or with an offset; without one it is UTC.
+    key : str
+        Where it stands, for the message.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise ConfigError(
+            f"{key} {text!r} is not a time.", "Write 2025-01-31 or 2025-01-31T08:00; times are UTC."
+        ) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000)
+
+
+def _times_as_text(tree: Mapping[str, Any]) -> Tree:
+    """Return the tree with TOML's own dates in section ``data`` as the text that the configuration holds."""
+    data = tree.get("data")
+    if not isinstance(data, Mapping):
+        return dict(tree)
+    written = {k: v.isoformat() if isinstance(v, date | datetime | time) else v for k, v in data.items()}
+    return {**tree, "data": written}
+
+
+def _explained(error: ValidationError) -> UsageError:
+    """Return the first fault of a configuration as an error of ours."""
+    fault = error.errors(include_url=False)[0]
+    place = [str(part) for part in fault["loc"]]
+    key = ".".join(place)
+    if fault["type"] == "extra_forbidden":
+        return UnknownNameError("key", key, _siblings(place))
+    if fault["type"] == "literal_error":
+        expected = str(fault.get("ctx", {}).get("expected", ""))
+        near = nearest_names(
+            str(fault["input"]), [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
+        )
+        hint = f"Did you mean {near[0]!r}?" if near else ""
+        return ConfigError(f"{key} must be {expected}, not {fault['input']!r}.", hint)
+    message = fault["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{key}: {message} (given: {fault['input']!r}).")
+
+
+def _siblings(place: list[str]) -> list[str]:
+    """Return the full names of the keys that exist beside an unknown one."""
+    model: type[BaseModel] | None = RunConfig
+    for part in place[:-1]:
+        model = _model_below(model, part)
+        if model is None:
+            return []
+    prefix = ".".join(place[:-1])
+    return [f"{prefix}.{name}" if prefix else name for name in model.model_fields] if model is not None else []
+
+
+def _model_below(model: type[BaseModel] | None, part: str) -> type[BaseModel] | None:
+    """Return the model of a field; a key of a table of models leads to that model."""
+    if model is None:
+        return None
+    if part not in model.model_fields:
+        return model  # a symbol, or a place in a list: the model is already that of the entries
+    return _first_model(model.model_fields[part].annotation)
+
+
+def _first_model(annotation: object) -> type[BaseModel] | None:
+    """Return the first model inside an annotation such as ``dict[str, tuple[MarginTier, ...]]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _first_model(inner))), None)
