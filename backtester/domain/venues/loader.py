@@ -1,0 +1,161 @@
+"""Reads rule packs: shipped ones by name, one's own by path."""
+
+from __future__ import annotations
+
+import functools
+import math
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from backtester.domain.venues.pack import Figure, RuleBlock, VenuePack, VenueRules, day_ms
+from backtester.errors import ConfigError, UnknownNameError
+
+_HEAD = ("name", "title", "about", "extends", "rules")
+
+
+def pack_names() -> list[str]:
+    """Return the names of the shipped packs, sorted."""
+    folder = resources.files("backtester.domain.venues")
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def load_pack(name: str | Path) -> VenuePack:
+    """Return a rule pack.
+
+    Parameters
+    ----------
+    name : str or Path
+        Name of a shipped pack, or the path of a ``.toml`` file of one's own, which may state ``extends`` and then
+        only what differs.
+
+    Raises
+    ------
+    UnknownNameError
+        No shipped pack has that name.
+    ConfigError
+        The file cannot be read, or one of its keys is wrong; names file and key.
+    """
+    if str(name).endswith(".toml"):
+        return _read_file(Path(name))
+    return _shipped(str(name))
+
+
+@functools.cache
+def _shipped(name: str) -> VenuePack:
+    if name not in pack_names():
+        error = UnknownNameError("venue", name, pack_names())
+        error.hint += " A pack of your own is given as the path of its .toml file."
+        raise error
+    file = resources.files("backtester.domain.venues") / f"{name}.toml"
+    return _parse(file.read_text("utf-8"), f"{name}.toml")
+
+
+def _read_file(path: Path) -> VenuePack:
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such venue file.", f"Shipped: {', '.join(pack_names())}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the venue file cannot be read ({error}).") from error
+    return _parse(text, str(path))
+
+
+def _parse(text: str, file: str) -> VenuePack:
+    """Return the pack that ``text`` describes; every rule set that it can produce is validated."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}.") from error
+    _known_keys(data, _HEAD, file, "")
+    base = _base(data, file)
+    blocks = data.get("rules", [])
+    if not isinstance(blocks, list) or not all(isinstance(b, dict) for b in blocks):
+        raise ConfigError(f"{file}: rules: must be tables written as [[rules]].")
+    own = [_block(block, f"rules[{i}]", file) for i, block in enumerate(blocks)]
+    _dates_ascend(own, file)
+    head = {key: data[key] for key in _HEAD[:-1] if key in data}
+    layers = (*base.blocks, *own) if base else tuple(own)
+    try:
+        pack = VenuePack.model_validate({**head, "file": Path(file).name, "blocks": layers})
+    except ValidationError as error:
+        raise ConfigError(_message(error, file, "")) from error
+    _validate_rule_sets(pack, file, len(layers) - len(own))
+    return pack
+
+
+def _base(data: dict[str, Any], file: str) -> VenuePack | None:
+    name = data.get("extends")
+    if name is None:
+        return None
+    if name not in pack_names():
+        raise UnknownNameError("venue", str(name), pack_names(), f"in {file}: extends")
+    return _shipped(name)
+
+
+def _block(table: dict[str, Any], where: str, file: str) -> RuleBlock:
+    figures: dict[str, Figure] = {}
+    _known_keys(table, ("valid_from", *VenueRules.model_fields), file, where)
+    for key, value in table.items():
+        if key == "valid_from":
+            continue
+        try:
+            figures[key] = Figure.model_validate(value)
+        except ValidationError as error:
+            raise ConfigError(_message(error, file, f"{where}.{key}")) from error
+    try:
+        return RuleBlock(valid_from=table.get("valid_from"), figures=figures)
+    except ValidationError as error:
+        raise ConfigError(_message(error, file, where)) from error
+
+
+def _dates_ascend(blocks: list[RuleBlock], file: str) -> None:
+    for i in range(1, len(blocks)):
+        if blocks[i].start <= blocks[i - 1].start:
+            raise ConfigError(f"{file}: rules[{i}].valid_from: must be later than that of the block before.")
+
+
+def _validate_rule_sets(pack: VenuePack, file: str, inherited: int) -> None:
+    """Build the rules of every stretch between two changes, so that a wrong value is found on load.
+
+    The first ``inherited`` blocks are the base's; the file's own are counted from there.
+    """
+    for start in [-math.inf, *(day_ms(day) for day in pack.changes())]:
+        values = pack.values_at(start)
+        missing = [key for key in VenueRules.model_fields if key not in values]
+        if missing:
+            raise ConfigError(
+                f"{file}: rules[0].{missing[0]}: missing ({len(missing)} rules in all).",
+                'State it in a block without valid_from, or build on a shipped pack: extends = "generic".',
+            )
+        try:
+            rules = VenueRules.model_validate(values)
+        except ValidationError as error:
+            key = str(error.errors()[0]["loc"][0])
+            index = max(i for i, b in enumerate(pack.blocks) if b.start <= start and key in b.figures)
+            raise ConfigError(_message(error, file, f"rules[{index - inherited}]", value=True)) from error
+        if rules.close_fee != "taker" and not 0 <= float(rules.close_fee) < 1:
+            raise ConfigError(f"{file}: close_fee: {rules.close_fee} is not a rate in [0, 1).")
+
+
+def _known_keys(table: dict[str, Any], known: tuple[str, ...], file: str, where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ConfigError(*_unknown_key(key, known, file, where))
+
+
+def _unknown_key(key: str, known: tuple[str, ...], file: str, where: str) -> tuple[str, str]:
+    told = UnknownNameError("key", f"{where}.{key}".lstrip("."), known)
+    near = UnknownNameError("key", key, known)
+    return f"{file}: {told.message}", near.hint
+
+
+def _message(error: ValidationError, file: str, where: str, *, value: bool = False) -> str:
+    """Return the first complaint of pydantic as ``file: key: what``."""
+    first = error.errors()[0]
+    loc = [str(p) for p in first["loc"] if not str(p).startswith(("float", "literal", "bool", "int", "str"))]
+    key = ".".join([where, *loc] if where else loc) + (".value" if value else "")
+    return f"{file}: {key}: {first['msg']} (got {first['input']!r})."
