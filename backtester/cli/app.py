@@ -14,6 +14,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from backtester import __version__
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -71,9 +73,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"backtester {version('backtester')}")
+        typer.echo(f"backtester {__version__}")
         raise typer.Exit
 
 

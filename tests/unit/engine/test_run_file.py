@@ -1,0 +1,112 @@
+"""Run files: strict keys, bounds, settings on the command line, TOML there and back."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from backtester.domain.config import RunConfig
+from backtester.engine.run_file import (
+    build_config,
+    config_text,
+    merge,
+    parse_params,
+    parse_setting,
+    parse_time,
+    read_tree,
+)
+from backtester.errors import ConfigError, UnknownNameError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("tree", "nearest"),
+    [
+        ({"dta": {}}, "'data'"),
+        ({"data": {"venu": "x"}}, "'data.venue'"),
+        ({"execution": {"slipage_bps": 1}}, "'execution.slippage_bps'"),
+        ({"instruments": {"BTC/USDT:USDT": {"lots": 1}}}, "'instruments.BTC/USDT:USDT.lot'"),
+        (
+            {"tiers": {"*": [{"notional_flor": 0, "maintenance_margin_rate": 0.1, "max_leverage": 3}]}},
+            "'tiers.*.0.notional_floor'",
+        ),
+    ],
+)
+def test_unknown_keys_name_the_nearest(tree: dict, nearest: str) -> None:
+    with pytest.raises(UnknownNameError, match=nearest.replace("*", r"\*")):
+        build_config(tree)
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"account": {"leverage": -1}}, "account.leverage: Input should be greater than 0"),
+        ({"account": {"balance": float("inf")}}, "account.balance"),
+        ({"execution": {"latency_bars": 1.5}}, "execution.latency_bars"),
+        ({"data": {"mark": "trad"}}, "Did you mean 'trade'"),
+        ({"data": 5}, "data:"),
+    ],
+)
+def test_values_out_of_bounds_name_their_key(tree: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_config(tree)
+
+
+def test_settings_reach_any_key() -> None:
+    assert parse_setting("execution.slippage_bps=2") == {"execution": {"slippage_bps": 2}}
+    assert parse_setting("data.venue=binance") == {"data": {"venue": "binance"}}
+    assert parse_setting('instruments."BTC/USDT:USDT".lot = 0.001') == {
+        "instruments": {"BTC/USDT:USDT": {"lot": 0.001}}
+    }
+    assert parse_setting("data.symbols=['A', 'B']") == {"data": {"symbols": ["A", "B"]}}
+    assert parse_setting('strategy.params.name=quote " inside') == {"strategy": {"params": {"name": 'quote " inside'}}}
+    assert parse_params(["fast=24", "mode=slow", "ratio=1.5"]) == {"fast": 24, "mode": "slow", "ratio": 1.5}
+
+
+@pytest.mark.parametrize("text", ["fast", "=3", "a b=3", "a..b=1"])
+def test_settings_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_setting(text)
+
+
+def test_merge_goes_deep_and_lets_the_second_win() -> None:
+    assert merge({"a": {"x": 1, "y": 2}, "b": 1}, {"a": {"y": 3}, "c": 4}) == {"a": {"x": 1, "y": 3}, "b": 1, "c": 4}
+
+
+def test_a_configuration_survives_its_file(tmp_path: Path) -> None:
+    tree = {
+        "data": {"symbols": ["BTC/USDT:USDT"], "start": "2025-01-01"},
+        "tiers": {"*": [{"maintenance_margin_rate": 0.01, "max_leverage": 50}]},
+        "instruments": {"BTC/USDT:USDT": {"lot": 0.001}},
+        "strategy": {"name": "trend", "params": {"fast": 24}},
+    }
+    config = build_config(tree)
+    file = tmp_path / "run.toml"
+    file.write_text(config_text(config), encoding="utf-8")
+    assert build_config(read_tree(file)) == config
+    assert build_config(tomllib.loads(config_text(RunConfig()))) == RunConfig()
+
+
+def test_dates_of_toml_are_times(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("[data]\nstart = 2025-01-31\nend = 2025-02-01T08:00:00Z\n", encoding="utf-8")
+    data = build_config(read_tree(file)).data
+    assert data.start == "2025-01-31"
+    assert parse_time(data.end or "", "data.end") == 1_738_396_800_000
+
+
+def test_times_are_utc_unless_they_say_otherwise() -> None:
+    assert parse_time("2025-01-31", "start") == 1_738_281_600_000
+    assert parse_time("2025-01-31T01:00+01:00", "start") == 1_738_281_600_000
+    with pytest.raises(ConfigError, match=r"data\.start 'yesterday' is not a time"):
+        parse_time("yesterday", "data.start")
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.toml cannot be read"):
+        read_tree(tmp_path / "none.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[data\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        read_tree(broken)
