@@ -1,0 +1,178 @@
+"""The manifest of a dataset: which parts it has, what they hold, where they came from, and their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import polars as pl
+
+from backtester.errors import StoreError
+from backtester.market.atomic import explained
+
+MANIFEST_NAME = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file.
+
+    Attributes
+    ----------
+    rows : int
+        Number of rows.
+    first, last : int or None
+        First and last time [ms]; None in series without time.
+    bytes : int
+        Size of the file.
+    sha256 : str
+        Checksum of the file.
+    content_sha256 : str
+        Checksum of the values, the same whichever program wrote the file.
+    imported_at : str
+        UTC, ISO 8601.
+    """
+
+    rows: int
+    first: int | None
+    last: int | None
+    bytes: int
+    sha256: str
+    content_sha256: str
+    imported_at: str
+
+
+@dataclass(frozen=True)
+class Import:
+    """One write.
+
+    Attributes
+    ----------
+    source : str
+        Where the rows came from, in words.
+    imported_at : str
+        UTC, ISO 8601.
+    rows : int
+        Number of rows that were brought.
+    first, last : int or None
+        First and last time of these rows [ms]; ``first`` is None for margin tiers that always held.
+    """
+
+    source: str
+    imported_at: str
+    rows: int
+    first: int | None
+    last: int | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a dataset holds.
+
+    Attributes
+    ----------
+    parts : dict of str to Part
+        By file name.
+    imports : tuple of Import
+        Oldest first.
+    """
+
+    parts: dict[str, Part]
+    imports: tuple[Import, ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of all parts."""
+        return sum(p.rows for p in self.parts.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(p.bytes for p in self.parts.values())
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """First and last time [ms], None where no row has one."""
+        firsts = [p.first for p in self.parts.values() if p.first is not None]
+        lasts = [p.last for p in self.parts.values() if p.last is not None]
+        return (min(firsts), max(lasts)) if firsts else None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content checksums."""
+        lines = "\n".join(f"{name} {part.content_sha256}" for name, part in sorted(self.parts.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def encoded(self, name: str) -> bytes:
+        """Return the JSON text of the manifest of the dataset ``name``."""
+        content = {
+            "format": FORMAT,
+            "dataset": name,
+            "rows": self.rows,
+            "span": self.span,
+            "parts": {n: asdict(p) for n, p in sorted(self.parts.items())},
+            "imports": [asdict(i) for i in self.imports],
+        }
+        return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def read_manifest(folder: Path, name: str) -> Manifest | None:
+    """Return the manifest of a dataset's folder, None where there is none.
+
+    Raises
+    ------
+    StoreError
+        The file is there and cannot be understood.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        with explained(path, "read"):
+            text = path.read_bytes()
+    except StoreError as e:
+        if isinstance(e.__cause__, FileNotFoundError):
+            return None
+        raise
+    try:
+        content = json.loads(text)
+        if content["format"] != FORMAT:
+            raise StoreError(
+                f"{name}: {path} is of format {content['format']}, this version reads format {FORMAT}.",
+                "Use the version of backtester that wrote it, or delete the folder and import again.",
+            )
+        parts = {n: Part(**p) for n, p in content["parts"].items()}
+        imports = tuple(Import(**i) for i in content["imports"])
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise StoreError(
+            f"{name}: the manifest {path} is damaged.",
+            f"Delete the folder {folder} and import the series again.",
+        ) from e
+    return Manifest(parts, imports)
+
+
+def content_checksum(frame: pl.DataFrame) -> str:
+    """Return the SHA-256 of a frame's column names, dtypes and values.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        Columns of a stored series.
+    """
+    digest = hashlib.sha256()
+    for column in frame.get_columns():
+        digest.update(f"{column.name}:{column.dtype}:{len(column)};".encode())
+        if column.null_count():
+            digest.update(column.is_null().to_numpy().tobytes())
+        if column.dtype == pl.String:
+            digest.update(json.dumps(column.to_list()).encode())
+        else:
+            digest.update(column.to_physical().fill_null(0).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def file_checksum(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

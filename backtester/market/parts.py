@@ -1,0 +1,87 @@
+"""The Parquet files of a dataset: staged under a name that carries their checksum, then given their final names."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import polars as pl
+
+from backtester.market.atomic import publish, write_durably
+from backtester.market.manifest import Manifest, Part, content_checksum, file_checksum
+
+_ROW_GROUP = 131_072  # three months of 1m bars: a short span of a year's file is read without the rest
+
+
+def staged_name(name: str, sha256: str) -> str:
+    """Return the name of a part that is written and not yet in its place."""
+    return f".{name}.{sha256[:16]}.next"
+
+
+def stage(folder: Path, name: str, rows: pl.DataFrame, time: str | None, now: str) -> Part:
+    """Write one part durably under its staged name.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the dataset.
+    name : str
+        Final file name.
+    rows : polars.DataFrame
+        Rows in stored form, sorted.
+    time : str or None
+        The time column.
+    now : str
+        Time of the import.
+    """
+    buffer = io.BytesIO()
+    rows.write_parquet(buffer, compression="zstd", statistics=True, row_group_size=_ROW_GROUP)
+    content = buffer.getvalue()
+    first, last = time_span(rows, time)
+    checksum = hashlib.sha256(content).hexdigest()
+    part = Part(rows.height, first, last, len(content), checksum, content_checksum(rows), now)
+    write_durably(folder / staged_name(name, checksum), content)
+    return part
+
+
+def check_part(path: Path, part: Part) -> None:
+    """Compare a file with what its manifest says.
+
+    Raises
+    ------
+    ValueError
+        They differ; the text completes "the file PATH …".
+    """
+    size = path.stat().st_size
+    if size != part.bytes:
+        raise ValueError(f"has {size} bytes where its manifest says {part.bytes}: it is truncated or was changed")
+    if file_checksum(path) != part.sha256:
+        raise ValueError("is damaged: its checksum is not the one of its manifest")
+
+
+def settle_names(folder: Path, manifest: Manifest) -> None:
+    """Give the parts that the manifest names their final names, and remove what it does not name."""
+    for name, part in manifest.parts.items():
+        staged = folder / staged_name(name, part.sha256)
+        if staged.exists():
+            publish(staged, folder / name)
+    for path in _leftovers(folder, manifest):
+        with suppress(OSError):  # a leftover does no harm
+            path.unlink()
+
+
+def _leftovers(folder: Path, manifest: Manifest) -> Iterator[Path]:
+    for path in list(folder.iterdir()):
+        if path.name.endswith(".next") or (path.suffix == ".parquet" and path.name not in manifest.parts):
+            yield path
+
+
+def time_span(frame: pl.DataFrame, time: str | None) -> tuple[int | None, int | None]:
+    """Return the first and last known time of sorted rows [ms]."""
+    if time is None:
+        return None, None
+    known = frame[time].drop_nulls().dt.epoch("ms")
+    return (int(known[0]), int(known[-1])) if len(known) else (None, None)
