@@ -6,10 +6,19 @@ the first bad time and the way on; what was cut or assumed stands in ``Panel.not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from backtester.errors import DataError, UsageError, format_time
+from backtester.market.clock import Grid, bridged, load_grid, selected
+from backtester.market.funding_records import FundingRecords
+from backtester.market.schema import timeframe_ms, timeframe_name
+from backtester.market.series import BarSource, built_notes, check_symbols
+from backtester.market.span import Span, SymbolSeries, ceil_to, resolve_span, symbol_series
+from backtester.market.store import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +28,7 @@ class Bars:
     Attributes
     ----------
     open, high, low, close : ndarray of float64, shape (symbols, bars)
-        Prices, C-contiguous; NaN where the symbol has no bar (not listed yet, or inside a permitted gap).
+        Prices, C-contiguous; NaN where the symbol has no bar yet. Holes that were permitted hold the last close.
     """
 
     open: NDArray[np.float64]
@@ -67,7 +76,7 @@ class Panel:
     trade : Bars
         Traded prices.
     volume : ndarray of float64, shape (symbols, bars), or None
-        Traded volume [base units]; None where no symbol's series has any.
+        Traded volume [base units], NaN where unknown, 0 in permitted holes; None where no symbol's series has any.
     mark : Bars
         Mark prices on ``mark_open_time``.
     mark_open_time : ndarray of int64
@@ -107,3 +116,200 @@ class Panel:
     def end(self) -> int:
         """End of the last bar [ms since 1970, UTC], excluded."""
         return int(self.open_time[-1]) + self.timeframe_ms
+
+
+def load_panel(  # noqa: PLR0917 - store, place and range read in one natural order
+    store: Store,
+    venue: str,
+    symbols: Sequence[str],
+    timeframe: str,
+    start: int | None = None,
+    end: int | None = None,
+    *,
+    mark: str = "mark",
+    mark_timeframe: str | None = None,
+    allow_gaps: bool = False,
+    funding: bool = True,
+    index: bool = False,
+) -> Panel:
+    """Load the series of a run onto one clock.
+
+    Parameters
+    ----------
+    store : Store
+        Where they are stored.
+    venue : str
+        Name of the store's venue.
+    symbols : sequence of str
+        Contracts, in the order of every array.
+    timeframe : str
+        Bar of the replay; where it is not stored it is built from the finest stored one that divides it.
+    start, end : int, optional
+        Range [ms since 1970, UTC], end excluded. With a start, symbols whose series begin later join late; without, the
+        longest span that every needed series covers is taken.
+    mark : {"mark", "trade"}
+        Series on which margin is judged.
+    mark_timeframe : str, optional
+        Bar of the mark series; None: the traded bar where stored or built, else the finest multiple of it.
+    allow_gaps : bool
+        Go on over holes. Where a part of the symbols has no bar, their prices stay at the last close and nothing trades
+        (volume 0); where no symbol has one, the clock leaves the time out.
+    funding : bool
+        Whether settlements are needed.
+    index : bool
+        Whether index bars are needed.
+
+    Returns
+    -------
+    Panel
+        Contiguous arrays, checked.
+
+    Raises
+    ------
+    UsageError
+        The venue or a symbol is unknown, or the range is empty.
+    DataError
+        The data must be refused: see section 8 of the accounting specification.
+    """
+    if not symbols:
+        raise UsageError("No symbol is named.", "Give --symbols.")
+    check_symbols(store, venue, symbols)
+    step = timeframe_ms(timeframe)
+    found = symbol_series(
+        store, venue, symbols, step, mark=mark, mark_timeframe=mark_timeframe, funding=funding, index=index
+    )
+    span = resolve_span(found, start, end)
+    grids = _load_grids(store, found, span, allow_gaps=allow_gaps)
+    notes = [*span.notes, *built_notes([s for series in found for s in series.bar_sources])]
+    joins = span.joins
+    if allow_gaps:
+        grids, joins, gap_notes = _bridge(grids, found, span)
+        notes += gap_notes
+    trade = Bars(*grids.trade.prices)
+    notes += _mark_notes(grids, step)
+    last = int(grids.trade.time[-1]) + step
+    return Panel(
+        venue=venue,
+        symbols=tuple(symbols),
+        timeframe_ms=step,
+        open_time=grids.trade.time,
+        trade=trade,
+        volume=grids.trade.volume,
+        mark=trade if grids.mark is None else Bars(*grids.mark.prices),
+        mark_open_time=grids.trade.time if grids.mark is None or grids.coarseness == 1 else grids.mark.time,
+        mark_timeframe_ms=step * grids.coarseness,
+        index=None if grids.index is None else Bars(*grids.index.prices),
+        settlements=tuple(_settlements(s.funding, join, last) for s, join in zip(found, joins, strict=True)),
+        mark_is_trade=grids.mark is None,
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Grids:
+    """The series of bars as read; ``coarseness`` is how many traded bars a mark bar spans."""
+
+    trade: Grid
+    mark: Grid | None
+    index: Grid | None
+    coarseness: int
+
+
+def _load_grids(store: Store, found: Sequence[SymbolSeries], span: Span, *, allow_gaps: bool) -> _Grids:
+    def load(sources: list[BarSource | None], end: int) -> Grid | None:
+        present = [s for s in sources if s is not None]
+        if not present:
+            return None
+        return load_grid(store, present, span.joins, span.start, end, allow_gaps=allow_gaps)
+
+    trade = load([s.trade for s in found], span.end)
+    assert trade is not None
+    marks = [s.mark for s in found]
+    mark_step = marks[0].step_ms if marks[0] is not None else found[0].trade.step_ms
+    mark = load(marks, ceil_to(span.end, mark_step, span.start))
+    index = load([s.index for s in found], span.end)
+    return _Grids(trade, mark, index, mark_step // found[0].trade.step_ms)
+
+
+def _bridge(grids: _Grids, found: Sequence[SymbolSeries], span: Span) -> tuple[_Grids, tuple[int, ...], list[str]]:
+    """Bridge permitted holes and leave out the times at which no symbol traded.
+
+    Under a coarse mark whole mark bars stay or go, so that each still begins with its first traded bar.
+    """
+    fine = [g for g in (grids.trade, grids.index) if g is not None]
+    if grids.coarseness == 1 and grids.mark is not None:
+        fine.append(grids.mark)
+    block = np.arange(len(grids.trade.time)) // grids.coarseness
+    starts = np.logical_and.reduce([_presence(g) for g in fine])[:, :: grids.coarseness]
+    if grids.coarseness > 1 and grids.mark is not None:
+        starts = starts & _presence(grids.mark)
+    for series, row in zip(found, starts, strict=True):
+        if not row.any():
+            raise DataError(
+                series.trade.name, "no bar can be replayed in the range from", span.start, "Choose another span."
+            )
+    live = np.logical_or.accumulate(starts, axis=1)
+    traded = _presence(grids.trade) & live[:, block]
+    keep = np.zeros(live.shape[1], dtype=np.bool_)
+    keep[block[traded.any(axis=0)]] = True
+
+    def whole(grid: Grid | None, *, coarse: bool) -> Grid | None:
+        if grid is None:
+            return None
+        rows = slice(None) if coarse else block
+        return selected(bridged(grid, live[:, rows]), keep[rows])
+
+    trade = whole(grids.trade, coarse=False)
+    assert trade is not None
+    mark = whole(grids.mark, coarse=grids.coarseness > 1)
+    out = _Grids(trade, mark, whole(grids.index, coarse=False), grids.coarseness)
+    joins = tuple(int(grids.trade.time[:: grids.coarseness][k]) for k in live.argmax(axis=1))
+    return out, joins, _gap_notes(grids, found, live, block)
+
+
+def _presence(grid: Grid) -> NDArray[np.bool_]:
+    assert grid.present is not None
+    return grid.present
+
+
+def _gap_notes(
+    grids: _Grids, found: Sequence[SymbolSeries], live: NDArray[np.bool_], block: NDArray[np.int64]
+) -> list[str]:
+    notes = []
+    named = (("trade", grids.trade), ("mark", grids.mark), ("index", grids.index))
+    for name, grid in ((n, g) for n, g in named if g is not None):
+        is_fine = len(grid.time) == len(block)
+        holes = (live[:, block] if is_fine else live) & ~_presence(grid)
+        for i in np.flatnonzero(holes.any(axis=1)).tolist():
+            first = format_time(int(grid.time[int(np.argmax(holes[i]))]))
+            count = int(holes[i].sum())
+            notes.append(
+                f"{found[i].symbol}: {count} bar{'s' * (count > 1)} of the {name} series missing, first at {first}. "
+                "The run goes on over them (allow_gaps): positions are held and nothing trades meanwhile."
+            )
+    return notes
+
+
+def _mark_notes(grids: _Grids, step: int) -> list[str]:
+    if grids.mark is None:
+        return ['Margin is judged on traded prices (data.mark = "trade").']
+    if grids.coarseness == 1:
+        return []
+    mark, trade = timeframe_name(step * grids.coarseness), timeframe_name(step)
+    return [
+        f"The mark is known at {mark} only, the trades at {trade}: between two mark opens it follows the traded price, "
+        f"and liquidation is checked on the {mark} bars' own path too."
+    ]
+
+
+def _settlements(records: FundingRecords | None, start: int, end: int) -> Settlements:
+    if records is None:
+        none = np.empty(0)
+        return Settlements(np.empty(0, dtype=np.int64), none, none, none)
+    rows = records.rows(start, end)
+    return Settlements(
+        time=np.ascontiguousarray(records.time[rows]),
+        rate=np.ascontiguousarray(records.rate[rows]),
+        mark_price=np.ascontiguousarray(records.mark_price[rows]),
+        interval_hours=np.ascontiguousarray(records.interval_hours[rows]),
+    )

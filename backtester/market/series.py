@@ -1,0 +1,163 @@
+"""Bars from the store at the timeframe that is asked for: read as stored, or built from the finest stored one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from backtester.errors import DataError, UnknownNameError
+from backtester.market.schema import EVENT, DatasetKey, timeframe_ms, timeframe_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from backtester.market.store import Store
+
+WEEK_MS = 7 * 86_400_000
+MONDAY_MS = 4 * 86_400_000  # 1970-01-05: weekly bars open on Mondays
+
+
+@dataclass(frozen=True)
+class BarSource:
+    """Where the bars of one series come from.
+
+    Attributes
+    ----------
+    key : DatasetKey
+        The stored dataset.
+    stored_ms : int
+        Its timeframe [ms].
+    step_ms : int
+        Timeframe of the bars that it yields [ms]; larger than ``stored_ms`` where they are built.
+    first : int
+        Open of the first bar that it yields [ms].
+    end : int
+        End of the last one [ms], excluded.
+    """
+
+    key: DatasetKey
+    stored_ms: int
+    step_ms: int
+    first: int
+    end: int
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the bars are aggregated from finer ones."""
+        return self.stored_ms != self.step_ms
+
+    @property
+    def name(self) -> str:
+        """Venue, symbol, series and stored timeframe, as errors name it."""
+        return str(self.key)
+
+    def read(self, store: Store, start: int, end: int) -> pl.DataFrame:
+        """Return the whole bars that open in ``[start, end)``; both lie on the grid of ``step_ms``."""
+        frame = store.read(self.key, start, end)
+        return aggregate(frame, self.stored_ms, self.step_ms) if self.is_built else frame
+
+
+def check_symbols(store: Store, venue: str, symbols: Iterable[str]) -> None:
+    """Refuse a venue or a symbol that the store does not hold, with the nearest names."""
+    venues = store.venues()
+    if venue not in venues:
+        raise UnknownNameError("venue", venue, venues, "in the store")
+    known = store.symbols(venue)
+    for symbol in symbols:
+        if symbol not in known:
+            raise UnknownNameError("symbol", symbol, known, f"in the store's venue {venue!r}")
+
+
+def stored_timeframes(store: Store, venue: str, symbol: str, series: str) -> list[int]:
+    """Return the stored timeframes of a series that hold rows [ms], finest first."""
+    keys = store.keys(venue=venue, symbol=symbol, series=series)
+    return sorted(timeframe_ms(k.timeframe) for k in keys if k.timeframe != EVENT and store.span(k) is not None)
+
+
+def bar_source(store: Store, venue: str, symbol: str, series: str, step_ms: int) -> BarSource | None:
+    """Return where bars of ``step_ms`` come from: the stored ones, else the finest stored that divide them."""
+    stored = stored_timeframes(store, venue, symbol, series)
+    fitting = [step_ms] if step_ms in stored else [ms for ms in stored if step_ms % ms == 0]
+    if not fitting:
+        return None
+    key = DatasetKey(venue, symbol, series, timeframe_name(fitting[0]))
+    span = store.span(key)
+    if span is None:
+        return None
+    first, end = span[0], span[1] + fitting[0]
+    if fitting[0] != step_ms:
+        first = -((anchor(step_ms) - first) // step_ms) * step_ms + anchor(step_ms)
+        end = (end - anchor(step_ms)) // step_ms * step_ms + anchor(step_ms)
+        if end <= first:
+            return None
+    return BarSource(key, fitting[0], step_ms, first, end)
+
+
+def trade_source(store: Store, venue: str, symbol: str, step_ms: int) -> BarSource:
+    """Return the source of the traded bars, which every run needs."""
+    found = bar_source(store, venue, symbol, "trade", step_ms)
+    if found is not None:
+        return found
+    name = timeframe_name(step_ms)
+    stored = [timeframe_name(ms) for ms in stored_timeframes(store, venue, symbol, "trade")]
+    series = f"{venue} {symbol} trade {name}"
+    if not stored:
+        raise DataError(series, "there are no traded bars", hint="Import or fetch the trade series first.")
+    raise DataError(
+        series,
+        f"not stored, and no stored timeframe ({', '.join(stored)}) divides it",
+        hint=f"Use --timeframe {stored[0]}, or import finer bars.",
+    )
+
+
+def anchor(step_ms: int) -> int:
+    """Return a moment at which bars of this length open: Mondays for whole weeks, else 1970."""
+    return MONDAY_MS if step_ms % WEEK_MS == 0 else 0
+
+
+def aggregate(frame: pl.DataFrame, stored_ms: int, step_ms: int) -> pl.DataFrame:
+    """Build longer bars from shorter ones; incomplete ones are left out.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Bars with ``open_time``, sorted; ``volume`` where there is one.
+    stored_ms, step_ms : int
+        Their length and the wanted one, a multiple [ms].
+
+    Returns
+    -------
+    DataFrame
+        The same columns.
+    """
+    time = pl.col("open_time").cast(pl.Int64)
+    bucket = (time - anchor(step_ms)).floordiv(step_ms) * step_ms + anchor(step_ms)
+    values = [
+        pl.col("open").first(),
+        pl.col("high").max(),
+        pl.col("low").min(),
+        pl.col("close").last(),
+    ]
+    if "volume" in frame.columns:
+        known = pl.col("volume").count() > 0  # the sum of nothing would be 0, which means that nothing traded
+        values.append(pl.when(known).then(pl.col("volume").sum()).alias("volume"))
+    built = (
+        frame.group_by(bucket.alias("bucket"), maintain_order=True)
+        .agg(*values, pl.len().alias("count"))
+        .filter(pl.col("count") == step_ms // stored_ms)
+    )
+    dtype = frame.schema["open_time"]
+    return built.select(pl.col("bucket").cast(dtype).alias("open_time"), pl.exclude("bucket", "count"))
+
+
+def built_notes(sources: Sequence[BarSource]) -> list[str]:
+    """Return one sentence for each series and timeframe that is built from finer bars."""
+    notes = {
+        f"The {timeframe_name(s.step_ms)} bars of the {s.key.series} series are built from the stored "
+        f"{s.key.timeframe} bars, whole ones only."
+        for s in sources
+        if s.is_built
+    }
+    return sorted(notes)
