@@ -152,11 +152,12 @@ Number = Fraction | float
 class Outcome:
     """What a replay produced.
 
-    Rows are dictionaries with the columns of ``backtester.domain.records`` (times and bars are int, ``symbol`` is the
-    contract's place, -1 the whole account; enumerated columns are lower-case text such as ``"realized_pnl"``, numbers are
-    Fraction or float; a figure that does not exist is None). ``kind`` of ``liquidations`` is ``"step"`` or ``"takeover"``,
-    ``disputed`` is bool. The per-bar lists hold one number per bar at the mark close; ``margin_ratio`` may be infinite,
-    ``gross`` and ``net`` may be None. ``counts``: ``bars_waited``, ``disputed_bars``, ``coarse_unchecked``.
+    Rows are dictionaries with the columns of ``backtester.domain.records``: times and bars are int, ``symbol`` is the
+    contract's place (-1: the whole account), enumerated columns are lower-case text such as ``"realized_pnl"``, numbers
+    are Fraction or float, a figure that does not exist is None. ``kind`` of ``liquidations`` is ``"step"`` or
+    ``"takeover"``, ``disputed`` is bool. The per-bar lists hold one number per bar at the mark close; ``margin_ratio``
+    may be infinite, ``gross`` and ``net`` may be None. ``counts``: ``bars_waited``, ``disputed_bars``,
+    ``coarse_unchecked``.
     """
 
     fills: list[Row] = field(default_factory=list)
