@@ -1,0 +1,117 @@
+"""Signals made elsewhere: which bar a row belongs to, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from backtester.engine.signal_file import Clock, outside_text, read_signals
+from backtester.errors import DataError, UnknownNameError, UsageError
+
+HOUR = 3_600_000
+START = 1_735_689_600_000  # 2025-01-01
+CLOCK = Clock(("B/USDT:USDT", "A/USDT:USDT"), START + HOUR * np.arange(5), HOUR)
+ONE = Clock(("A/USDT:USDT",), CLOCK.open_time, HOUR)
+
+
+def at(hour: float) -> datetime:
+    return datetime.fromtimestamp((START + hour * HOUR) / 1000, UTC)
+
+
+def parquet(folder: Path, **columns: object) -> Path:
+    path = folder / "signals.parquet"
+    pl.DataFrame(columns).write_parquet(path)
+    return path
+
+
+def csv(folder: Path, text: str) -> Path:
+    path = folder / "signals.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def hours(frame: pl.DataFrame) -> list[int]:
+    return ((frame["open_time"].dt.epoch("ms") - START) // HOUR).to_list()
+
+
+def test_open_time_names_the_bar(tmp_path: Path) -> None:
+    path = parquet(
+        tmp_path,
+        open_time=[at(3), at(0), at(1), at(9)],
+        symbol=["A/USDT:USDT", "A/USDT:USDT", "B/USDT:USDT", "A/USDT:USDT"],
+        target=[0.5, 1.0, -1.0, 1.0],
+    )
+    frame, outside = read_signals(path, CLOCK)
+    assert frame["symbol"].to_list() == ["B/USDT:USDT", "A/USDT:USDT", "A/USDT:USDT"]
+    assert hours(frame) == [1, 0, 3]
+    assert frame["target"].to_list() == [-1.0, 1.0, 0.5]
+    assert outside == 1
+    assert outside_text(1, CLOCK).startswith("1 rows of the signals lie outside the run (2025-01-01 00:00 UTC")
+
+
+def test_decision_time_takes_the_last_bar_closed_by_then(tmp_path: Path) -> None:
+    path = parquet(
+        tmp_path,
+        decision_time=[at(0.5), at(1), at(1.5), at(2.2), at(5), at(6)],
+        target=[9.0, 0.1, 0.2, 0.3, 0.4, 9.0],
+    )
+    frame, outside = read_signals(path, ONE)
+    assert hours(frame) == [0, 1, 4]
+    assert frame["target"].to_list() == [0.2, 0.3, 0.4]
+    assert outside == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "open_time,target\n2025-01-01T01:00:00Z,1\n2025-01-01 02:00,\n",
+        "open_time,target\n2025-01-01T02:00:00+01:00,1\n",
+        f"open_time,target\n{START + HOUR},1\n",
+    ],
+)
+def test_times_of_a_csv(tmp_path: Path, text: str) -> None:
+    frame, _ = read_signals(csv(tmp_path, text), ONE)
+    assert hours(frame) == [1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "message"),
+    [
+        ({"open_time": [at(0)], "target": [float("nan")]}, DataError, "NaN at 2025-01-01 00:00 UTC"),
+        ({"open_time": [at(1)], "target": [float("inf")]}, DataError, "infinite at 2025-01-01 01:00 UTC"),
+        ({"open_time": [at(0.25)], "target": [1.0]}, DataError, "no bar's open at 2025-01-01 00:15 UTC"),
+        ({"open_time": [at(0), at(0)], "target": [1.0, 2.0]}, DataError, "two rows at 2025-01-01 00:00 UTC"),
+        ({"open_time": [at(0)]}, DataError, "no column target"),
+        ({"time": [at(0)], "target": [1.0]}, DataError, "no open_time and no decision_time"),
+        ({"open_time": [at(0)], "decision_time": [at(0)], "target": [1.0]}, DataError, "both"),
+        ({"open_time": [at(0)], "target": ["long"]}, DataError, "not numbers"),
+        ({"open_time": ["soon"], "target": [1.0]}, DataError, "row 1 has no time"),
+        ({"open_time": [at(0)], "symbol": ["A/USDT"], "target": [1.0]}, UnknownNameError, "Did you mean 'A/USDT:USDT'"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, columns: dict, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        read_signals(parquet(tmp_path, **columns), ONE)
+
+
+def test_a_gap_has_no_bar(tmp_path: Path) -> None:
+    clock = Clock(ONE.symbols, np.delete(ONE.open_time, 2), HOUR)
+    with pytest.raises(DataError, match="there is no bar at 2025-01-01 02:00 UTC"):
+        read_signals(parquet(tmp_path, open_time=[at(2)], target=[1.0]), clock)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="There is no file"):
+        read_signals(tmp_path / "none.parquet", ONE)
+    with pytest.raises(UsageError, match=r"neither a \.parquet nor a \.csv"):
+        read_signals(tmp_path / "signals.xlsx", ONE)
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_signals(broken, ONE)
+    with pytest.raises(DataError, match="several symbols"):
+        read_signals(parquet(tmp_path, open_time=[at(0)], target=[1.0]), CLOCK)
