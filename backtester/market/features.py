@@ -22,8 +22,8 @@ def join_features(bars: pl.DataFrame, features: Mapping[str, Feature], step_ms: 
     bars : DataFrame
         Long, with ``open_time`` and ``symbol``.
     features : mapping of str to FeatureConfig or DataFrame
-        Tables with ``available_time`` (UTC) and, for features by symbol, ``symbol``. A row is seen from the first bar on
-        whose close is at or after its ``available_time``; of several with one time the last counts.
+        Tables with ``available_time`` (UTC) and, for features by symbol, ``symbol``. A row is seen from the first bar
+        on whose close is at or after its ``available_time``; of several with one time the last counts.
     step_ms : int
         Length of a bar [ms].
 
@@ -34,10 +34,8 @@ def join_features(bars: pl.DataFrame, features: Mapping[str, Feature], step_ms: 
     DataError
         Times are missing or cannot be read.
     """
-    out = bars.with_row_index("__row").with_columns(
-        (pl.col("open_time") + pl.duration(milliseconds=step_ms)).alias("__close")
-    )
-    out = out.sort("__close", maintain_order=True)
+    close = (pl.col("open_time") + pl.duration(milliseconds=step_ms)).alias("__close")
+    out = bars.with_row_index("__row").with_columns(close).sort("__close", maintain_order=True)
     for name, feature in features.items():
         table = _table(name, feature)
         taken = [c for c in table.columns if c in out.columns and c != "symbol"]
@@ -55,10 +53,8 @@ def join_features(bars: pl.DataFrame, features: Mapping[str, Feature], step_ms: 
 
 def _table(name: str, feature: Feature) -> pl.DataFrame:
     """Return a feature's table: ``available_time``, ``symbol`` if by symbol, and the wanted columns, sorted by time."""
-    if isinstance(feature, pl.DataFrame):
-        frame, wanted = feature, ()
-    else:
-        frame, wanted = _read(name, Path(feature.path)), feature.columns
+    frame = feature if isinstance(feature, pl.DataFrame) else _read(name, Path(feature.path))
+    wanted: tuple[str, ...] = () if isinstance(feature, pl.DataFrame) else feature.columns
     if "available_time" not in frame.columns:
         raise DataError(
             f"feature {name!r}",

@@ -84,19 +84,19 @@ def signal_bars(  # noqa: PLR0917 - store, place and range read in one natural o
     check_symbols(store, venue, [*symbols, *reference])
     step = timeframe_ms(timeframe)
     first = None if start is None else start - warmup_bars * step
-    frames = [_symbol_bars(store, venue, symbol, step, first, end, mark) for symbol in symbols]
+    frames = [_symbol_bars(store, venue, symbol, step, start=first, end=end, mark=mark) for symbol in symbols]
     out = pl.concat(frames) if frames else pl.DataFrame(schema={"open_time": TIME, "symbol": pl.String})
     if features:
         out = join_features(out, features, step)
     for symbol in dict.fromkeys(reference):
-        theirs = _symbol_bars(store, venue, symbol, step, first, end, mark)
+        theirs = _symbol_bars(store, venue, symbol, step, start=first, end=end, mark=mark)
         renamed = theirs.select("open_time", pl.col(MARKET_COLUMNS).name.prefix(f"ref:{symbol}:"))
         out = out.join(renamed, on="open_time", how="left", maintain_order="left")
     return out
 
 
 def _symbol_bars(
-    store: Store, venue: str, symbol: str, step: int, start: int | None, end: int | None, mark: str
+    store: Store, venue: str, symbol: str, step: int, *, start: int | None, end: int | None, mark: str
 ) -> pl.DataFrame:
     """Return one symbol's rows with all market columns."""
     source = trade_source(store, venue, symbol, step)
@@ -104,7 +104,7 @@ def _symbol_bars(
     last = source.end if end is None else min(floor_to(end, step, source.first), source.end)
     records = FundingRecords(store, venue, symbol)
     coarse_ms = None if mark == "trade" else _coarse_mark(store, venue, symbol, step)
-    # Rows before the first serve the bars around it: the open of the mark bar and the premium since the last settlement.
+    # Rows before the first tell the open of its mark bar and the premium since the last settlement.
     early = min(first, _settled_before(records, first + step), floor_to(first, coarse_ms or step))
     early = max(source.first, floor_to(early, step, source.first))
     bars = source.read(store, early, last) if last > early else source.read(store, first, first)
