@@ -150,7 +150,7 @@ def _usage_text(error: typer.TyperException) -> str:
     """Return the message of a wrong call, with the nearest option and the way to the help."""
     if type(error).__name__ == "NoArgsIsHelpError":
         return error.format_message()
-    text = f"Error: {error.message}"
+    text = f"Error: {error.message or error.format_message()}"
     option = getattr(error, "option_name", None)
     context = getattr(error, "ctx", None)
     if context is not None:
