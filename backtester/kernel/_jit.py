@@ -1,0 +1,73 @@
+"""The one decorator of compiled functions, and where their machine code is kept.
+
+numba's cache looks at the file of a function alone, not at the functions that it calls. The folder is therefore keyed by
+a digest of every source that compiled code can depend on: an edit anywhere gives a new folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import platformdirs
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",  # x / 0 is inf or nan, as in numpy: a ZeroDivisionError could not leave the kernel anyway
+    "cache": True,
+}
+
+
+def source_digest() -> str:
+    """Return a digest of the sources of the kernel and of the domain's codes and records."""
+    here = Path(__file__).resolve().parent
+    domain = here.parent / "domain"
+    files = [*sorted(here.glob("*.py")), domain / "enums.py", domain / "records.py"]
+    digest = hashlib.sha256(numba.__version__.encode())
+    for file in files:
+        digest.update(file.name.encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Return the folder of the compiled kernel: ``BACKTESTER_CACHE_DIR`` or the user's cache folder."""
+    base = os.environ.get("BACKTESTER_CACHE_DIR")
+    root = Path(base) if base else Path(platformdirs.user_cache_dir("backtester", appauthor=False))
+    return root / "kernel" / source_digest()
+
+
+CACHE_FOLDER = cache_folder()
+
+
+def njit(function: F) -> F:
+    """Compile a kernel function with the options of this project.
+
+    Parameters
+    ----------
+    function : callable
+        Assumes checked inputs, raises nothing.
+
+    Returns
+    -------
+    callable
+        The compiled function; ``getattr(f, "py_func", f)`` is its source.
+    """
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(CACHE_FOLDER)  # read at decoration: other packages keep theirs
+    try:
+        compiled: F = numba.njit(**OPTIONS)(function)
+    finally:
+        numba.config.CACHE_DIR = before
+    return compiled
+
+
+def is_cold() -> bool:
+    """Return whether the replay has yet to be compiled on this machine."""
+    return not any(CACHE_FOLDER.glob("**/replay*.nbc"))

@@ -1,0 +1,366 @@
+"""Steps that change the account, each writing what it did to the journal.
+
+Source: accounting specification, sections 2 to 5.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtester.domain.enums import CloseFeeBasis, FundingSource, LedgerKind, Liquidity, MarginMode, PositionSide, Side
+from backtester.kernel._jit import njit
+from backtester.kernel.fills import add_on_grid, trading_fee
+from backtester.kernel.funding import funding_payment
+from backtester.kernel.margin import initial_margin
+from backtester.kernel.path import displayed_liquidation, requirement_at
+from backtester.kernel.state import NO_TIER_BOUND, Book, Journal, Setup
+from backtester.kernel.value import average_entry, unrealized_pnl, value_to_price
+
+ISOLATED = int(MarginMode.ISOLATED)
+LONG = int(PositionSide.LONG)
+SHORT = int(PositionSide.SHORT)
+BUY = int(Side.BUY)
+SELL = int(Side.SELL)
+TAKER = int(Liquidity.TAKER)
+REALIZED_PNL = int(LedgerKind.REALIZED_PNL)
+TRADING_FEE = int(LedgerKind.TRADING_FEE)
+FUNDING = int(LedgerKind.FUNDING)
+CLEARANCE = int(LedgerKind.INSURANCE_CLEARANCE)
+WALLET_FIRST = int(FundingSource.WALLET_FIRST)
+CAPPED = int(FundingSource.CAPPED)
+FEE_AT_BANKRUPTCY = int(CloseFeeBasis.BANKRUPTCY)
+ABOVE = (
+    1.0 + 1e-9
+)  # a capped payment leaves the balance a hair above the requirement, which would liquidate at equality
+
+
+@njit
+def wallet_balance(setup: Setup, book: Book) -> float:
+    """Return the wallet: free wallet and isolated margins [settlement currency]."""
+    total = book.account[0]["free_wallet"]
+    for j in range(book.account[0]["isolated_count"]):
+        total += book.positions[book.isolated[j]]["margin"]
+    return total
+
+
+@njit
+def cross_equity(book: Book) -> float:
+    """Return free wallet and unrealised profit of cross positions, at ``value_now``."""
+    total = book.account[0]["free_wallet"]
+    for j in range(book.account[0]["cross_count"]):
+        p = book.positions[book.cross[j]]
+        total += unrealized_pnl(p["quantity"], p["entry_value"], p["value_now"])
+    return total
+
+
+@njit
+def cross_requirement(setup: Setup, book: Book) -> float:
+    """Return the requirement of all cross positions, at ``value_now``."""
+    total = 0.0
+    for j in range(book.account[0]["cross_count"]):
+        i = book.cross[j]
+        total += requirement_at(setup, book, i, book.positions[i]["value_now"])
+    return total
+
+
+@njit
+def account_equity(book: Book) -> float:
+    """Return the whole account's equity, isolated positions included, at ``value_now``."""
+    total = cross_equity(book)
+    for j in range(book.account[0]["isolated_count"]):
+        p = book.positions[book.isolated[j]]
+        total += p["margin"] + unrealized_pnl(p["quantity"], p["entry_value"], p["value_now"])
+    return total
+
+
+@njit
+def set_values_now(book: Book, values: NDArray[np.float64], bar: int) -> None:
+    """Put each held position at its value in a column of bars."""
+    for j in range(book.account[0]["cross_count"]):
+        i = book.cross[j]
+        book.positions[i]["value_now"] = values[i, bar]
+    for j in range(book.account[0]["isolated_count"]):
+        i = book.isolated[j]
+        book.positions[i]["value_now"] = values[i, bar]
+
+
+@njit
+def list_held(setup: Setup, book: Book) -> None:
+    """Find the held positions again, in configured order."""
+    cross = 0
+    isolated = 0
+    for i in range(book.positions.size):
+        if book.positions[i]["quantity"] != 0.0:
+            if setup.instruments[i]["margin_mode"] == ISOLATED:
+                book.isolated[isolated] = i
+                isolated += 1
+            else:
+                book.cross[cross] = i
+                cross += 1
+    book.account[0]["cross_count"] = cross
+    book.account[0]["isolated_count"] = isolated
+
+
+@njit
+def post(
+    setup: Setup, book: Book, journal: Journal, time: int, bar: int, symbol: int, kind: int, amount: float
+) -> None:
+    """Write a ledger row of a change that the wallet has just seen; nothing for an amount of zero."""
+    if amount == 0.0:
+        return
+    account = book.account[0]
+    row = journal.ledger[account["ledger"]]
+    row["time"] = time
+    row["bar"] = bar
+    row["symbol"] = symbol
+    row["kind"] = kind
+    row["amount"] = amount
+    row["wallet_balance"] = wallet_balance(setup, book)
+    account["ledger"] += 1
+
+
+@njit
+def record_fill(
+    setup: Setup,
+    book: Book,
+    journal: Journal,
+    time: int,
+    bar: int,
+    i: int,
+    order: int,
+    position_side: int,
+    change: float,
+    fill_value: float,
+    fee: float,
+    realized: float,
+    slippage_paid: float,
+    reason: int,
+) -> None:
+    """Write a fill."""
+    account = book.account[0]
+    row = journal.fills[account["fills"]]
+    row["time"] = time
+    row["bar"] = bar
+    row["order_id"] = order
+    row["symbol"] = i
+    row["position_side"] = position_side
+    row["side"] = BUY if change > 0.0 else SELL
+    row["quantity"] = abs(change)
+    row["price"] = value_to_price(fill_value, setup.instruments[i]["sign"])
+    row["notional"] = abs(change * fill_value)
+    row["fee_paid"] = fee
+    row["realized_pnl"] = realized
+    row["slippage_paid"] = slippage_paid
+    row["liquidity"] = TAKER
+    row["reason"] = reason
+    account["fills"] += 1
+
+
+@njit
+def set_quantity(setup: Setup, book: Book, i: int, quantity: float) -> None:
+    """Give position ``i`` its new size; a flat one keeps no entry and no margin."""
+    p = book.positions[i]
+    p["quantity"] = quantity
+    p["touched"] = 1
+    if quantity == 0.0:
+        p["entry_value"] = 0.0
+        p["margin"] = 0.0
+        p["tier_bound"] = NO_TIER_BOUND
+    list_held(setup, book)
+
+
+@njit
+def reduce_position(
+    setup: Setup,
+    book: Book,
+    journal: Journal,
+    time: int,
+    bar: int,
+    i: int,
+    order: int,
+    change: float,
+    reference: float,
+    fill_value: float,
+    reason: int,
+) -> None:
+    """Fill the part of an order that moves position ``i`` toward zero.
+
+    Parameters
+    ----------
+    change : float
+        Signed against the position, at most its size.
+    reference, fill_value : float
+        Price before and after slippage, in value space.
+
+    Notes
+    -----
+    Realised profit, fee and the released share of an isolated margin go to the free wallet.
+    """
+    account = book.account[0]
+    p = book.positions[i]
+    instrument = setup.instruments[i]
+    held = p["quantity"]
+    side = LONG if held > 0.0 else SHORT
+    realized = -change * (fill_value - p["entry_value"])
+    fee = trading_fee(change, fill_value, instrument["taker_fee"])
+    left = add_on_grid(held, change, instrument["step_num"], instrument["step_den"])
+    if abs(change) >= abs(held) or left * held <= 0.0:
+        left = 0.0
+    if instrument["margin_mode"] == ISOLATED:
+        released = p["margin"] if left == 0.0 else p["margin"] * abs(change) / abs(held)
+        p["margin"] -= released
+        account["free_wallet"] += released
+    account["free_wallet"] += realized
+    margin_left = p["margin"] if left == 0.0 else 0.0
+    set_quantity(setup, book, i, left)
+    account["free_wallet"] += margin_left
+    post(setup, book, journal, time, bar, i, REALIZED_PNL, realized)
+    account["free_wallet"] -= fee
+    post(setup, book, journal, time, bar, i, TRADING_FEE, -fee)
+    slippage_paid = abs(change) * abs(fill_value - reference)
+    record_fill(
+        setup, book, journal, time, bar, i, order, side, change, fill_value, fee, realized, slippage_paid, reason
+    )
+
+
+@njit
+def opening_margin(setup: Setup, i: int, change: float, fill_value: float) -> float:
+    """Return what opening takes into an isolated margin: the initial margin, and the fee at bankruptcy if reserved."""
+    instrument = setup.instruments[i]
+    margin = initial_margin(change, fill_value, instrument["leverage"])
+    if setup.rules[0]["close_fee_basis"] == FEE_AT_BANKRUPTCY:
+        side = 1.0 if change > 0.0 else -1.0
+        bankruptcy = fill_value - side * abs(fill_value) / instrument["leverage"]
+        margin += abs(change * bankruptcy) * instrument["close_fee"]
+    return margin
+
+
+@njit
+def increase_position(
+    setup: Setup,
+    book: Book,
+    journal: Journal,
+    time: int,
+    bar: int,
+    i: int,
+    order: int,
+    change: float,
+    reference: float,
+    fill_value: float,
+    reason: int,
+) -> None:
+    """Fill the part of an order that opens position ``i`` or adds to it.
+
+    Parameters
+    ----------
+    change : float
+        Signed like the position, or any sign from flat.
+    reference, fill_value : float
+        Price before and after slippage, in value space.
+    """
+    account = book.account[0]
+    p = book.positions[i]
+    instrument = setup.instruments[i]
+    side = LONG if change > 0.0 else SHORT
+    fee = trading_fee(change, fill_value, instrument["taker_fee"])
+    p["tier_bound"] = NO_TIER_BOUND
+    p["entry_value"] = average_entry(p["quantity"], p["entry_value"], change, fill_value)
+    if instrument["margin_mode"] == ISOLATED:
+        margin = opening_margin(setup, i, change, fill_value)
+        account["free_wallet"] -= margin
+        p["margin"] += margin
+    set_quantity(setup, book, i, add_on_grid(p["quantity"], change, instrument["step_num"], instrument["step_den"]))
+    account["free_wallet"] -= fee
+    post(setup, book, journal, time, bar, i, TRADING_FEE, -fee)
+    slippage_paid = abs(change) * abs(fill_value - reference)
+    record_fill(setup, book, journal, time, bar, i, order, side, change, fill_value, fee, 0.0, slippage_paid, reason)
+
+
+@njit
+def settle_funding(
+    setup: Setup, book: Book, journal: Journal, time: int, bar: int, i: int, rate: float, value: float
+) -> None:
+    """Pay or receive one settlement on position ``i``.
+
+    Parameters
+    ----------
+    rate : float
+        Positive: longs pay.
+    value : float
+        Price of the settlement in value space; ``value_now`` of the other positions holds the marks.
+    """
+    account = book.account[0]
+    p = book.positions[i]
+    instrument = setup.instruments[i]
+    isolated = instrument["margin_mode"] == ISOLATED
+    paid_from = setup.rules[0]["paid_from"]
+    payment = funding_payment(p["quantity"], value, rate)
+    p["value_now"] = value
+    if paid_from == CAPPED and payment > 0.0:
+        if isolated:
+            balance = p["margin"] + unrealized_pnl(p["quantity"], p["entry_value"], value)
+            room = balance - requirement_at(setup, book, i, value) * ABOVE
+        else:
+            room = cross_equity(book) - cross_requirement(setup, book) * ABOVE
+        payment = min(payment, max(room, 0.0))
+    if not isolated:
+        account["free_wallet"] -= payment
+    elif paid_from == WALLET_FIRST:
+        from_wallet = payment
+        if payment > 0.0:
+            from_wallet = min(payment, max(account["free_wallet"], 0.0))
+        account["free_wallet"] -= from_wallet
+        p["margin"] -= payment - from_wallet
+    else:
+        p["margin"] -= payment
+    p["touched"] = 1
+    post(setup, book, journal, time, bar, i, FUNDING, -payment)
+    row = journal.funding[account["funding"]]
+    row["time"] = time
+    row["bar"] = bar
+    row["symbol"] = i
+    row["funding_rate"] = rate
+    row["mark_price"] = value_to_price(value, instrument["sign"])
+    row["position_quantity"] = p["quantity"]
+    row["funding_payment"] = -payment
+    account["funding"] += 1
+
+
+@njit
+def clear_debt(setup: Setup, book: Book, journal: Journal, time: int, bar: int) -> None:
+    """Lift the negative free wallet of a flat account to zero: the fund pays."""
+    account = book.account[0]
+    if account["cross_count"] + account["isolated_count"] == 0 and account["free_wallet"] < 0.0:
+        deficit = -account["free_wallet"]
+        account["free_wallet"] = 0.0
+        post(setup, book, journal, time, bar, -1, CLEARANCE, deficit)
+
+
+@njit
+def record_positions(setup: Setup, book: Book, journal: Journal, time: int, bar: int) -> None:
+    """Write the positions that changed since the last row; ``value_now`` holds the marks."""
+    account = book.account[0]
+    for i in range(book.positions.size):
+        p = book.positions[i]
+        if p["touched"] == 0:
+            continue
+        p["touched"] = 0
+        sign = setup.instruments[i]["sign"]
+        row = journal.positions[account["positions"]]
+        row["time"] = time
+        row["bar"] = bar
+        row["symbol"] = i
+        row["position_quantity"] = p["quantity"]
+        row["entry_price"] = math.nan
+        row["margin"] = 0.0
+        row["liquidation_price"] = math.nan
+        if p["quantity"] != 0.0:
+            row["entry_price"] = value_to_price(p["entry_value"], sign)
+            row["margin"] = p["margin"]
+            if setup.instruments[i]["margin_mode"] != ISOLATED:
+                row["margin"] = initial_margin(p["quantity"], p["value_now"], setup.instruments[i]["leverage"])
+            row["liquidation_price"] = value_to_price(displayed_liquidation(setup, book, i), sign)
+        account["positions"] += 1

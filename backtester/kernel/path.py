@@ -1,0 +1,247 @@
+"""Where inside a bar a group of positions first fails its liquidation test.
+
+A group is what shares a balance: one isolated position, or all cross positions. Along a leg every mark moves linearly in
+value space with the leg's fraction ``f``; balance and requirement are linear in ``f`` between tier boundaries, so the first
+point with ``balance <= requirement`` has a closed form on each piece. Source: accounting specification, sections 5, 6.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtester.domain.enums import MarginMode
+from backtester.kernel._jit import njit
+from backtester.kernel.margin import BASIS_ENTRY, UNIT_CONTRACTS, find_tier, liquidation_value, requirement_line
+from backtester.kernel.state import Book, Setup
+
+ISOLATED = int(MarginMode.ISOLATED)
+NEVER = 2.0  # a fraction beyond every leg
+
+
+@njit
+def size_unit(setup: Setup, book: Book, i: int, value: float) -> float:
+    """Return what one unit of quantity counts in the unit of the tier table's bounds."""
+    table = setup.tables[book.positions[i]["table"]]
+    if table["unit"] == UNIT_CONTRACTS:
+        return 1.0 / setup.instruments[i]["contract_size"]
+    if setup.rules[0]["mmr_basis"] == BASIS_ENTRY:
+        return abs(book.positions[i]["entry_value"])
+    return abs(value)
+
+
+@njit
+def has_fixed_tier(setup: Setup, book: Book, i: int) -> bool:
+    """Return whether the bracket does not depend on the mark: contracts or the entry choose it."""
+    table = setup.tables[book.positions[i]["table"]]
+    return table["unit"] == UNIT_CONTRACTS or setup.rules[0]["mmr_basis"] == BASIS_ENTRY
+
+
+@njit
+def tier_at(setup: Setup, book: Book, i: int, value: float) -> int:
+    """Return the bracket of position ``i`` at a mark; a boundary belongs to the upper one. Bounds are left out."""
+    table = setup.tables[book.positions[i]["table"]]
+    size = abs(book.positions[i]["quantity"]) * size_unit(setup, book, i, value)
+    return find_tier(setup.floors, table["start"], table["stop"], size)
+
+
+@njit
+def line_in_tier(setup: Setup, book: Book, i: int, tier: int) -> tuple[float, float]:
+    """Return ``requirement_line`` of position ``i`` in a bracket, or in the one that binds it after a step."""
+    position = book.positions[i]
+    instrument = setup.instruments[i]
+    k = min(tier, position["tier_bound"]) + setup.tables[position["table"]]["start"]
+    row = setup.tiers[k]
+    rate = row["rate"] + row["slope"] * abs(position["quantity"]) / instrument["contract_size"]
+    return requirement_line(
+        position["quantity"],
+        position["entry_value"],
+        instrument["leverage"],
+        rate,
+        row["deduction"],
+        instrument["close_fee"],
+        setup.rules[0]["mmr_basis"],
+        setup.rules[0]["close_fee_basis"],
+    )
+
+
+@njit
+def requirement_at(setup: Setup, book: Book, i: int, value: float) -> float:
+    """Return the requirement of the liquidation test of position ``i`` at a mark [settlement currency]."""
+    constant, slope = line_in_tier(setup, book, i, tier_at(setup, book, i, value))
+    return constant + slope * abs(value)
+
+
+@njit
+def maintenance_at(setup: Setup, book: Book, i: int, value: float) -> float:
+    """Return the displayed maintenance margin of position ``i`` at a mark: the requirement without the fee to close."""
+    position = book.positions[i]
+    tier = min(tier_at(setup, book, i, value), position["tier_bound"])
+    row = setup.tiers[tier + setup.tables[position["table"]]["start"]]
+    rate = row["rate"] + row["slope"] * abs(position["quantity"]) / setup.instruments[i]["contract_size"]
+    unit = abs(position["entry_value"]) if setup.rules[0]["mmr_basis"] == BASIS_ENTRY else abs(value)
+    return abs(position["quantity"]) * unit * rate - row["deduction"]
+
+
+@njit
+def tier_boundary(setup: Setup, book: Book, i: int, tier: int, rising: bool) -> float:
+    """Return the unit value ``|v|`` at which position ``i`` leaves a bracket; infinity or 0 where it never does."""
+    table = setup.tables[book.positions[i]["table"]]
+    k = table["start"] + tier
+    size = abs(book.positions[i]["quantity"])
+    if rising:
+        return setup.floors[k + 1] / size if k + 1 < table["stop"] else math.inf
+    return setup.floors[k] / size if tier > 0 else 0.0
+
+
+@njit
+def first_trigger(setup: Setup, book: Book, members: NDArray[np.int64], count: int, base: float, start: float) -> float:
+    """Return the first fraction of the leg, from ``start`` on, at which a group's balance is used up.
+
+    Parameters
+    ----------
+    setup, book
+        The account; ``value_from`` and ``value_to`` of the members hold the leg.
+    members : array of int64
+        The group is ``members[:count]``.
+    base : float
+        What backs it: the isolated margin, or the free wallet [settlement currency].
+    start : float
+        Fraction in [0, 1].
+
+    Returns
+    -------
+    float
+        Fraction in [start, 1], or ``NEVER``. ``tier`` of each member is left at its bracket there.
+
+    Notes
+    -----
+    A boundary belongs to the upper bracket: arriving from below its requirement holds there, leaving downward it still
+    does. Pieces are walked one boundary at a time, so a jump of a flat table triggers on the boundary itself.
+    """
+    positions = book.positions
+    for j in range(count):
+        p = positions[members[j]]
+        p["tier"] = tier_at(setup, book, members[j], p["value_from"] + start * (p["value_to"] - p["value_from"]))
+    f = start
+    while True:
+        excess = base
+        slope = 0.0
+        f_next = 1.0
+        leaving = -1
+        step = 0
+        for j in range(count):
+            i = members[j]
+            p = positions[i]
+            sign = setup.instruments[i]["sign"]
+            change = p["value_to"] - p["value_from"]
+            value = p["value_from"] + f * change
+            constant, rate = line_in_tier(setup, book, i, p["tier"])
+            excess += p["quantity"] * (value - p["entry_value"]) - constant - rate * abs(value)
+            slope += (p["quantity"] - rate * sign) * change
+            if change == 0.0 or has_fixed_tier(setup, book, i):
+                continue
+            rising = sign * change > 0.0
+            boundary = tier_boundary(setup, book, i, p["tier"], rising)
+            if 0.0 < boundary < math.inf:
+                f_boundary = (sign * boundary - p["value_from"]) / change
+                if f_boundary < f_next:
+                    f_next = f_boundary
+                    leaving = i
+                    step = 1 if rising else -1
+        if excess <= 0.0:
+            return f
+        if slope < 0.0:
+            root = f - excess / slope
+            if root <= f_next:
+                return root
+        if leaving < 0:
+            return NEVER
+        f = max(f, f_next)
+        positions[leaving]["tier"] += step
+
+
+@njit
+def trigger_from(setup: Setup, book: Book, i: int, base: float, value: float, direction: float) -> float:
+    """Return the first value from ``value`` on, up (+1) or down (-1), at which position ``i`` alone fails its test.
+
+    Parameters
+    ----------
+    setup, book
+        The account.
+    i : int
+        The position, held.
+    base : float
+        Its margin; under cross the wallet plus the others' unrealised profit less their requirements.
+    value : float
+        Where to start, in value space.
+    direction : float
+        +1 or -1.
+
+    Returns
+    -------
+    float
+        Value, or NaN where no positive price on that side fails.
+    """
+    p = book.positions[i]
+    sign = setup.instruments[i]["sign"]
+    rising = sign * direction > 0.0
+    fixed = has_fixed_tier(setup, book, i)
+    tier = tier_at(setup, book, i, value)
+    table = setup.tables[p["table"]]
+    last = table["stop"] - table["start"] - 1
+    at = value
+    while True:
+        constant, slope = line_in_tier(setup, book, i, tier)
+        excess = base + p["quantity"] * (at - p["entry_value"]) - constant - slope * abs(at)
+        if excess <= 0.0:
+            return at
+        end = math.inf if rising else 0.0  # as a notional of one unit
+        if not fixed:
+            end = tier_boundary(setup, book, i, tier, rising)
+        if direction * (p["quantity"] - sign * slope) < 0.0:
+            root = liquidation_value(p["quantity"], p["entry_value"], base, constant, slope, sign)
+            unit = sign * root
+            if (rising and unit <= end) or (not rising and unit >= end and unit > 0.0):
+                return root
+        if (rising and end == math.inf) or (not rising and end == 0.0):
+            return math.nan
+        at = sign * end
+        tier += 1 if rising else -1
+        if tier < 0 or tier > last:
+            return math.nan
+
+
+@njit
+def balance_base(setup: Setup, book: Book, i: int) -> float:
+    """Return what backs position ``i`` alone: its isolated margin, or the wallet with the other cross positions.
+
+    The others count with their unrealised profit less their requirements at ``value_now``.
+    """
+    if setup.instruments[i]["margin_mode"] == ISOLATED:
+        margin: float = book.positions[i]["margin"]
+        return margin
+    base = book.account[0]["free_wallet"]
+    for j in range(book.account[0]["cross_count"]):
+        other = book.cross[j]
+        if other != i:
+            p = book.positions[other]
+            base += p["quantity"] * (p["value_now"] - p["entry_value"])
+            base -= requirement_at(setup, book, other, p["value_now"])
+    return base
+
+
+@njit
+def displayed_liquidation(setup: Setup, book: Book, i: int) -> float:
+    """Return the liquidation value of position ``i`` nearest its mark (``value_now``), or NaN where there is none."""
+    base = balance_base(setup, book, i)
+    now = book.positions[i]["value_now"]
+    down = trigger_from(setup, book, i, base, now, -1.0)
+    up = trigger_from(setup, book, i, base, now, 1.0)
+    if math.isnan(down):
+        return up
+    if math.isnan(up):
+        return down
+    return down if now - down <= up - now else up

@@ -1,0 +1,478 @@
+"""The bar loop: the order of events, and nothing else.
+
+Source: accounting specification, section 5. Steps are numbered as there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtester.domain.enums import Intrabar, JointPath, MarginMode, OrderStatus, Rebalance
+from backtester.kernel._jit import njit
+from backtester.kernel.account import (
+    clear_debt,
+    cross_equity,
+    cross_requirement,
+    record_positions,
+    set_values_now,
+    settle_funding,
+)
+from backtester.kernel.liquidation import CROSS_GROUP, group_balance, group_requirement, liquidate, mark_tiers
+from backtester.kernel.marking import count_safe, held_at, held_count, mark_columns
+from backtester.kernel.orders import decide_by_band, fill_orders, stop_trading, take_due_targets, write_undue_targets
+from backtester.kernel.path import NEVER, first_trigger
+from backtester.kernel.state import BLOCK, NO_TIER_BOUND, Book, Columns, Journal, Market, Schedule, Setup
+
+ISOLATED = int(MarginMode.ISOLATED)
+ADVERSE = int(Intrabar.ADVERSE)
+COLOR = int(Intrabar.COLOR)
+CLOSE_ONLY = int(Intrabar.CLOSE)
+COMMON = int(JointPath.COMMON)
+WORST = int(JointPath.WORST)
+BAND = int(Rebalance.BAND)
+PENDING = int(OrderStatus.PENDING)
+NO_GROUP = -2
+
+
+@njit
+def settle_due(
+    setup: Setup,
+    schedule: Schedule,
+    book: Book,
+    journal: Journal,
+    bar: int,
+    inside: int,
+    marks: NDArray[np.float64],
+) -> None:
+    """Steps 1 and 4: the settlements at a bar's open, or inside it."""
+    account = book.account[0]
+    rows = schedule.settlements
+    is_marked = False
+    while account["settlement"] < rows.size:
+        row = rows[account["settlement"]]
+        if row["bar"] != bar or row["inside"] != inside:
+            return
+        account["settlement"] += 1
+        i = row["symbol"]
+        p = book.positions[i]
+        if p["quantity"] == 0.0:
+            continue
+        if not is_marked:
+            set_values_now(book, marks, bar)
+            is_marked = True
+        value = marks[i, bar] if np.isnan(row["value"]) else row["value"]
+        settle_funding(setup, book, journal, row["time"], bar, i, row["rate"], value)
+        p["value_now"] = marks[i, bar]
+
+
+@njit
+def switch_tables(setup: Setup, schedule: Schedule, book: Book, bar: int) -> None:
+    """Put the tier tables in force that begin by a bar's open; open positions are judged by them too."""
+    account = book.account[0]
+    rows = schedule.switches
+    while account["switch"] < rows.size and rows[account["switch"]]["bar"] <= bar:
+        row = rows[account["switch"]]
+        book.positions[row["symbol"]]["table"] = row["table"]
+        account["switch"] += 1
+
+
+@njit
+def check_open(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
+    """Step 2: what a gap to the open has passed is liquidated there."""
+    account = book.account[0]
+    set_values_now(book, market.path_open, bar)
+    for j in range(held_count(book)):
+        i = held_at(book, j)
+        book.positions[i]["trade_now"] = market.trade_open[i, bar]
+    time = market.open_time[bar]
+    for i in range(book.positions.size):
+        if book.positions[i]["quantity"] == 0.0 or setup.instruments[i]["margin_mode"] != ISOLATED:
+            continue
+        mark_tiers(setup, book, i)
+        if group_balance(book, i) <= group_requirement(setup, book, i):
+            liquidate(setup, book, journal, time, bar, i, 0)
+    if account["cross_count"] > 0:
+        mark_tiers(setup, book, CROSS_GROUP)
+        if group_balance(book, CROSS_GROUP) <= group_requirement(setup, book, CROSS_GROUP):
+            liquidate(setup, book, journal, time, bar, CROSS_GROUP, 0)
+
+
+@njit
+def cross_excess(setup: Setup, book: Book, values: NDArray[np.float64], bar: int) -> float:
+    """Return the cross balance less its requirement with every mark in one column of a bar."""
+    set_values_now(book, values, bar)
+    return cross_equity(book) - cross_requirement(setup, book)
+
+
+@njit
+def choose_order(
+    setup: Setup,
+    book: Book,
+    joint: int,
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    bar: int,
+    up: NDArray[np.int64],
+) -> None:
+    """Say for each held position whether its path visits the low first.
+
+    Parameters
+    ----------
+    joint : int
+        `JointPath` of several cross positions under ``adverse``.
+    up : array, shape (N,)
+        Whether the traded bar closed at or above its open, for ``color``.
+    """
+    account = book.account[0]
+    for j in range(held_count(book)):
+        i = held_at(book, j)
+        p = book.positions[i]
+        p["low_first"] = up[i] if setup.rules[0]["intrabar"] == COLOR else int(p["quantity"] > 0.0)
+    if setup.rules[0]["intrabar"] == ADVERSE and joint == COMMON and account["cross_count"] > 1:
+        low_first = int(cross_excess(setup, book, low, bar) <= cross_excess(setup, book, high, bar))
+        for j in range(account["cross_count"]):
+            book.positions[book.cross[j]]["low_first"] = low_first
+
+
+@njit
+def point_of(leg: int, low_first: int, open_: float, high: float, low: float, close: float) -> float:
+    """Return the price at the start of a leg: 0 open, 1 and 2 the extremes, 3 close."""
+    if leg == 0:
+        return open_
+    if leg == 3:
+        return close
+    return low if (leg == 1) == (low_first == 1) else high
+
+
+@njit
+def put_on_leg(
+    setup: Setup,
+    book: Book,
+    leg: int,
+    bar: int,
+    open_: NDArray[np.float64],
+    high: NDArray[np.float64],
+    low: NDArray[np.float64],
+    close: NDArray[np.float64],
+    is_trade: bool,
+) -> None:
+    """Put each held position's mark, or its trade, on a leg of the bar's path."""
+    last = 3 if setup.rules[0]["intrabar"] == CLOSE_ONLY else leg + 1
+    for j in range(held_count(book)):
+        i = held_at(book, j)
+        p = book.positions[i]
+        start = point_of(leg, p["low_first"], open_[i, bar], high[i, bar], low[i, bar], close[i, bar])
+        end = point_of(last, p["low_first"], open_[i, bar], high[i, bar], low[i, bar], close[i, bar])
+        if is_trade:
+            p["trade_from"] = start
+            p["trade_to"] = end
+        else:
+            p["value_from"] = start
+            p["value_to"] = end
+
+
+@njit
+def cross_would_trigger(
+    setup: Setup,
+    book: Book,
+    joint: int,
+    bar: int,
+    open_: NDArray[np.float64],
+    high: NDArray[np.float64],
+    low: NDArray[np.float64],
+    close: NDArray[np.float64],
+    up: NDArray[np.int64],
+) -> bool:
+    """Return whether the cross account, left as it is, would be liquidated on the joint path."""
+    account = book.account[0]
+    choose_order(setup, book, joint, low, high, bar, up)
+    for leg in range(3):
+        put_on_leg(setup, book, leg, bar, open_, high, low, close, False)
+        if first_trigger(setup, book, book.cross, account["cross_count"], account["free_wallet"], 0.0) <= 1.0:
+            return True
+    return False
+
+
+@njit
+def judge_dispute(
+    setup: Setup,
+    book: Book,
+    bar: int,
+    open_: NDArray[np.float64],
+    high: NDArray[np.float64],
+    low: NDArray[np.float64],
+    close: NDArray[np.float64],
+    up: NDArray[np.int64],
+) -> int:
+    """Return 1 and count the bar where only the worst joint path liquidates the cross account."""
+    if book.account[0]["cross_count"] < 2 or setup.rules[0]["intrabar"] != ADVERSE:
+        return 0
+    if not cross_would_trigger(setup, book, WORST, bar, open_, high, low, close, up):
+        return 0
+    if cross_would_trigger(setup, book, COMMON, bar, open_, high, low, close, up):
+        return 0
+    book.account[0]["disputed_bars"] += 1
+    return 1
+
+
+@njit
+def fire_on_leg(
+    setup: Setup,
+    book: Book,
+    journal: Journal,
+    time: int,
+    bar: int,
+    disputed: int,
+    walk_cross: bool,
+    walk_isolated: NDArray[np.int64],
+) -> None:
+    """Liquidate along one leg, in the order of the triggers, each on what the one before left."""
+    account = book.account[0]
+    at = 0.0
+    single = np.empty(1, np.int64)
+    while held_count(book) > 0:
+        first = NEVER
+        group = NO_GROUP
+        for j in range(account["isolated_count"]):
+            i = book.isolated[j]
+            if walk_isolated[i] == 0:
+                continue
+            single[0] = i
+            f = first_trigger(setup, book, single, 1, book.positions[i]["margin"], at)
+            if f < first:
+                first = f
+                group = i
+        if walk_cross and account["cross_count"] > 0:
+            f = first_trigger(setup, book, book.cross, account["cross_count"], account["free_wallet"], at)
+            if f < first:
+                first = f
+                group = CROSS_GROUP
+        if group == NO_GROUP or first > 1.0:
+            return
+        at = first
+        for j in range(held_count(book)):
+            p = book.positions[held_at(book, j)]
+            p["value_now"] = p["value_from"] + at * (p["value_to"] - p["value_from"])
+            p["trade_now"] = p["trade_from"] + at * (p["trade_to"] - p["trade_from"])
+        liquidate(setup, book, journal, time, bar, group, disputed if group == CROSS_GROUP else 0)
+
+
+@njit
+def walk_path(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
+    """Step 5: the bar's path, leg by leg."""
+    time = market.open_time[bar + 1] - 1
+    up = np.empty(book.positions.size, np.int64)
+    for i in range(up.size):
+        up[i] = int(market.trade_close[i, bar] >= market.trade_open[i, bar])
+    disputed = judge_dispute(
+        setup, book, bar, market.path_open, market.path_high, market.path_low, market.path_close, up
+    )
+    choose_order(setup, book, setup.rules[0]["joint"], market.path_low, market.path_high, bar, up)
+    walk_isolated = np.ones(up.size, np.int64)
+    for leg in range(1 if setup.rules[0]["intrabar"] == CLOSE_ONLY else 3):
+        put_on_leg(setup, book, leg, bar, market.path_open, market.path_high, market.path_low, market.path_close, False)
+        put_on_leg(
+            setup, book, leg, bar, market.trade_open, market.trade_high, market.trade_low, market.trade_close, True
+        )
+        fire_on_leg(setup, book, journal, time, bar, disputed, True, walk_isolated)
+
+
+@njit
+def walk_coarse_path(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
+    """At a coarse mark bar's end: walk what was held unchanged since its open on the mark bar's own path."""
+    account = book.account[0]
+    coarse = market.coarse_bar[bar]
+    time = market.open_time[bar + 1] - 1
+    size = book.positions.size
+    walk_isolated = np.zeros(size, np.int64)
+    walk_cross = account["cross_count"] > 0
+    unchecked = 0
+    for i in range(size):
+        p = book.positions[i]
+        same = p["quantity"] == p["quantity_before"]
+        if setup.instruments[i]["margin_mode"] != ISOLATED:
+            walk_cross = walk_cross and same
+        elif p["quantity"] != 0.0:
+            walk_isolated[i] = int(same)
+            unchecked += int(not same)
+    if account["cross_count"] > 0 and not walk_cross:
+        unchecked += 1
+    account["coarse_unchecked"] += unchecked
+    up = market.coarse_up[:, coarse]
+    disputed = 0
+    if walk_cross:
+        disputed = judge_dispute(
+            setup,
+            book,
+            coarse,
+            market.coarse_open,
+            market.coarse_high,
+            market.coarse_low,
+            market.coarse_close,
+            up,
+        )
+    choose_order(setup, book, setup.rules[0]["joint"], market.coarse_low, market.coarse_high, coarse, up)
+    for leg in range(1 if setup.rules[0]["intrabar"] == CLOSE_ONLY else 3):
+        for is_trade in (False, True):  # there is no traded path of its own: the engine's price is the mark
+            put_on_leg(
+                setup,
+                book,
+                leg,
+                coarse,
+                market.coarse_open,
+                market.coarse_high,
+                market.coarse_low,
+                market.coarse_close,
+                is_trade,
+            )
+        fire_on_leg(setup, book, journal, time, bar, disputed, walk_cross, walk_isolated)
+
+
+@njit
+def remember_quantities(market: Market, book: Book, bar: int, is_after_orders: bool) -> None:
+    """Keep the quantities that stood after the orders at the coarse mark bar's open.
+
+    Quiet bars are not visited: the first visit inside a mark bar finds them unchanged.
+    """
+    if market.coarse_bar.size == 0 or book.account[0]["coarse_bar"] == market.coarse_bar[bar]:
+        return
+    is_first = bar == 0 or market.coarse_bar[bar - 1] != market.coarse_bar[bar]
+    if is_first and not is_after_orders:
+        return
+    book.account[0]["coarse_bar"] = market.coarse_bar[bar]
+    for i in range(book.positions.size):
+        book.positions[i]["quantity_before"] = book.positions[i]["quantity"]
+
+
+@njit
+def replay_bar(
+    setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, columns: Columns, bar: int
+) -> None:
+    """One bar with everything that can happen in it, in order."""
+    account = book.account[0]
+    at_close = setup.rules[0]["fill_at_close"] == 1
+    time = market.open_time[bar]
+    end = market.open_time[bar + 1] - 1
+    remember_quantities(market, book, bar, False)
+    switch_tables(setup, schedule, book, bar)
+    settle_due(setup, schedule, book, journal, bar, 0, market.mark_open)
+    if held_count(book) > 0:
+        check_open(setup, market, book, journal, bar)
+    if not at_close:
+        take_due_targets(market, schedule, book, journal, bar, time)
+        fill_orders(setup, market, book, journal, bar, time, market.trade_open, market.mark_open)
+    remember_quantities(market, book, bar, True)
+    set_values_now(book, market.mark_open, bar)
+    record_positions(setup, book, journal, time, bar)
+    settle_due(setup, schedule, book, journal, bar, 1, market.mark_close)
+    if held_count(book) > 0 and count_safe(setup, market, book, columns, bar, bar + 1) == 0:
+        walk_path(setup, market, book, journal, bar)
+    if market.coarse_bar.size > 0 and market.coarse_ends[bar] == 1 and held_count(book) > 0:
+        walk_coarse_path(setup, market, book, journal, bar)
+    if at_close:
+        decide_by_band(setup, market, schedule, book, bar)
+        take_due_targets(market, schedule, book, journal, bar, end)
+        fill_orders(setup, market, book, journal, bar, end, market.trade_close, market.mark_close)
+    clear_debt(setup, book, journal, end, bar)
+    if not at_close:
+        decide_by_band(setup, market, schedule, book, bar)
+    set_values_now(book, market.mark_close, bar)
+    record_positions(setup, book, journal, end, bar)
+    mark_columns(setup, market, book, columns, bar, bar + 1)
+    for i in range(book.positions.size):
+        book.positions[i]["tier_bound"] = NO_TIER_BOUND
+        book.positions[i]["stepped"] = 0
+    if account["stopped_bar"] == bar:
+        stop_trading(setup, market, schedule, book, journal, bar, end)
+
+
+@njit
+def next_event(setup: Setup, market: Market, schedule: Schedule, book: Book, bar: int) -> int:
+    """Return the next bar, from ``bar`` on, in which something is scheduled; the number of bars where nothing is."""
+    account = book.account[0]
+    if account["pending_count"] > 0:
+        return bar
+    event = market.open_time.size - 1
+    if account["due_row"] < schedule.targets.size:
+        event = min(event, schedule.targets[account["due_row"]]["due_bar"])
+    if setup.rules[0]["rebalance"] == BAND and account["decision_row"] < schedule.targets.size:
+        event = min(event, schedule.targets[account["decision_row"]]["decision_bar"])
+    if account["settlement"] < schedule.settlements.size:
+        event = min(event, schedule.settlements[account["settlement"]]["bar"])
+    if account["switch"] < schedule.switches.size:
+        event = min(event, schedule.switches[account["switch"]]["bar"])
+    if market.coarse_bar.size > 0 and held_count(book) > 0:
+        t = bar
+        while t < event and market.coarse_ends[t] == 0:
+            t += 1
+        event = t
+    return max(event, bar)
+
+
+@njit
+def has_room(setup: Setup, book: Book, journal: Journal) -> bool:
+    """Return whether the journal can take one more bar."""
+    account = book.account[0]
+    rows = setup.rules[0]["rows_per_bar"]
+    return (
+        account["fills"] + rows <= journal.fills.size
+        and account["funding"] + rows <= journal.funding.size
+        and account["liquidations"] + rows <= journal.liquidations.size
+        and account["ledger"] + 4 * rows <= journal.ledger.size
+        and account["positions"] + rows <= journal.positions.size
+        and account["orders"] + rows <= journal.orders.size
+    )
+
+
+@njit
+def replay(
+    setup: Setup,
+    market: Market,
+    schedule: Schedule,
+    book: Book,
+    journal: Journal,
+    columns: Columns,
+    start: int,
+    stop: int,
+) -> int:
+    """Replay bars ``[start, stop)`` through the account.
+
+    Parameters
+    ----------
+    setup, market, schedule
+        Inputs, checked by ``engine.prepare``.
+    book, journal, columns
+        The account and its records, changed in place; a call goes on where the one before stopped.
+    start, stop : int
+        Bars.
+
+    Returns
+    -------
+    int
+        The next bar: ``stop``, or an earlier one where the journal must grow first.
+    """
+    bar = start
+    while bar < stop:
+        event = next_event(setup, market, schedule, book, bar)
+        limit = min(event, stop)
+        is_quiet = True
+        while bar < limit and is_quiet:
+            block = min(bar + BLOCK, limit)
+            safe = bar + count_safe(setup, market, book, columns, bar, block)
+            mark_columns(setup, market, book, columns, bar, safe)
+            is_quiet = safe == block
+            bar = safe
+        if bar >= stop:
+            break
+        if not has_room(setup, book, journal):
+            return bar
+        replay_bar(setup, market, schedule, book, journal, columns, bar)
+        bar += 1
+    return bar
+
+
+@njit
+def finish(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal) -> None:
+    """After the last bar: write the orders that never came due. The journal must have room for every row left."""
+    write_undue_targets(setup, market, schedule, book, journal, market.open_time.size - 1, -1, PENDING)
