@@ -1,0 +1,89 @@
+"""Colours and layout shared by every figure.
+
+One set of line colours serves light and dark: each stands out at 3:1 from both backgrounds, and they differ in
+lightness and hue for colour-blind readers (gains blue, losses orange, always with a sign or a label beside them). What
+belongs to the background (text, grid, zero lines) comes from the template that the page exchanges on a theme switch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+GAIN = "#2f7fc1"
+LOSS = "#cf5f14"
+ACCENT = "#2f7fc1"
+SECOND = "#0e8f78"
+THIRD = "#9a63c4"
+MUTED = "#7d8793"
+ALERT = "#d13a5e"
+LIGHT_FILL = "rgba(47, 127, 193, 0.14)"
+LOSS_FILL = "rgba(207, 95, 20, 0.20)"
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+SURFACES: dict[str, dict[str, str]] = {
+    "light": {"page": "#f5f6f8", "panel": "#ffffff", "text": "#1b2330", "muted": "#5a6675", "grid": "#e7eaef"},
+    "dark": {"page": "#0e1217", "panel": "#161c24", "text": "#e6eaf0", "muted": "#9aa6b5", "grid": "#28313d"},
+}
+
+
+def template(name: str) -> dict[str, Any]:
+    """Return the plotly template of a theme: what depends on the background.
+
+    Parameters
+    ----------
+    name : {"light", "dark"}
+        The theme.
+    """
+    surface = SURFACES[name]
+    axis = {
+        "gridcolor": surface["grid"],
+        "zerolinecolor": surface["grid"],
+        "linecolor": surface["grid"],
+        "tickcolor": surface["grid"],
+        "tickfont": {"color": surface["muted"], "size": 11},
+        "title": {"font": {"color": surface["muted"], "size": 11}},
+    }
+    return {
+        "layout": {
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": FONT, "color": surface["text"], "size": 12},
+            "xaxis": axis,
+            "yaxis": axis,
+            "legend": {"font": {"color": surface["muted"], "size": 12}},
+            "hoverlabel": {
+                "bgcolor": surface["panel"],
+                "bordercolor": surface["muted"],
+                "font": {"family": FONT, "color": surface["text"], "size": 12},
+            },
+            "modebar": {
+                "bgcolor": "rgba(0,0,0,0)",
+                "color": surface["muted"],
+                "activecolor": surface["text"],
+            },
+        }
+    }
+
+
+def layout(height: int) -> dict[str, Any]:
+    """Return what every figure's layout has in common, for ``figure.update_layout``."""
+    return {
+        "template": template("light"),
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": 34, "b": 8},
+        "hovermode": "x unified",
+        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "xanchor": "left"},
+        "dragmode": "zoom",
+        "separators": ".,",
+    }
+
+
+def time_axis(**extra: Any) -> dict[str, Any]:
+    """Return a time axis whose labels fit inside any width; times are UTC."""
+    return {"type": "date", "automargin": True, "hoverformat": "%Y-%m-%d %H:%M UTC", "nticks": 8} | extra
+
+
+def value_axis(**extra: Any) -> dict[str, Any]:
+    """Return a value axis whose labels stand on the right, as traders read them."""
+    return {"automargin": True, "side": "right", "nticks": 6, "fixedrange": False} | extra
