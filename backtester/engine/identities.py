@@ -48,8 +48,8 @@ class Books:
         Whether a contract is inverse.
     close_time : ndarray of int64, shape (bars,)
         Ends of the bars [ms since 1970, UTC].
-    mark_close : ndarray of float64, shape (symbols, bars)
-        Mark prices at which positions are valued; NaN where a symbol has none.
+    mark_value : ndarray of float64, shape (symbols, bars)
+        Mark closes at which positions are valued, in value space; NaN where a symbol has none.
     equity, wallet : ndarray of float64, shape (bars,)
         As recorded.
     fills, funding, liquidations, ledger, positions : ndarray
@@ -61,7 +61,7 @@ class Books:
     symbols: Sequence[str]
     inverse: Sequence[bool]
     close_time: NDArray[np.int64]
-    mark_close: Floats
+    mark_value: Floats
     equity: Floats
     wallet: Floats
     fills: Records
@@ -89,7 +89,7 @@ def check_identities(books: Books) -> dict[str, float]:
     booked = _booked_prices(books)
     for i in range(len(books.symbols)):
         quantity, entry = _held(books, i)
-        mark = _value(_last_known(books.mark_close[i]), inverse=books.inverse[i])
+        mark = _last_known(books.mark_value[i])
         held = quantity != 0
         unrealized[held] += quantity[held] * (mark[held] - entry[held])
         price_profit += _price_profit(books, i, quantity, mark, booked)

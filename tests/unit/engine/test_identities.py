@@ -31,7 +31,7 @@ def long_and_out(**changes: object) -> Books:
         symbols=("A/USDT:USDT",),
         inverse=(False,),
         close_time=np.array([1, 2, 3]) * HOUR,
-        mark_close=np.array([[101.0, 104.0, 102.0]]),
+        mark_value=np.array([[101.0, 104.0, 102.0]]),
         equity=np.array([1001.9, 1008.4, 1006.3]),
         wallet=np.array([999.9, 1000.4, 1006.3]),
         fills=rows(
@@ -75,7 +75,7 @@ def test_inverse_books_hold() -> None:
         inverse=(True,),
         initial_balance=10.0,
         close_time=np.array([1, 2]) * HOUR,
-        mark_close=np.array([[80.0, 125.0]]),
+        mark_value=-1 / np.array([[80.0, 125.0]]),
         equity=equity,
         wallet=np.array([10.0, 10.0]),
         fills=rows(records.FILL, {"bar": 0, "side": Side.BUY, "quantity": 1000, "price": 100}),
@@ -91,7 +91,7 @@ def test_takeover_at_bankruptcy_is_booked_at_its_trigger() -> None:
     books = long_and_out(
         initial_balance=10.0,
         close_time=np.array([1, 2]) * HOUR,
-        mark_close=np.array([[100.0, 88.0]]),
+        mark_value=np.array([[100.0, 88.0]]),
         equity=np.array([10.0, 0.0]),
         wallet=np.array([10.0, 0.0]),
         fills=rows(
@@ -148,6 +148,6 @@ def test_marks_before_the_first_bar_do_not_matter() -> None:
         good,
         symbols=("A/USDT:USDT", "B/USDT:USDT"),
         inverse=(False, False),
-        mark_close=np.vstack([good.mark_close, [[np.nan, np.nan, 5.0]]]),
+        mark_value=np.vstack([good.mark_value, [[np.nan, np.nan, 5.0]]]),
     )
     assert max(check_identities(books).values()) < 1e-12

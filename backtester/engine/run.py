@@ -1,0 +1,307 @@
+"""One run: resolve, load, decide, replay, check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from backtester.domain.config import RunConfig
+from backtester.domain.enums import ContractKind, MarginMode
+from backtester.domain.venues import load_pack
+from backtester.engine import frames
+from backtester.engine.decisions import Decisions, bars_frame, dataset_keys, decide, find_strategy, read_decisions
+from backtester.engine.identities import Books, check_identities
+from backtester.engine.manifest import Phases, combined_hash, sha256, timestamp, versions
+from backtester.engine.notices import collect_notices
+from backtester.engine.prepare import ContractTerms, Prepared, TargetRows, prepare
+from backtester.engine.replay import ReplayRecords
+from backtester.engine.replay import replay as replay_prepared
+from backtester.engine.resolve import ResolvedRun, resolve
+from backtester.engine.result import Notice, Result
+from backtester.engine.run_file import config_text, parse_time
+from backtester.errors import DataError, UsageError
+from backtester.market.panel import Panel, load_panel
+from backtester.market.schema import timeframe_ms, timeframe_name
+from backtester.market.store import Store
+from backtester.strategy import Strategy
+
+SYNTHETIC_VENUE = "synthetic"
+
+Progress = Callable[[str, float | None], None]
+"""Called with what is being done and, where it is known, how much of that is done [fraction]."""
+
+
+def silent(phase: str, done: float | None = None) -> None:
+    """Show no progress."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """A run before its records become frames."""
+
+    panel: Panel
+    resolved: ResolvedRun
+    decisions: Decisions
+    prepared: Prepared
+    records: ReplayRecords
+
+
+def execute(
+    config: RunConfig,
+    store: Store,
+    *,
+    strategy: Strategy | None = None,
+    folders: Sequence[Path] = (),
+    extra_notices: Sequence[Notice] = (),
+    progress: Progress = silent,
+) -> Result:
+    """Run a configuration.
+
+    Parameters
+    ----------
+    config : RunConfig
+        As read; what is None is filled from the store and the venue's rules.
+    store : Store
+        Market data.
+    strategy : Strategy, optional
+        An instance to run instead of the one that the configuration names.
+    folders : sequence of Path
+        Where strategies are looked for before the bundled ones.
+    extra_notices : sequence of Notice
+        Told first among the assumptions.
+    progress : callable
+        Called with each phase.
+
+    Returns
+    -------
+    Result
+        With every record and without summary and trades, which the analysis fills in.
+
+    Raises
+    ------
+    BacktesterError
+        The data, the account or the strategy are refused; ``InternalError`` when an identity of the accounting fails.
+    """
+    phases = Phases()
+    if strategy is None and config.strategy.signals is None:
+        strategy = find_strategy(config, folders)
+    progress("Loading the market data", None)
+    with phases.timed("load"):
+        config, told = with_timeframe(config, store)
+        panel = _panel(config, store)
+        resolved = resolve(config, store_lookup=store, start=panel.start, end=panel.end)
+    progress("Deciding", None)
+    with phases.timed("decide"):
+        if strategy is not None:
+            decisions = decide(strategy, resolved.config, store, panel)
+        else:
+            decisions = read_decisions(Path(str(config.strategy.signals)), panel)
+    with phases.timed("replay"):
+        prepared = prepare(panel, _terms(resolved), resolved.config, _target_rows(decisions.targets, panel))
+        records = replay_prepared(prepared, lambda done, of: progress("Replaying", done / of))
+    progress("Checking the books", None)
+    replayed = Replayed(panel, resolved, decisions, prepared, records)
+    with phases.timed("check"):
+        deviations = _checked(replayed)
+    with phases.timed("records"):
+        result = _result(replayed, store, (*told, *extra_notices))
+    manifest = {**result.manifest, "identities": deviations, "seconds": phases.seconds}
+    return replace(result, manifest=manifest)
+
+
+def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[Notice, ...]]:
+    """Return the configuration with symbols and timeframe, and what was chosen for what was left out.
+
+    The symbols are all of the venue that have traded bars, the timeframe is the coarsest stored for all of them.
+    """
+    data, told = config.data, []
+    venue = load_pack(data.venue).name
+    if not data.symbols:
+        data = data.model_copy(update={"symbols": tuple(store.symbols(venue))})
+        if not data.symbols:
+            raise DataError(
+                f"{venue} trade",
+                f"the store {store.root} holds no contract of this venue",
+                hint="Make one with `backtester data demo`, or bring data in with `backtester data import`.",
+            )
+        text = f"No symbols were named: all {len(data.symbols)} of {venue} are traded ({', '.join(data.symbols)})."
+        told.append(Notice("symbols_chosen", "assumption", text))
+    if data.timeframe is None:
+        data = data.model_copy(update={"timeframe": _coarsest(store, venue, data.symbols)})
+        text = f"No timeframe was named: {data.timeframe}, the coarsest that is stored."
+        told.append(Notice("timeframe_chosen", "assumption", text))
+    return config.model_copy(update={"data": data}), tuple(told)
+
+
+def _coarsest(store: Store, venue: str, symbols: Sequence[str]) -> str:
+    """Return the coarsest timeframe at which the trades of all symbols are stored."""
+    stored = [{key.timeframe for key in store.keys(venue, symbol, "trade")} for symbol in symbols]
+    shared = set.intersection(*stored)
+    if not shared:
+        bare = [symbol for symbol, found in zip(symbols, stored, strict=True) if not found]
+        problem = f"no traded bars of {bare[0]} are stored" if bare else "no timeframe is stored for all of the symbols"
+        raise DataError(f"{venue} trade", problem, hint="See `backtester data list`, or name one with --timeframe.")
+    return max(shared, key=timeframe_ms)
+
+
+def _panel(config: RunConfig, store: Store) -> Panel:
+    """Return the market data of a configuration whose symbols and timeframe are known."""
+    data = config.data
+    start = None if data.start is None else parse_time(data.start, "data.start")
+    end = None if data.end is None else parse_time(data.end, "data.end")
+    if start is not None and end is not None and end <= start:
+        raise UsageError(
+            f"The range is empty: it starts at {data.start} and ends at {data.end}.", "The end is excluded."
+        )
+    pack = load_pack(data.venue)
+    rules = pack.rules_at(np.inf if start is None else start)
+    valued_at_index = (config.funding.price or rules.funding_price) == "index" and config.funding.source != "none"
+    return load_panel(
+        store,
+        pack.name,
+        data.symbols,
+        str(data.timeframe),
+        start,
+        end,
+        mark=data.mark,
+        mark_timeframe=data.mark_timeframe,
+        allow_gaps=data.allow_gaps,
+        funding=config.funding.source == "history",
+        index=valued_at_index,
+    )
+
+
+def _terms(resolved: ResolvedRun) -> list[ContractTerms]:
+    """Return each contract with the account's settings on it."""
+    config = resolved.config
+    return [
+        ContractTerms(
+            instrument=resolved.instruments[symbol],
+            tables=resolved.tiers[symbol],
+            margin_mode=MarginMode[config.account.margin_mode.upper()],
+            leverage=config.account.leverage,
+            taker_fee=resolved.instruments[symbol].taker_fee or 0.0,
+            slippage=config.execution.slippage_bps * 1e-4,
+            close_fee=resolved.close_fees[symbol],
+        )
+        for symbol in resolved.symbols
+    ]
+
+
+def _target_rows(targets: pl.DataFrame, panel: Panel) -> TargetRows:
+    """Return targets by bar, then symbol, as the kernel reads them."""
+    symbol = targets["symbol"].replace_strict({name: i for i, name in enumerate(panel.symbols)}, return_dtype=pl.Int64)
+    places = symbol.to_numpy()
+    bar = np.searchsorted(panel.open_time, targets["open_time"].dt.epoch("ms").to_numpy()).astype(np.int64)
+    order = np.lexsort((places, bar))
+    return TargetRows(
+        bar[order], places[order].astype(np.int64), targets["target"].to_numpy()[order].astype(np.float64)
+    )
+
+
+def _checked(run: Replayed) -> dict[str, float]:
+    """Check the identities of the accounting and return the largest deviations."""
+    records, market = run.records, run.prepared.market
+    return check_identities(
+        Books(
+            initial_balance=run.resolved.config.account.balance,
+            takeover_at_mark=run.resolved.config.liquidation.takeover == "bankruptcy",
+            symbols=run.panel.symbols,
+            inverse=[run.resolved.instruments[s].kind is ContractKind.INVERSE for s in run.panel.symbols],
+            close_time=market.open_time[1:],
+            mark_value=market.mark_close,
+            equity=records.equity,
+            wallet=records.wallet,
+            fills=records.fills,
+            funding=records.funding,
+            liquidations=records.liquidations,
+            ledger=records.ledger,
+            positions=records.positions,
+        )
+    )
+
+
+def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
+    """Return the records as frames, with what must be told and what the run was made of."""
+    records, panel, decisions = run.records, run.panel, run.decisions
+    config = _final_config(run)
+    orders = frames.orders_frame(records.orders, panel.symbols)
+    moment = timestamp()
+    datasets = dataset_keys(store, panel, decisions.references)
+    hashes: dict[str, object] = {
+        "config": sha256(config_text(config)),
+        "strategy": sha256(decisions.source),
+        "data": {str(key): store.fingerprint(key) for key in datasets},
+    }
+    targets = decisions.targets
+    if config.strategy.signals is not None:
+        hashes["signals"] = sha256(targets.write_csv())
+    digest = combined_hash(hashes)
+    synthetic = run.resolved.venue == SYNTHETIC_VENUE
+    data_notes = [Notice("data", "assumption", note) for note in panel.notes]
+    return Result(
+        run_id=f"{moment:%Y%m%d-%H%M%S}-{decisions.name}-{digest[:8]}",
+        config=config,
+        symbols=panel.symbols,
+        timeframe_ms=panel.timeframe_ms,
+        settle=run.resolved.settle,
+        synthetic=synthetic,
+        equity=_equity_frame(run),
+        fills=frames.fills_frame(records.fills, panel.symbols),
+        funding=frames.funding_frame(records.funding, panel.symbols),
+        liquidations=frames.liquidations_frame(records.liquidations, panel.symbols),
+        ledger=frames.ledger_frame(records.ledger, panel.symbols, run.resolved.settle),
+        positions=frames.positions_frame(records.positions, panel.symbols),
+        orders=orders,
+        targets=targets,
+        bars=bars_frame(panel, decisions),
+        counts=records.counts,
+        notices=collect_notices(
+            config,
+            records.counts,
+            orders,
+            [*told, *data_notes, *run.resolved.notices, *decisions.notices],
+            synthetic=synthetic,
+        ),
+        manifest={
+            "created": moment.isoformat(),
+            "hashes": {**hashes, "all": digest},
+            "seed": None,
+            "versions": versions(),
+            "mark_resolution": timeframe_name(panel.mark_timeframe_ms),
+        },
+        strategy_name=decisions.name,
+        strategy_source=decisions.source,
+    )
+
+
+def _final_config(run: Replayed) -> RunConfig:
+    """Return the resolved configuration with every parameter and the tiers that the run states itself."""
+    config = run.resolved.config
+    strategy = config.strategy
+    if strategy.signals is None:
+        strategy = strategy.model_copy(update={"name": run.decisions.name, "params": run.decisions.params})
+    return config.model_copy(update={"strategy": strategy})
+
+
+def _equity_frame(run: Replayed) -> pl.DataFrame:
+    """Return what holds at each bar's close."""
+    records, open_time = run.records, run.prepared.market.open_time
+    return pl.DataFrame(
+        {
+            "open_time": frames.times(open_time[:-1]),
+            "close_time": frames.times(open_time[1:]),
+            "equity": records.equity,
+            "wallet_balance": records.wallet,
+            "margin_balance": records.equity,
+            "maintenance_margin": records.maintenance,
+            "margin_ratio": records.margin_ratio,
+            "gross_exposure": pl.Series(records.gross_exposure).fill_nan(None),
+            "net_exposure": pl.Series(records.net_exposure).fill_nan(None),
+            "drawdown": records.drawdown,
+        }
+    )
