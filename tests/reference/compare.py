@@ -25,6 +25,8 @@ MONEY = {
     "amount",
     "wallet_balance",
 }
+SIZES = {"quantity", "wanted_quantity", "filled_quantity"}
+EXACT = {"bar", "symbol", "tier", "time", "decision_time", "due_time", "end_time", "bars_waited"}
 FREE = {"order_id"}  # numbering is each side's own; fills are matched to orders by what the order says
 PER_BAR = ("wallet", "equity", "maintenance", "margin_ratio", "gross", "net", "drawdown")
 RECORDS = ("orders", "funding", "fills", "liquidations", "ledger")
@@ -84,16 +86,17 @@ def _rows_differ(name: str, expected: Sequence[Row], actual: Sequence[Row], scal
     if len(expected) != len(actual):
         k = min(len(expected), len(actual))
         longer, side = (expected, "missing") if len(expected) > len(actual) else (actual, "unexpected")
-        return [
-            f"{name}[{k}] bar {_bar(longer[k])}: {side} row: {_row(longer[k])} ({len(expected)} expected, got {len(actual)})"
-        ]
+        numbers = f"({len(expected)} expected, got {len(actual)})"
+        return [f"{name}[{k}] bar {_bar(longer[k])}: {side} row {numbers}: {_row(longer[k])}"]
     return []
 
 
 def _series_differ(name: str, expected: Sequence[Any], actual: Sequence[Any], scale: float) -> list[str]:
     if len(expected) != len(actual):
         return [f"{name}: {len(expected)} bars expected, got {len(actual)}"]
-    near: Callable[[float, float], bool] = _near_money(scale) if name in {"wallet", "equity", "maintenance"} else _near
+    near: Callable[[float, float], bool] = (
+        _near_money(scale) if name in {"wallet", "equity", "maintenance"} else _near_ratio
+    )
     for bar, (want, got) in enumerate(zip(expected, actual, strict=True)):
         if not _figures_agree(want, got, near):
             return [f"{name} bar {bar}: expected {_show(want)}, got {_show(got)}"]
@@ -101,15 +104,10 @@ def _series_differ(name: str, expected: Sequence[Any], actual: Sequence[Any], sc
 
 
 def _same(key: str, want: Any, got: Any, row: Row, scale: float) -> bool:
-    if (
-        isinstance(want, (str, bool))
-        or isinstance(got, str)
-        or key in {"bar", "symbol", "tier"}
-        or key.endswith("_time")
-        or key == "time"
-    ):
-        return want == got
-    return _figures_agree(want, got, _near_money(scale) if key in MONEY else _near)
+    if key in EXACT or isinstance(want, (str, bool)) or isinstance(got, str):
+        return bool(want == got)
+    near = _near_money(scale) if key in MONEY else _near
+    return _figures_agree(want, got, _near_size(row, scale) if key in SIZES else near)
 
 
 def _figures_agree(want: Any, got: Any, near: Callable[[float, float], bool]) -> bool:
@@ -130,6 +128,20 @@ def _absent_as_none(figure: Any) -> float | None:
 
 def _near(want: float, got: float) -> bool:
     return abs(want - got) <= TOLERANCE * max(1.0, abs(want))
+
+
+def _near_ratio(want: float, got: float) -> bool:
+    """Compare ratios to a balance: a balance near zero spoils the last digits with the square of the ratio."""
+    return abs(want - got) <= TOLERANCE * max(1.0, abs(want), 1e-4 * want * want)
+
+
+def _near_size(row: Row, scale: float) -> Callable[[float, float], bool]:
+    """Compare sizes by what they are worth: money left over by other orders buys sizes with few correct digits."""
+    if "notional" in row:
+        unit = float(row["notional"]) / float(row["quantity"])
+        return lambda want, got: abs(want - got) * unit <= TOLERANCE * scale
+    whole = abs(float(row["wanted_quantity"] or 0.0)) if "wanted_quantity" in row else 0.0
+    return lambda want, got: abs(want - got) <= TOLERANCE * max(whole, abs(want))
 
 
 def _near_money(scale: float) -> Callable[[float, float], bool]:

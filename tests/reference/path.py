@@ -1,7 +1,7 @@
 """The way of the marks inside a bar, and the first point of a leg at which a group fails.
 
 A leg is walked by its fraction ``f``. Between the points at which a position enters another bracket the excess of a
-group is a straight line in ``f``; these points are found and sorted exactly, each is tested, and so is each line between.
+group is a straight line in ``f``. These points are found and sorted exactly; each is tested, then the line to the next.
 """
 
 from __future__ import annotations

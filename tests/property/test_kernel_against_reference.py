@@ -1,0 +1,32 @@
+"""The compiled kernel and the reference account agree on random runs, record by record and bar by bar."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from tests.property.strategies import CI, LONG, cases
+from tests.reference.account import replay
+from tests.reference.case import Case
+from tests.reference.compare import assert_agree
+
+adapter = pytest.importorskip("tests.reference.adapter", reason="the kernel's adapter is not there yet")
+
+
+@CI
+@given(cases())
+def test_agree(case: Case) -> None:
+    assert_agree(replay(case), adapter.run_kernel(case), case)
+
+
+@CI
+@given(cases(inverse=True))
+def test_agree_on_inverse_contracts(case: Case) -> None:
+    assert_agree(replay(case), adapter.run_kernel(case), case)
+
+
+@pytest.mark.long
+@LONG
+@given(cases())
+def test_agree_in_many_runs(case: Case) -> None:
+    assert_agree(replay(case), adapter.run_kernel(case), case)
