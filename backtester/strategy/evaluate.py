@@ -22,6 +22,7 @@ from backtester.strategy.indicators import Indicator, split_ref
 
 KEYS = ("open_time", "symbol")
 ACROSS = ".over("  # how an expression shows that it looks across rows by a key
+SPOT = ("premium", "index_close")  # either tells the distance to spot: a strategy may read both and take what is there
 # Columns that come from a series of their own: all null for a symbol means that the series is not there.
 OPTIONAL_SERIES = {
     "index_close": "an index series",
@@ -72,9 +73,12 @@ class Evaluator:
     ----------
     bars : polars.DataFrame
         As in ``evaluate``.
+    is_tried : bool
+        The same strategies have been evaluated on other bars: what depends on the expression alone is not tried again.
     """
 
-    def __init__(self, bars: pl.DataFrame) -> None:
+    def __init__(self, bars: pl.DataFrame, *, is_tried: bool = False) -> None:
+        self.is_tried = is_tried
         self.rows = symbol_rows(bars)
         self.bars = bars
         self._arrays: dict[str, NDArray[np.float64]] = {}
@@ -125,7 +129,9 @@ class Evaluator:
             if name in frame.columns:
                 continue
             pair = split_ref(name)
-            if pair and pair[0] in symbols and pair[1] in self.bars.columns:
+            if name in SPOT and any(other in needed and other in frame.columns for other in SPOT):
+                frame = frame.with_columns(pl.lit(None, pl.Float64).alias(name))
+            elif pair and pair[0] in symbols and pair[1] in self.bars.columns:
                 other = self.bars.filter(pl.col("symbol") == pair[0]).select("open_time", pl.col(pair[1]).alias(name))
                 frame = frame.join(other, on="open_time", how="left", maintain_order="left")
             else:
@@ -191,7 +197,7 @@ class Evaluator:
         expr = declared_target(strategy)
         with blaming(type(strategy), "target"):
             if ACROSS in str(expr) and len(self.rows) > 1:
-                return _as_float(_across(expr, frame))
+                return _as_float(_across(expr, frame, is_tried=self.is_tried))
             return _as_float(self._by_symbol(expr, frame, "target"))
 
 
@@ -214,11 +220,13 @@ def symbol_rows(bars: pl.DataFrame) -> tuple[Rows, ...]:
     rows = tuple(
         Rows(name, int(stop - length), int(stop)) for name, length, stop in zip(names, runs["len"], stops, strict=True)
     )
-    for symbol, start, stop in rows:
-        falls = bars["open_time"][start:stop].diff().dt.total_milliseconds() <= 0
-        if falls.any():
-            at = epoch_ms(bars, start + int(falls.arg_max() or 0))
-            raise DataError(f"bars of {symbol}", "open_time does not rise", at, "Sort the bars and drop duplicates.")
+    times = bars["open_time"].dt.epoch("ms").to_numpy()
+    rises = times[1:] > times[:-1]
+    rises[stops[:-1] - 1] = True  # where the next symbol begins
+    if not rises.all():
+        row = int(rises.argmin()) + 1
+        hint = "Sort the bars and drop duplicates."
+        raise DataError(f"bars of {bars['symbol'][row]}", "open_time does not rise", int(times[row]), hint)
     return rows
 
 
@@ -243,7 +251,7 @@ def _float_array(values: pl.Series) -> NDArray[np.float64]:
     return np.ascontiguousarray(values.cast(pl.Float64).to_numpy(), dtype=np.float64)
 
 
-def _across(expr: pl.Expr, frame: pl.DataFrame) -> pl.Series:
+def _across(expr: pl.Expr, frame: pl.DataFrame, *, is_tried: bool) -> pl.Series:
     """Return a target that looks across symbols, refusing one whose value depends on how the rows are stacked.
 
     ``shift``, ``rolling_mean`` and the like, outside ``.over("symbol")``, would run from one symbol's last bar into the
@@ -251,6 +259,8 @@ def _across(expr: pl.Expr, frame: pl.DataFrame) -> pl.Series:
     """
     name = "target"
     values = frame.with_columns(expr.alias(name)).get_column(name)
+    if is_tried:
+        return values
     numbered = frame.with_row_index("__row").sort("open_time", maintain_order=True)
     restacked = numbered.with_columns(expr.alias(name)).sort("__row").get_column(name)
     if not _same(values, restacked):
@@ -329,17 +339,23 @@ def _refuse_untradable(strategy: Strategy, frame: pl.DataFrame, target: pl.Serie
 
 
 def _refuse_silence(strategy: Strategy, bars: pl.DataFrame, targets: pl.DataFrame) -> None:
-    """Refuse a strategy that never decides because a series that it reads is empty."""
-    needed = [name for name in strategy_columns(strategy, declared_indicators(strategy)) if name in OPTIONAL_SERIES]
+    """Refuse a strategy that reads a series without any value: one to spot, or one without which it never decides."""
+    read = strategy_columns(strategy, declared_indicators(strategy))
+    needed = [name for name in OPTIONAL_SERIES if name in read]
     for symbol, start, stop in symbol_rows(bars) if needed else ():
-        if targets["target"][start:stop].null_count() < stop - start:
-            continue
-        for name in needed:
-            if bars[name][start:stop].null_count() == stop - start:
-                raise StrategyError(
-                    f"Strategy {strategy.name!r} decides nothing for {symbol}: {name!r}, which it reads, has no value.",
-                    f"Import {OPTIONAL_SERIES[name]} of {symbol}, or leave the symbol out.",
-                )
+        empty = [name for name in needed if name not in bars.columns or _is_empty(bars[name][start:stop])]
+        spot = [name for name in SPOT if name in needed]
+        is_blind = bool(spot) and all(name in empty for name in spot)
+        if empty and (is_blind or _is_empty(targets["target"][start:stop])):
+            name = spot[0] if is_blind else empty[0]
+            raise StrategyError(
+                f"Strategy {strategy.name!r} reads {name!r}, which has no value for {symbol}.",
+                f"Import {OPTIONAL_SERIES[name]} of {symbol}, or leave the symbol out.",
+            )
+
+
+def _is_empty(values: pl.Series) -> bool:
+    return values.null_count() == values.len()
 
 
 def _missing_column(strategy: Strategy, name: str, method: str, bars: pl.DataFrame, symbols: set[str]) -> StrategyError:

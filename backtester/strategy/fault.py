@@ -70,6 +70,7 @@ def place_text(file: str, line: int) -> str:
         return "Its source is not available."
     path = Path(file)
     shown = path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+    linecache.checkcache(file)  # the file may have been edited since it was read
     source = linecache.getline(file, line).strip()
     return f"{shown}:{line}: {source}" if source else f"{shown}:{line}"
 

@@ -1,0 +1,297 @@
+"""Where strategies are found: folders, entry points, and the bundled ones; the first place with a name has it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+from backtester.errors import StrategyError, UnknownNameError, UsageError
+from backtester.strategy.base import Strategy, snake_case
+from backtester.strategy.fault import place_text
+
+GROUP = "backtester.strategies"
+LOCAL_FOLDER = Path("strategies")
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A strategy, or a file that would hold one.
+
+    Attributes
+    ----------
+    name : str
+        What the command line calls it; of a broken file, its stem.
+    origin : str
+        The folder, ``"entry point NAME"`` or ``"bundled"``.
+    path : Path or None
+        Source file, where there is one.
+    strategy : type of Strategy or None
+        None when broken.
+    broken : str
+        Why it cannot be used; empty when it can.
+    shadowed_by : str
+        Origin of the strategy of the same name that is used instead; empty when this one is used.
+    """
+
+    name: str
+    origin: str
+    path: Path | None
+    strategy: type[Strategy] | None
+    broken: str = ""
+    shadowed_by: str = ""
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return (inspect.getdoc(self.strategy) or "").split("\n")[0] if self.strategy else ""
+
+
+def listing(folders: Iterable[Path] = ()) -> tuple[Entry, ...]:
+    """Return every strategy that is found, in the order in which names are given away.
+
+    Parameters
+    ----------
+    folders : iterable of Path
+        Folders beside ``./strategies``, searched after it.
+
+    Returns
+    -------
+    tuple of Entry
+        Broken and shadowed ones included; a file that is reached twice stands there once.
+
+    Raises
+    ------
+    UsageError
+        When a folder does not exist.
+    """
+    owner: dict[str, str] = {}
+    entries = []
+    for entry in _entries(_places(folders), wanted=None):
+        if entry.strategy is not None:
+            entry = replace(entry, shadowed_by=owner.get(entry.name, ""))  # noqa: PLW2901 - the same entry, completed
+            owner.setdefault(entry.name, entry.origin)
+        entries.append(entry)
+    return tuple(entries)
+
+
+def lookup(name: str, folders: Iterable[Path] = ()) -> tuple[Entry, tuple[str, ...]]:
+    """Return the strategy that a name means, and what to tell the user about the choice.
+
+    Parameters
+    ----------
+    name : str
+        As typed.
+    folders : iterable of Path
+        Folders beside ``./strategies``.
+
+    Returns
+    -------
+    entry : Entry
+        The first usable one.
+    notes : tuple of str
+        One sentence for each strategy that it shadows and each broken file of that name.
+
+    Raises
+    ------
+    StrategyError
+        When only broken files have the name.
+    UnknownNameError
+        With the nearest names.
+    UsageError
+        When a folder does not exist.
+    """
+    places = _places(folders)
+    found = [entry for entry in _entries(places, wanted=name) if entry.name == name]
+    usable = [entry for entry in found if entry.strategy is not None]
+    broken = [entry for entry in found if entry.strategy is None]
+    if not usable:
+        if broken:
+            raise StrategyError(f"Strategy {name!r} cannot be imported.", broken[0].broken)
+        known = {entry.name for entry in _entries(places, wanted=None) if entry.strategy is not None}
+        raise UnknownNameError("strategy", name, known)
+    notes = [
+        f"Strategy {name!r} of {usable[0].origin} is used; it shadows the one of {entry.origin}."
+        for entry in usable[1:]
+    ]
+    notes += [f"{entry.path} is broken and passed over: {' '.join(entry.broken.split())}" for entry in broken]
+    return usable[0], tuple(notes)
+
+
+def find(name: str, folders: Iterable[Path] = ()) -> type[Strategy]:
+    """Return the strategy that a name means; ``lookup`` also says what it shadows."""
+    entry, _ = lookup(name, folders)
+    assert entry.strategy is not None
+    return entry.strategy
+
+
+def load_file(path: Path) -> tuple[type[Strategy], ...]:
+    """Return the strategies that a file defines.
+
+    Parameters
+    ----------
+    path : Path
+        A Python file.
+
+    Raises
+    ------
+    StrategyError
+        When it cannot be imported (its own line), or defines no strategy.
+    """
+    module = _imported(path.resolve())
+    found = tuple(_defined(module))
+    if not found:
+        raise StrategyError(f"{path} defines no strategy.", "Write a class in it that derives from Strategy.")
+    return found
+
+
+def source_of(strategy: type[Strategy]) -> str:
+    """Return the text of the file that defines a strategy, for a run's folder; of the class where there is no file."""
+    try:
+        file = inspect.getsourcefile(strategy)
+        if file and Path(file).is_file():
+            return Path(file).read_text(encoding="utf-8")
+        return inspect.getsource(strategy)
+    except (TypeError, OSError):
+        return f"# The source of {strategy.__name__} is not available: it was defined in a console.\n"
+
+
+def bundled_folder() -> Path:
+    """Return the folder of the bundled strategies: in the installed package, or beside it in a checkout."""
+    inside = _PACKAGE / "bundled"
+    return inside if inside.is_dir() else _PACKAGE.parent / "strategies"
+
+
+def _places(folders: Iterable[Path]) -> list[tuple[str, Path | None]]:
+    """Return origins and folders in order of precedence; None stands for the entry points."""
+    places: list[tuple[str, Path | None]] = []
+    if LOCAL_FOLDER.is_dir():
+        places.append((str(LOCAL_FOLDER), LOCAL_FOLDER))
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"There is no folder {folder} with strategies.", "Check --strategies.")
+        places.append((str(folder), folder))
+    return [*places, ("entry points", None), ("bundled", bundled_folder())]
+
+
+def _entries(places: Sequence[tuple[str, Path | None]], wanted: str | None) -> Iterator[Entry]:
+    """Yield the strategies of each place; only those of files that may hold ``wanted``, when it is given."""
+    reached: set[Path] = set()
+    for origin, folder in places:
+        if folder is None:
+            yield from _entry_point_entries(wanted)
+            continue
+        for path in sorted(folder.glob("*.py")):
+            resolved = path.resolve()
+            is_plugin = not path.name.startswith(("_", "test_")) and path.name != "conftest.py"
+            if resolved in reached or not is_plugin or (wanted and not _may_hold(path, wanted)):
+                continue
+            reached.add(resolved)
+            yield from _file_entries(origin, path)
+
+
+def _file_entries(origin: str, path: Path) -> Iterator[Entry]:
+    try:
+        module = _imported(path.resolve())
+    except StrategyError as error:
+        yield Entry(path.stem, origin, path, None, broken=str(error))
+        return
+    for strategy in _defined(module):
+        yield Entry(strategy.name, origin, path, strategy)
+
+
+def _entry_point_entries(wanted: str | None) -> Iterator[Entry]:
+    for point in entry_points(group=GROUP):
+        origin = f"entry point {point.name}"
+        try:
+            loaded = _loaded(point)
+        except StrategyError as error:
+            if wanted in (None, point.name):
+                yield Entry(point.name, origin, None, None, broken=str(error))
+            continue
+        for strategy in loaded:
+            file = inspect.getsourcefile(strategy)
+            yield Entry(strategy.name, origin, Path(file) if file else None, strategy)
+
+
+def _loaded(point: EntryPoint) -> tuple[type[Strategy], ...]:
+    try:
+        loaded: object = point.load()
+    except (Exception, SystemExit) as error:
+        raise StrategyError(f"The entry point {point.name!r} ({point.value}) raised {_told(error)}") from error
+    if isinstance(loaded, ModuleType):
+        return tuple(_defined(loaded))
+    if isinstance(loaded, type) and issubclass(loaded, Strategy):
+        return (loaded,)
+    raise StrategyError(
+        f"The entry point {point.name!r} ({point.value}) is neither a strategy nor a module of strategies."
+    )
+
+
+def _may_hold(path: Path, name: str) -> bool:
+    """Return whether a file may define the strategy: plugins that were not asked for are not run."""
+    if path.stem == name:
+        return True
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return name in text or any(snake_case(found) == name for found in re.findall(r"^class\s+(\w+)", text, re.MULTILINE))
+
+
+def _defined(module: ModuleType) -> Iterator[type[Strategy]]:
+    """Yield the strategies that a module defines itself and that decide something."""
+    for value in vars(module).values():
+        if not isinstance(value, type) or not issubclass(value, Strategy) or value.__module__ != module.__name__:
+            continue
+        decides = value.target is not Strategy.target or value.signals is not Strategy.signals
+        if decides and not value.__name__.startswith("_"):
+            yield value
+
+
+def _imported(path: Path) -> ModuleType:
+    """Return the module of a file, imported once as long as the file stays the same."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StrategyError(f"{path.name} cannot be read: {error.strerror}.") from None
+    digest = hashlib.sha256(str(path).encode() + b"\0" + content).hexdigest()[:16]
+    name = f"backtester_plugin_{path.stem}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # pydantic resolves annotations there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise StrategyError(f"{path.name} raised {_told(error)}", _place_in(path, error)) from error
+    return module
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, StrategyError):
+        return f"a refusal: {error}"
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    first = " ".join(text.split("\n")[0].split())
+    return f"{type(error).__name__}: {first}"
+
+
+def _place_in(path: Path, error: BaseException) -> str:
+    """Return the deepest line of the file that took part in an error."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return place_text(str(path), error.lineno or 1)
+    line, step = 0, error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == str(path):
+            line = step.tb_lineno
+        step = step.tb_next
+    return place_text(str(path), line) if line else str(path)

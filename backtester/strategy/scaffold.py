@@ -1,0 +1,131 @@
+"""``strategy new``: a working module and its test, to start from."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from pathlib import Path
+
+from backtester.errors import UsageError
+
+_MODULE = '''\
+"""What {name} does, in one line."""
+
+import polars as pl
+
+from backtester.strategy import Indicator, Param, Strategy, sma
+
+
+class {class_name}(Strategy):
+    """Hold a long position while the close stands above its average, none below.
+
+    Hypothesis
+    ----------
+    Why should this earn money, and who loses it?
+
+    Source
+    ------
+    Where the idea comes from: a paper, a book, an observation.
+
+    Limits
+    ------
+    When it fails, and what the backtest cannot see.
+    """
+
+    length: int = Param(48, ge=2, description="Bars of the average.")
+    exposure: float = Param(1.0, gt=0, description="Size of the position as a fraction of equity.")
+
+    def indicators(self) -> dict[str, Indicator | pl.Expr]:
+        """Return what is computed of each symbol's own history."""
+        return {{"average": sma("close", self.length)}}
+
+    def target(self) -> pl.Expr:
+        """Return the wanted exposure as a signed fraction of equity; null keeps what is there."""
+        return pl.when(pl.col("close") > pl.col("average")).then(self.exposure).otherwise(0.0)
+'''
+
+_TEST = '''\
+"""Tests of {name}: ``pytest {folder}``."""
+
+import math
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from backtester.strategy import evaluate
+from backtester.strategy.causality import check
+from backtester.strategy.registry import load_file
+
+({class_name},) = load_file(Path(__file__).with_name("{name}.py"))
+
+
+@pytest.fixture
+def bars() -> pl.DataFrame:
+    """Return a month of hourly bars of one symbol that swings around 100."""
+    close = [100 + 10 * math.sin(i / 40) + 2 * math.sin(i / 5) for i in range(720)]
+    return pl.DataFrame(
+        {{
+            "open_time": pl.Series([1_735_689_600_000 + i * 3_600_000 for i in range(720)]).cast(pl.Datetime("ms", "UTC")),
+            "symbol": ["BTC/USDT:USDT"] * 720,
+            "open": [close[0], *close[:-1]],
+            "high": [value + 1 for value in close],
+            "low": [value - 1 for value in close],
+            "close": close,
+            "volume": [1.0] * 720,
+        }}
+    )
+
+
+def test_targets_are_what_the_rule_says(bars: pl.DataFrame) -> None:
+    strategy = {class_name}(length=10, exposure=0.5)
+    targets = evaluate(strategy, bars)["target"]
+    above = bars["close"] > bars["close"].rolling_mean(10)
+    assert targets[:9].null_count() == 9, "nothing is decided before the average is there"
+    assert targets[9:].to_list() == [0.5 if is_above else 0.0 for is_above in above[9:]]
+
+
+def test_it_reads_the_past_alone(bars: pl.DataFrame) -> None:
+    report = check({class_name}(), bars)
+    assert report.is_causal, [finding.text for finding in report.findings]
+'''
+
+
+def write_strategy(name: str, folder: Path) -> tuple[Path, Path]:
+    """Write a new strategy and its test.
+
+    Parameters
+    ----------
+    name : str
+        What the command line will call it: lower case, ``my_strategy``.
+    folder : Path
+        Where plugins live; made when it is not there.
+
+    Returns
+    -------
+    tuple of Path
+        The module and the test beside it.
+
+    Raises
+    ------
+    UsageError
+        When the name cannot be one, or a file of that name is there already.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
+        raise UsageError(
+            f"{name!r} cannot be the name of a strategy.", "Use lower-case words joined by underscores: my_strategy."
+        )
+    if name.startswith("test_"):
+        raise UsageError(f"{name!r} would be taken for a test.", "Choose a name that does not begin with test_.")
+    class_name = "".join(word.capitalize() for word in name.split("_"))
+    module, test = folder / f"{name}.py", folder / f"test_{name}.py"
+    for path in (module, test):
+        if path.exists():
+            raise UsageError(f"{path} exists already.", "Choose another name, or remove it first.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        module.write_text(_MODULE.format(name=name, class_name=class_name), encoding="utf-8")
+        test.write_text(_TEST.format(name=name, class_name=class_name, folder=folder), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}.", "Name another folder with --strategies.") from None
+    return module, test
