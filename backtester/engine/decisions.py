@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +52,8 @@ class Decisions:
     notices: tuple[Notice, ...] = ()
 
 
-def find_strategy(config: RunConfig, folders: Sequence[Path]) -> Strategy:
-    """Return the strategy that a configuration names, with its parameters.
+def find_strategy(config: RunConfig, folders: Sequence[Path]) -> tuple[Strategy, tuple[Notice, ...]]:
+    """Return the strategy that a configuration names, with its parameters, and what to tell about the choice.
 
     Parameters
     ----------
@@ -68,7 +67,10 @@ def find_strategy(config: RunConfig, folders: Sequence[Path]) -> Strategy:
             "Neither a strategy nor a file of signals is named.",
             "Example: backtester run trend. `backtester strategy list` shows what there is.",
         )
-    return registry.find(config.strategy.name, folders)(**config.strategy.params)
+    entry, notes = registry.lookup(config.strategy.name, folders)
+    assert entry.strategy is not None
+    strategy = entry.strategy(**config.strategy.params)
+    return strategy, tuple(Notice("strategy_choice", "warning", note) for note in notes)
 
 
 def decide(strategy: Strategy, config: RunConfig, store: Store, panel: Panel) -> Decisions:
@@ -89,7 +91,7 @@ def decide(strategy: Strategy, config: RunConfig, store: Store, panel: Panel) ->
         targets=decided.filter(replayed).drop_nulls("target"),
         bars=bars.filter(replayed),
         name=strategy.name,
-        source=source_text(type(strategy)),
+        source=registry.source_of(type(strategy)),
         params=strategy.model_dump(),
         references=references,
     )
@@ -104,14 +106,6 @@ def read_decisions(path: Path, panel: Panel) -> Decisions:
         raise UsageError(f"{path} has no target inside the run.", outside_text(outside, clock))
     source = f"# Targets were read from the file {path.name}.\n"
     return Decisions(targets, None, path.stem, source, {}, (), notices)
-
-
-def source_text(strategy: type[Strategy]) -> str:
-    """Return the module that defines a strategy, or the class where there is no module file."""
-    try:
-        return inspect.getsource(inspect.getmodule(strategy) or strategy)
-    except (OSError, TypeError):
-        return f"# The source of {strategy.__qualname__} is not available: it was defined interactively.\n"
 
 
 def _bars(config: RunConfig, store: Store, panel: Panel, references: Sequence[str], warmup: int) -> pl.DataFrame:

@@ -87,8 +87,9 @@ def execute(
         The data, the account or the strategy are refused; ``InternalError`` when an identity of the accounting fails.
     """
     phases = Phases()
+    chosen: tuple[Notice, ...] = ()
     if strategy is None and config.strategy.signals is None:
-        strategy = find_strategy(config, folders)
+        strategy, chosen = find_strategy(config, folders)
     progress("Loading the market data", None)
     with phases.timed("load"):
         config, told = with_timeframe(config, store)
@@ -108,7 +109,7 @@ def execute(
     with phases.timed("check"):
         deviations = _checked(replayed)
     with phases.timed("records"):
-        result = _result(replayed, store, (*told, *extra_notices))
+        result = _result(replayed, store, (*chosen, *told, *extra_notices))
     manifest = {**result.manifest, "identities": deviations, "seconds": phases.seconds}
     return replace(result, manifest=manifest)
 
