@@ -32,6 +32,8 @@ class Part:
         Checksum of the file.
     content_sha256 : str
         Checksum of the values, the same whichever program wrote the file.
+    source : str
+        Of the newest import that changed it, in words.
     imported_at : str
         UTC, ISO 8601.
     """
@@ -42,6 +44,7 @@ class Part:
     bytes: int
     sha256: str
     content_sha256: str
+    source: str
     imported_at: str
 
 
@@ -163,12 +166,10 @@ def content_checksum(frame: pl.DataFrame) -> str:
     digest = hashlib.sha256()
     for column in frame.get_columns():
         digest.update(f"{column.name}:{column.dtype}:{len(column)};".encode())
-        if column.null_count():
-            digest.update(column.is_null().to_numpy().tobytes())
         if column.dtype == pl.String:
             digest.update(json.dumps(column.to_list()).encode())
         else:
-            digest.update(column.to_physical().fill_null(0).to_numpy().tobytes())
+            digest.update(column.to_numpy().tobytes())  # a null is NaN or NaT here; stored values are neither
     return digest.hexdigest()
 
 

@@ -103,11 +103,8 @@ def _join(new: pl.DataFrame | None, old: pl.DataFrame | None, schema: SeriesSche
 
 def _by_year(frame: pl.DataFrame, time: str) -> dict[str, pl.DataFrame]:
     """Return the rows of each year by part name, in order of time."""
-    first, last = frame[time].dt.year().min(), frame[time].dt.year().max()
-    if first == last:
-        return {f"{first}.parquet": frame}
     years = frame[time].dt.year()
-    return {f"{year}.parquet": frame.filter(years == year) for year in years.unique().sort().to_numpy()}
+    return {f"{year}.parquet": frame.filter(years == year) for year in years.unique().sort().to_numpy().tolist()}
 
 
 def _keep_known(new: pl.DataFrame, old: pl.DataFrame, schema: SeriesSchema) -> pl.DataFrame:

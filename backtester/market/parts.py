@@ -21,7 +21,7 @@ def staged_name(name: str, sha256: str) -> str:
     return f".{name}.{sha256[:16]}.next"
 
 
-def stage(folder: Path, name: str, rows: pl.DataFrame, time: str | None, now: str) -> Part:
+def stage(folder: Path, name: str, rows: pl.DataFrame, time: str | None, *, source: str, now: str) -> Part:
     """Write one part durably under its staged name.
 
     Parameters
@@ -34,6 +34,8 @@ def stage(folder: Path, name: str, rows: pl.DataFrame, time: str | None, now: st
         Rows in stored form, sorted.
     time : str or None
         The time column.
+    source : str
+        Where the new rows come from.
     now : str
         Time of the import.
     """
@@ -42,7 +44,7 @@ def stage(folder: Path, name: str, rows: pl.DataFrame, time: str | None, now: st
     content = buffer.getvalue()
     first, last = time_span(rows, time)
     checksum = hashlib.sha256(content).hexdigest()
-    part = Part(rows.height, first, last, len(content), checksum, content_checksum(rows), now)
+    part = Part(rows.height, first, last, len(content), checksum, content_checksum(rows), source, now)
     write_durably(folder / staged_name(name, checksum), content)
     return part
 

@@ -308,7 +308,7 @@ def tier_frame(tables: Sequence[TierTable]) -> pl.DataFrame:
         for k, tier in enumerate(table.tiers, start=1)
     ]
     plain = {c: pl.Int64() if t == TIME else t for c, t in _TIERS.columns.items()}
-    return conform(pl.DataFrame(rows, schema=plain), "tiers", "tier tables")
+    return pl.DataFrame(rows, schema=plain).with_columns(pl.col("valid_from").cast(TIME))
 
 
 def instrument_frame(instrument: Instrument) -> pl.DataFrame:

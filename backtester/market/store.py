@@ -28,7 +28,7 @@ from backtester.market.atomic import explained, publish, sync_folder, write_dura
 from backtester.market.manifest import MANIFEST_NAME, Import, Manifest, Part, read_manifest
 from backtester.market.merge import merge
 from backtester.market.parts import check_part, settle_names, stage, staged_name, time_span
-from backtester.market.schema import TIME, DatasetKey, conform
+from backtester.market.schema import SERIES, TIME, DatasetKey, conform
 
 __all__ = ["DatasetKey", "Store", "WriteReport"]
 
@@ -106,7 +106,7 @@ class Store:
         found: list[DatasetKey],
     ) -> None:
         if not wanted:
-            if (folder / MANIFEST_NAME).is_file():
+            if (folder / MANIFEST_NAME).is_file() and values[2] in SERIES:  # a later version may store other series
                 found.append(DatasetKey(*values))
             return
         (name, value), rest = wanted[0], wanted[1:]
@@ -327,7 +327,7 @@ class Store:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         temporary = folder / f".{MANIFEST_NAME}.next"
         try:
-            staged = {name: stage(folder, name, part, time, now) for name, part in parts.items()}
+            staged = {name: stage(folder, name, part, time, source=source, now=now) for name, part in parts.items()}
             first, last = time_span(rows, time)
             if time is not None and rows[time].null_count():
                 first = None  # a table that always held
