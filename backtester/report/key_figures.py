@@ -25,12 +25,17 @@ class Tile:
 
 def headline(result: Result) -> list[Tile]:
     """Return the six figures that decide."""
-    s, money = result.summary, _money(result)
+    s, digits = result.summary, money_decimals(result)
+    start = numbers.decimal(s["initial_balance"], digits)  # type: ignore[arg-type]
     liquidations = int(s["liquidations"] or 0)
     worst = numbers.percent(s["worst_margin_ratio"], signed=False)  # type: ignore[arg-type]
+
+    def amount(value: Any) -> str:
+        return numbers.decimal(value, digits, signed=True)
+
     return [
         _tile(s, "total_return", "Total return", _percent, f"{_percent(s['annual_return'])} a year", signed=True),
-        _tile(s, "net_profit", "Net profit", money, f"from {money_plain(result, s['initial_balance'])}", signed=True),
+        _tile(s, "net_profit", f"Net profit ({result.settle})", amount, f"from {start}", signed=True),
         _tile(s, "max_drawdown", "Largest drawdown", _percent, _days(s["max_drawdown_days"]), signed=True),
         _tile(s, "sharpe", "Sharpe ratio", _ratio, f"Sortino {_ratio(s['sortino'])}"),
         Tile("liquidations", "Liquidations", numbers.count(liquidations), _steps(s), -1 if liquidations else 0),
@@ -56,7 +61,7 @@ def groups(result: Result) -> list[tuple[str, list[Tile]]]:
     ]
     risk = [
         tile("max_drawdown_start", "Drawdown from", _plain),
-        tile("max_drawdown_trough", "Drawdown lowest", _plain),
+        tile("max_drawdown_trough", "Drawdown low", _plain),
         tile("max_drawdown_end", "Drawdown recovered", _plain),
         tile("longest_drawdown_days", "Longest drawdown", _days),
         tile("closest_liquidation_distance", "Closest to liquidation", _share),
@@ -146,8 +151,10 @@ def _plain(value: Any) -> str:
 
 
 def _steps(s: Mapping[str, Any]) -> str:
-    lost = s["liquidation_steps"]
-    return f"and {numbers.count(lost)} partial" if lost else "takeovers by the engine"
+    steps = s["liquidation_steps"]
+    if steps:
+        return f"and {numbers.count(steps)} partial"
+    return "positions taken over" if s["liquidations"] else "no position taken over"
 
 
 def _open(s: Mapping[str, Any]) -> str:

@@ -36,6 +36,7 @@ def configuration_section(result: Result) -> Section:
     return Section(
         id="configuration",
         title="Configuration and data",
+        short="Configuration",
         lead="Everything that determines this run, resolved: nothing is left to defaults. All times are UTC.",
         template="configuration.html.j2",
         tables=(spans(result),) if result.bars.height else (),

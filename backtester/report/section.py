@@ -42,6 +42,8 @@ class Section:
         Anchor.
     title : str
         Heading.
+    short : str
+        Name in the list of contents.
     lead : str
         One sentence: how to read it.
     template : str
@@ -56,6 +58,7 @@ class Section:
 
     id: str
     title: str
+    short: str
     lead: str
     template: str
     plots: tuple[Plot, ...] = ()

@@ -34,6 +34,7 @@ def key_section(result: Result) -> Section:
     return Section(
         id="figures",
         title="Key figures",
+        short="Key figures",
         lead="Returns are of calendar days (UTC), years have 365 days; trades run from flat to flat, after all costs.",
         template="figures.html.j2",
         context={"groups": groups(result)},
@@ -65,6 +66,7 @@ def equity_section(result: Result) -> Section:
     return Section(
         id="equity",
         title="Equity and drawdown",
+        short="Equity",
         lead="Wallet plus unrealised profit at each bar close; below, how far that is under its highest close so far.",
         template="plots.html.j2",
         plots=tuple(plots) if result.equity.height else (),
@@ -89,8 +91,9 @@ def price_section(result: Result) -> Section:
     return Section(
         id="price",
         title="Price and trades",
-        lead="Traded price with the mark beside it: triangles open a trade in its direction, rings close it, "
-        "crosses are liquidations.",
+        short="Price",
+        lead="Traded price with the mark beside it: triangles open a trade in its direction (or flip it), "
+        "rings close it, crosses are liquidations.",
         template="plots.html.j2",
         plots=tuple(plots),
         context={"empty": "No bar was replayed.", "choice_label": "Symbol", "note": note},
@@ -113,6 +116,7 @@ def margin_section(result: Result) -> Section:
     return Section(
         id="margin",
         title="Exposure and margin",
+        short="Margin",
         lead="At a margin ratio of 100\u00a0% the venue liquidates; the distance is how far the mark is from that.",
         template="plots.html.j2",
         plots=(plot,) if held else (),
@@ -138,6 +142,7 @@ def attribution_section(result: Result) -> Section:
     return Section(
         id="attribution",
         title="Where the profit came from",
+        short="Profit split",
         lead="Each cause on its own, adding up to the change of equity; price is the profit before all costs.",
         template="attribution.html.j2",
         plots=(plot,) if moved else (),
@@ -160,6 +165,7 @@ def funding_section(result: Result) -> Section:
     return Section(
         id="funding",
         title="Funding",
+        short="Funding",
         lead="What longs and shorts exchanged: above zero the account received, below it paid.",
         template="plots.html.j2",
         plots=plots,
@@ -187,6 +193,7 @@ def months_section(result: Result) -> Section:
     return Section(
         id="months",
         title="Monthly returns",
+        short="Months",
         lead="Compounded returns of calendar months (UTC); the first and the last may be partial.",
         template="months.html.j2",
         context={"years": years, "months": MONTHS, "empty": "No day was completed."},
@@ -207,31 +214,30 @@ def liquidation_section(result: Result) -> Section:
     """Return the story of each liquidation."""
     digits = money_decimals(result)
 
-    def money(key: str) -> Column:
-        names = {
-            "margin_balance": "Balance",
-            "requirement": "Requirement",
-            "margin_lost": "Lost",
-            "liquidation_fee": "Fee",
-            "insurance_flow": "To the fund",
-        }
-        return Column(key, names[key], lambda r: numbers.decimal(r[key], digits))
+    def money(label: str, first: str, second: str = "") -> Column:
+        def text(row: dict[str, Any]) -> tuple[str, str]:
+            return numbers.decimal(row[first], digits), numbers.decimal(row[second], digits) if second else ""
+
+        return Column(first, label, text)
+
+    def prices(label: str, first: str, second: str) -> Column:
+        return Column(first, label, lambda r: (numbers.price(r[first]), numbers.price(r[second])))
 
     columns = [
-        Column("time", "Time", lambda r: numbers.moment(r["time"]), is_number=False),
         Column("symbol", "Position", _position, is_number=False),
-        Column("kind", "Kind", lambda r: r["kind"] + (" (disputed)" if r["disputed"] else ""), is_number=False),
+        Column("time", "Time, kind", _time_and_kind, is_number=False),
         Column("tier", "Tier", lambda r: str(r["tier"] + 1)),
-        Column("entry_price", "Entry", lambda r: numbers.price(r["entry_price"])),
-        Column("trigger_price", "Trigger (mark)", lambda r: numbers.price(r["trigger_price"])),
-        Column("bankruptcy_price", "Bankruptcy", lambda r: numbers.price(r["bankruptcy_price"])),
-        Column("execution_price", "Executed", lambda r: numbers.price(r["execution_price"])),
-        *(money(k) for k in ("margin_balance", "requirement", "margin_lost", "liquidation_fee", "insurance_flow")),
-    ]  # fmt: skip
+        money("Balance, requirement", "margin_balance", "requirement"),
+        prices("Entry, bankruptcy", "entry_price", "bankruptcy_price"),
+        prices("Trigger, executed", "trigger_price", "execution_price"),
+        money("Lost, fee in it", "margin_lost", "liquidation_fee"),
+        money("To the fund", "insurance_flow"),
+    ]
     frame = result.liquidations
     return Section(
         id="liquidations",
         title="Liquidations",
+        short="Liquidations",
         lead="Why each one happened: at the trigger the margin balance fell to the requirement; then who paid whom.",
         template="plots.html.j2",
         tables=(build("liquidations", "Liquidations", frame, columns, 2000),) if frame.height else (),
@@ -242,6 +248,11 @@ def liquidation_section(result: Result) -> Section:
 def _position(row: dict[str, Any]) -> tuple[str, str]:
     """Return symbol, side and size of what the engine closed."""
     return row["symbol"], f"{row['position_side']} {numbers.quantity(row['quantity'])}"
+
+
+def _time_and_kind(row: dict[str, Any]) -> tuple[str, str]:
+    """Return when it happened and what the engine did."""
+    return numbers.moment(row["time"]), row["kind"] + (", disputed" if row["disputed"] else "")
 
 
 SECTIONS = (

@@ -16,7 +16,7 @@ SECOND = "#0e8f78"
 THIRD = "#9a63c4"
 MUTED = "#7d8793"
 ALERT = "#d13a5e"
-LIGHT_FILL = "rgba(47, 127, 193, 0.14)"
+THIRD_FILL = "rgba(154, 99, 196, 0.22)"
 LOSS_FILL = "rgba(207, 95, 20, 0.20)"
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"

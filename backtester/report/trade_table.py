@@ -23,6 +23,7 @@ def trade_section(result: Result) -> Section:
     return Section(
         id="trades",
         title="Trades",
+        short="Trades",
         lead="From flat to flat, or to a flip. P&L is price profit alone, Net is after fees, funding and liquidation.",
         template="plots.html.j2",
         tables=(table,) if frame.height else (),
@@ -38,11 +39,10 @@ def columns(result: Result) -> list[Column]:
         return Column(key, label, lambda r: numbers.decimal(r[key], digits, signed=True), is_signed=signed)
 
     return [
-        Column("symbol", "Symbol", lambda r: r["symbol"], is_number=False),
-        Column("position_side", "Side", lambda r: r["position_side"], is_number=False),
+        Column("symbol", "Position", lambda r: (r["symbol"], r["position_side"]), is_number=False),
         Column("entry_time", "Entry", lambda r: (numbers.moment(r["entry_time"]), numbers.price(r["entry_price"]))),
         Column("exit_time", "Exit", _exit),
-        Column("held", "Held", _held),
+        Column("held", "Held, end", _held),
         Column("quantity", "Size", lambda r: numbers.quantity(r["quantity"])),
         money("pnl", "P&L"),
         money("fees", "Fees"),
@@ -50,17 +50,17 @@ def columns(result: Result) -> list[Column]:
         money("net_pnl", "Net", signed=True),
         Column("mae", "MAE", lambda r: numbers.percent(r["mae"], 1)),
         Column("mfe", "MFE", lambda r: numbers.percent(r["mfe"], 1)),
-        Column("exit_reason", "Reason", lambda r: r["exit_reason"].replace("_", " "), is_number=False),
     ]
 
 
 def _exit(row: dict[str, Any]) -> tuple[str, str]:
     """Return time and price of the exit; an open trip may have sold a part already."""
     if row["exit_time"] is None:
-        return ("open", numbers.price(row["exit_price"]) if row["exit_price"] else "")
+        return ("still open", numbers.price(row["exit_price"]) if row["exit_price"] else "")
     return (numbers.moment(row["exit_time"]), numbers.price(row["exit_price"]))
 
 
-def _held(row: dict[str, Any]) -> str:
-    """Return the holding time."""
-    return numbers.NONE if row["held"] is None else numbers.duration(row["held"].total_seconds() * 1000)
+def _held(row: dict[str, Any]) -> tuple[str, str]:
+    """Return the holding time and why it ended."""
+    held = numbers.NONE if row["held"] is None else numbers.duration(row["held"].total_seconds() * 1000)
+    return held, row["exit_reason"].replace("_", " ")

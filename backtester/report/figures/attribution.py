@@ -40,6 +40,6 @@ def waterfall_figure(parts: Sequence[tuple[str, float]], settle: str, digits: in
     )
     figure.update_layout(**theme.layout(110 + 34 * len(labels)))
     figure.update_layout(hovermode="closest", showlegend=False, margin={"l": 8, "r": 8, "t": 8, "b": 8})
-    figure.update_xaxes(automargin=True, nticks=6, title={"text": settle})
-    figure.update_yaxes(automargin=True, autorange="reversed", fixedrange=True)
+    figure.update_xaxes(automargin=True, nticks=6, tickformat="~s", title={"text": settle})
+    figure.update_yaxes(automargin=True, autorange="reversed", dtick=1, fixedrange=True)
     return figure

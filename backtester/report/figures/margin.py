@@ -13,6 +13,8 @@ from plotly.subplots import make_subplots
 from backtester.report import numbers, theme
 from backtester.report.figures.series import line
 
+FARTHEST = 2.0  # a liquidation price farther off than twice the mark says nothing
+
 
 def margin_figure(equity: pl.DataFrame, distance: pl.DataFrame) -> go.Figure:
     """Return what is at stake, what the venue requires of it, and how far the mark may still move.
@@ -57,13 +59,14 @@ def margin_figure(equity: pl.DataFrame, distance: pl.DataFrame) -> go.Figure:
     figure.update_layout(**theme.layout(560))
     figure.update_xaxes(**theme.time_axis())
     figure.update_yaxes(**theme.value_axis(ticksuffix=numbers.TIMES, title={"text": "of equity"}), row=1, col=1)
-    figure.update_yaxes(**theme.value_axis(tickformat=".0~%", rangemode="tozero"), row=2, col=1)
-    figure.update_yaxes(**theme.value_axis(tickformat=".0~%", rangemode="tozero"), row=3, col=1)
+    for row, title in ((2, "margin ratio"), (3, "distance")):
+        axis = theme.value_axis(tickformat=",.2~%", rangemode="tozero", title={"text": title})
+        figure.update_yaxes(**axis, row=row, col=1)
     return figure
 
 
 def _add_distance(figure: go.Figure, times: pl.Series, distance: pl.DataFrame) -> None:
-    """Add the distance of the nearest position; bars without one leave a hole. Beyond 100 % it is cut off."""
+    """Add the distance of the nearest position; bars without one leave a hole. It is cut off at `FARTHEST`."""
     nearest = pl.DataFrame({"close_time": times}).join(
         distance.group_by("close_time").agg(pl.col("distance").min()),
         on="close_time",
@@ -73,7 +76,7 @@ def _add_distance(figure: go.Figure, times: pl.Series, distance: pl.DataFrame) -
     figure.add_trace(
         line(
             times,
-            np.minimum(_floats(nearest["distance"]), 1.0),
+            np.minimum(_floats(nearest["distance"]), FARTHEST),
             name="Distance to liquidation",
             line={"color": theme.THIRD, "width": 1.3},
             hovertemplate="%{y:.1%}<extra>Distance to liquidation</extra>",

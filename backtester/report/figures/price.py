@@ -8,7 +8,7 @@ import polars as pl
 
 from backtester.report import numbers, theme
 from backtester.report.downsample import ohlc, thin
-from backtester.report.figures.series import line, milliseconds
+from backtester.report.figures.series import milliseconds
 
 CANDLES = 500
 MARKERS = 400
@@ -28,6 +28,8 @@ def price_figure(bars: pl.DataFrame, trades: pl.DataFrame, liquidations: pl.Data
     """
     candles = ohlc(bars, CANDLES)
     figure = go.Figure()
+    for trace in _mark_lines(bars):
+        figure.add_trace(trace)
     figure.add_trace(
         go.Candlestick(
             x=milliseconds(candles["open_time"]),
@@ -39,27 +41,40 @@ def price_figure(bars: pl.DataFrame, trades: pl.DataFrame, liquidations: pl.Data
             hoverinfo="skip" if bars.height > CANDLES else None,
         )
     )
-    figure.add_trace(
-        line(
-            bars["open_time"],
-            bars["mark_close"].to_numpy(),
-            points=2000,
-            name="Mark",
-            line={"color": theme.THIRD, "width": 1},
-            hovertemplate="%{y:,.6~g}<extra>Mark</extra>",
-        )
-    )
     net = trades["net_pnl"].abs().to_numpy()
     kept = trades[thin(trades["entry_time"].cast(pl.Int64).to_numpy(), net, MARKERS)]
     _add_entries(figure, kept.filter(pl.col("position_side") == "long"), "long")
     _add_entries(figure, kept.filter(pl.col("position_side") == "short"), "short")
-    _add_exits(figure, kept.filter(pl.col("exit_time").is_not_null() & (pl.col("exit_reason") != "liquidation")))
+    _add_exits(
+        figure, kept.filter(pl.col("exit_time").is_not_null() & ~pl.col("exit_reason").is_in(["liquidation", "flip"]))
+    )
     _add_liquidations(figure, liquidations)
     figure.update_layout(**theme.layout(460))
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(**theme.time_axis(rangeslider={"visible": False}))
     figure.update_yaxes(**theme.value_axis())
     return figure
+
+
+def _mark_lines(bars: pl.DataFrame) -> list[go.Scatter]:
+    """Return the mark below everything else: a band from lowest to highest, and a line through the closes."""
+    mark = ohlc(bars.select("open_time", **{k: pl.col(f"mark_{k}") for k in ("open", "high", "low", "close")}), CANDLES)
+    x = milliseconds(mark["open_time"])
+    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": "mark"}
+    dotted = {"color": theme.THIRD, "width": 1, "dash": "dot"}
+    return [
+        go.Scatter(x=x, y=mark["low"].to_numpy(), **edge),
+        go.Scatter(x=x, y=mark["high"].to_numpy(), fill="tonexty", fillcolor=theme.THIRD_FILL, **edge),
+        go.Scatter(
+            x=x,
+            y=mark["close"].to_numpy(),
+            mode="lines",
+            name="Mark",
+            legendgroup="mark",
+            line=dotted,
+            hovertemplate="%{y:,.6~g}<extra>Mark</extra>",
+        ),
+    ]
 
 
 def _add_entries(figure: go.Figure, trades: pl.DataFrame, side: str) -> None:
@@ -76,7 +91,7 @@ def _add_entries(figure: go.Figure, trades: pl.DataFrame, side: str) -> None:
         name=f"Entry {side}",
         marker={
             "symbol": "triangle-up" if side == "long" else "triangle-down",
-            "size": 10,
+            "size": 9,
             "color": theme.SECOND if side == "long" else theme.LOSS,
             "line": {"width": 1, "color": "rgba(255,255,255,0.8)"},
         },
@@ -84,7 +99,7 @@ def _add_entries(figure: go.Figure, trades: pl.DataFrame, side: str) -> None:
 
 
 def _add_exits(figure: go.Figure, trades: pl.DataFrame) -> None:
-    """Add a ring where each trip ended."""
+    """Add a ring where each trip ended; a flip shows as the entry that follows, a liquidation as a cross."""
     columns = ("exit_time", "exit_price", "net_pnl", "exit_reason")
     text = [
         f"{numbers.moment(t)} UTC<br>left at {numbers.price(p)} ({reason})<br>net {numbers.decimal(net, signed=True)}"

@@ -12,7 +12,7 @@
     if (width < 520) {
       layout.legend = Object.assign({}, layout.legend, { font: { size: 11 } });
       for (const key of Object.keys(layout)) {
-        if (/^[xy]axis/.test(key)) layout[key] = Object.assign({}, layout[key], { nticks: key[0] === "x" ? 4 : 5, title: undefined });
+        if (/^[xy]axis/.test(key) && !layout[key].dtick) layout[key] = Object.assign({}, layout[key], { nticks: key[0] === "x" ? 4 : 5, title: undefined });
       }
     }
     return layout;
@@ -76,7 +76,7 @@
   }
   function makeTable(box) {
     const data = JSON.parse(box.querySelector("script").textContent);
-    const size = 50, body = box.querySelector("tbody"), heads = Array.from(box.querySelectorAll("th"));
+    const size = window.innerWidth <= 760 ? 15 : 50, body = box.querySelector("tbody"), heads = Array.from(box.querySelectorAll("th"));
     let order = data.rows.map(function (_, i) { return i; }), column = -1, direction = 1, page = 0;
     const sorter = element("span", { className: "sorter" }, box.querySelector(".table-tools"));
     const pages = box.querySelector(".table-pages");
@@ -92,7 +92,8 @@
         data.columns.forEach(function (spec, c) {
           const text = data.rows[index][c], pair = Array.isArray(text), first = pair ? text[0] : text;
           const tone = spec.signed ? (first[0] === minus ? " loss" : first[0] === "+" ? " gain" : "") : "";
-          const cell = element("td", { className: (spec.number ? "number" : "") + tone, textContent: first }, row);
+          const long = first.length > 22 ? " long" : "";
+          const cell = element("td", { className: (spec.number ? "number" : "text") + tone + long, textContent: first }, row);
           cell.dataset.label = spec.label;
           if (pair && text[1]) element("small", { textContent: text[1] }, cell);
         });
@@ -121,9 +122,11 @@
       head.replaceChildren(button);
       button.addEventListener("click", function () { sortBy(i); });
     });
+    if (data.rows.length < 6) sorter.hidden = true;
     const choice = element("select", {}, element("label", { textContent: "Sort by " }, sorter));
+    element("option", { value: "-1", textContent: "as listed", disabled: true }, choice);
     data.columns.forEach(function (spec, i) { element("option", { value: String(i), textContent: spec.label }, choice); });
-    choice.selectedIndex = -1;
+    choice.value = "-1";
     choice.addEventListener("change", function () { sortBy(Number(choice.value)); });
     const flip = element("button", { type: "button", className: "button", textContent: "Reverse" }, sorter);
     flip.addEventListener("click", function () { sortBy(Math.max(column, 0), -direction); });
@@ -136,21 +139,23 @@
   // The section being read is marked in the contents.
   const links = new Map();
   document.querySelectorAll(".contents a").forEach(function (link) { links.set(link.hash.slice(1), link); });
-  if ("IntersectionObserver" in window) {
-    const reading = new IntersectionObserver(function (entries) {
-      for (const entry of entries) {
-        if (!entry.isIntersecting) continue;
-        links.forEach(function (link, id) {
-          if (id === entry.target.id) link.setAttribute("aria-current", "true");
-          else link.removeAttribute("aria-current");
-        });
-      }
-    }, { rootMargin: "-20% 0px -70% 0px" });
+  let waiting = false;
+  function markReading() {
+    waiting = false;
+    let current = "top";
     links.forEach(function (_, id) {
       const target = document.getElementById(id);
-      if (target) reading.observe(target);
+      if (target && target.getBoundingClientRect().top < window.innerHeight * 0.3) current = id;
+    });
+    links.forEach(function (link, id) {
+      if (id === current) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
     });
   }
+  window.addEventListener("scroll", function () {
+    if (!waiting) { waiting = true; window.requestAnimationFrame(markReading); }
+  }, { passive: true });
+  markReading();
 
   document.querySelectorAll("[data-copy]").forEach(function (button) {
     button.addEventListener("click", function () {
