@@ -150,13 +150,18 @@ def _panel(case: Case) -> Panel:
 
 
 def _bars(series: list[Ohlc]) -> Bars:
-    return Bars(*(np.array([getattr(s, name) for s in series], np.float64) for name in ("open", "high", "low", "close")))
+    return Bars(
+        *(np.array([getattr(s, name) for s in series], np.float64) for name in ("open", "high", "low", "close"))
+    )
 
 
 def outcome_of(records: ReplayRecords) -> Outcome:
     """Return the kernel's records as the rows that both sides speak of."""
     out = Outcome(
-        **{name: _rows(name, getattr(records, name)) for name in ("fills", "funding", "liquidations", "ledger", "orders")},
+        **{
+            name: _rows(name, getattr(records, name))
+            for name in ("fills", "funding", "liquidations", "ledger", "orders")
+        },
         equity=records.equity.tolist(),
         wallet=records.wallet.tolist(),
         maintenance=records.maintenance.tolist(),

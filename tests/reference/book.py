@@ -161,7 +161,7 @@ class Book:
         if settings.close_fee_basis == "bankruptcy":
             worth = rules.kind.margin_exhausted(position.side, position.entry, rules.leverage)
             return required + quantity * worth * fee
-        return required if by_entry else required + quantity * rules.kind.worth(mark) * fee
+        return required + quantity * rules.kind.worth(mark) * fee
 
     # -- rows ----------------------------------------------------------------------------------------------------
 

@@ -140,6 +140,8 @@ def _near_size(row: Row, scale: float) -> Callable[[float, float], bool]:
     if "notional" in row:
         unit = float(row["notional"]) / float(row["quantity"])
         return lambda want, got: abs(want - got) * unit <= TOLERANCE * scale
+    if "kind" in row:  # a liquidation: the fill of the same moment is compared exactly
+        return lambda want, got: abs(want - got) <= 1e-6 * abs(want)
     whole = abs(float(row["wanted_quantity"] or 0.0)) if "wanted_quantity" in row else 0.0
     return lambda want, got: abs(want - got) <= TOLERANCE * max(whole, abs(want))
 

@@ -55,7 +55,7 @@ def execute(
         i = order.symbol
         held, reference = book.positions[i].size, references[i]
         wanted = whole_steps(order.target * equity / book.rules[i].kind.worth(reference), book.rules[i].step)
-        if wanted != held:
+        if wanted != held and not is_dust(book, i, wanted - held, reference):
             tickets.append(Ticket(order, reference, wanted - held))
     for ticket in tickets:
         reduce(book, ticket, time)
@@ -63,6 +63,13 @@ def execute(
         increase(book, ticket, marks, time)
     for ticket in tickets:
         book.finish_order(ticket.order, time, ticket.status, ticket.reason, wanted=ticket.wanted, filled=ticket.filled)
+
+
+def is_dust(book: Book, i: int, difference: Fraction, reference: Fraction) -> bool:
+    """Tell whether an order without a quantity step is no more than what rounding leaves."""
+    if book.rules[i].step or book.positions[i].size + difference == 0:
+        return False
+    return abs(difference) * book.rules[i].kind.worth(reference) <= SLACK * Fraction(book.case.settings.balance)
 
 
 def write_own_fill(
