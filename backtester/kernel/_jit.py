@@ -10,9 +10,10 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 import platformdirs
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,6 +47,19 @@ def cache_folder() -> Path:
 CACHE_FOLDER = cache_folder()
 
 
+def constant(code: int) -> int:
+    """Return a code as a number that compiled functions take by type.
+
+    Plain Python integers are types of their own to numba when they are passed on: each value would compile its callee again.
+    """
+    return cast(int, np.int64(code))
+
+
+def step(function: F) -> F:
+    """Compile a function that only other compiled functions call: no wrapper for Python, which saves compile time."""
+    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
 def njit(function: F) -> F:
     """Compile a kernel function with the options of this project.
 
@@ -59,10 +73,14 @@ def njit(function: F) -> F:
     callable
         The compiled function; ``getattr(f, "py_func", f)`` is its source.
     """
+    return _compiled(function, no_cfunc_wrapper=True)
+
+
+def _compiled(function: F, **options: bool) -> F:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(CACHE_FOLDER)  # read at decoration: other packages keep theirs
     try:
-        compiled: F = numba.njit(**OPTIONS)(function)
+        compiled: F = numba.njit(**OPTIONS, **options)(function)
     finally:
         numba.config.CACHE_DIR = before
     return compiled

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import CloseFeeBasis, FundingSource, LedgerKind, Liquidity, MarginMode, PositionSide, Side
-from backtester.kernel._jit import njit
+from backtester.kernel._jit import constant, step
 from backtester.kernel.fills import add_on_grid, trading_fee
 from backtester.kernel.funding import funding_payment
 from backtester.kernel.margin import initial_margin
@@ -19,25 +19,25 @@ from backtester.kernel.path import displayed_liquidation, requirement_at
 from backtester.kernel.state import NO_TIER_BOUND, Book, Journal, Setup
 from backtester.kernel.value import average_entry, unrealized_pnl, value_to_price
 
-ISOLATED = int(MarginMode.ISOLATED)
-LONG = int(PositionSide.LONG)
-SHORT = int(PositionSide.SHORT)
-BUY = int(Side.BUY)
-SELL = int(Side.SELL)
-TAKER = int(Liquidity.TAKER)
-REALIZED_PNL = int(LedgerKind.REALIZED_PNL)
-TRADING_FEE = int(LedgerKind.TRADING_FEE)
-FUNDING = int(LedgerKind.FUNDING)
-CLEARANCE = int(LedgerKind.INSURANCE_CLEARANCE)
-WALLET_FIRST = int(FundingSource.WALLET_FIRST)
-CAPPED = int(FundingSource.CAPPED)
-FEE_AT_BANKRUPTCY = int(CloseFeeBasis.BANKRUPTCY)
-ABOVE = (
-    1.0 + 1e-9
-)  # a capped payment leaves the balance a hair above the requirement, which would liquidate at equality
+ISOLATED = constant(MarginMode.ISOLATED)
+LONG = constant(PositionSide.LONG)
+SHORT = constant(PositionSide.SHORT)
+BUY = constant(Side.BUY)
+SELL = constant(Side.SELL)
+TAKER = constant(Liquidity.TAKER)
+REALIZED_PNL = constant(LedgerKind.REALIZED_PNL)
+TRADING_FEE = constant(LedgerKind.TRADING_FEE)
+FUNDING = constant(LedgerKind.FUNDING)
+CLEARANCE = constant(LedgerKind.INSURANCE_CLEARANCE)
+WALLET_FIRST = constant(FundingSource.WALLET_FIRST)
+CAPPED = constant(FundingSource.CAPPED)
+FEE_AT_BANKRUPTCY = constant(CloseFeeBasis.BANKRUPTCY)
+WHOLE_ACCOUNT = constant(-1)
+# A capped payment leaves the balance a hair above the requirement: at equality it would liquidate after all.
+ABOVE = 1.0 + 1e-9
 
 
-@njit
+@step
 def wallet_balance(setup: Setup, book: Book) -> float:
     """Return the wallet: free wallet and isolated margins [settlement currency]."""
     total = book.account[0]["free_wallet"]
@@ -46,7 +46,7 @@ def wallet_balance(setup: Setup, book: Book) -> float:
     return total
 
 
-@njit
+@step
 def cross_equity(book: Book) -> float:
     """Return free wallet and unrealised profit of cross positions, at ``value_now``."""
     total = book.account[0]["free_wallet"]
@@ -56,7 +56,7 @@ def cross_equity(book: Book) -> float:
     return total
 
 
-@njit
+@step
 def cross_requirement(setup: Setup, book: Book) -> float:
     """Return the requirement of all cross positions, at ``value_now``."""
     total = 0.0
@@ -66,7 +66,7 @@ def cross_requirement(setup: Setup, book: Book) -> float:
     return total
 
 
-@njit
+@step
 def account_equity(book: Book) -> float:
     """Return the whole account's equity, isolated positions included, at ``value_now``."""
     total = cross_equity(book)
@@ -76,7 +76,7 @@ def account_equity(book: Book) -> float:
     return total
 
 
-@njit
+@step
 def set_values_now(book: Book, values: NDArray[np.float64], bar: int) -> None:
     """Put each held position at its value in a column of bars."""
     for j in range(book.account[0]["cross_count"]):
@@ -87,7 +87,7 @@ def set_values_now(book: Book, values: NDArray[np.float64], bar: int) -> None:
         book.positions[i]["value_now"] = values[i, bar]
 
 
-@njit
+@step
 def list_held(setup: Setup, book: Book) -> None:
     """Find the held positions again, in configured order."""
     cross = 0
@@ -104,7 +104,7 @@ def list_held(setup: Setup, book: Book) -> None:
     book.account[0]["isolated_count"] = isolated
 
 
-@njit
+@step
 def post(
     setup: Setup, book: Book, journal: Journal, time: int, bar: int, symbol: int, kind: int, amount: float
 ) -> None:
@@ -122,7 +122,7 @@ def post(
     account["ledger"] += 1
 
 
-@njit
+@step
 def record_fill(
     setup: Setup,
     book: Book,
@@ -159,7 +159,7 @@ def record_fill(
     account["fills"] += 1
 
 
-@njit
+@step
 def set_quantity(setup: Setup, book: Book, i: int, quantity: float) -> None:
     """Give position ``i`` its new size; a flat one keeps no entry and no margin."""
     p = book.positions[i]
@@ -172,7 +172,7 @@ def set_quantity(setup: Setup, book: Book, i: int, quantity: float) -> None:
     list_held(setup, book)
 
 
-@njit
+@step
 def reduce_position(
     setup: Setup,
     book: Book,
@@ -226,7 +226,7 @@ def reduce_position(
     )
 
 
-@njit
+@step
 def opening_margin(setup: Setup, i: int, change: float, fill_value: float) -> float:
     """Return what opening takes into an isolated margin: the initial margin, and the fee at bankruptcy if reserved."""
     instrument = setup.instruments[i]
@@ -238,7 +238,7 @@ def opening_margin(setup: Setup, i: int, change: float, fill_value: float) -> fl
     return margin
 
 
-@njit
+@step
 def increase_position(
     setup: Setup,
     book: Book,
@@ -279,7 +279,7 @@ def increase_position(
     record_fill(setup, book, journal, time, bar, i, order, side, change, fill_value, fee, 0.0, slippage_paid, reason)
 
 
-@njit
+@step
 def settle_funding(
     setup: Setup, book: Book, journal: Journal, time: int, bar: int, i: int, rate: float, value: float
 ) -> None:
@@ -329,17 +329,17 @@ def settle_funding(
     account["funding"] += 1
 
 
-@njit
+@step
 def clear_debt(setup: Setup, book: Book, journal: Journal, time: int, bar: int) -> None:
     """Lift the negative free wallet of a flat account to zero: the fund pays."""
     account = book.account[0]
     if account["cross_count"] + account["isolated_count"] == 0 and account["free_wallet"] < 0.0:
         deficit = -account["free_wallet"]
         account["free_wallet"] = 0.0
-        post(setup, book, journal, time, bar, -1, CLEARANCE, deficit)
+        post(setup, book, journal, time, bar, WHOLE_ACCOUNT, CLEARANCE, deficit)
 
 
-@njit
+@step
 def record_positions(setup: Setup, book: Book, journal: Journal, time: int, bar: int) -> None:
     """Write the positions that changed since the last row; ``value_now`` holds the marks."""
     account = book.account[0]

@@ -18,34 +18,36 @@ from backtester.domain.enums import (
     RejectReason,
     Takeover,
 )
-from backtester.kernel._jit import njit
+from backtester.kernel._jit import constant, step
 from backtester.kernel.account import cross_equity, post, record_fill, set_quantity
 from backtester.kernel.fills import SNAP, add_on_grid, floor_to_step, largest_below, trading_fee
 from backtester.kernel.path import line_in_tier, size_unit, tier_at
 from backtester.kernel.state import NO_TIER_BOUND, Book, Journal, Setup
 from backtester.kernel.value import slipped, unrealized_pnl, value_to_price
 
-ISOLATED = int(MarginMode.ISOLATED)
-LONG = int(PositionSide.LONG)
-SHORT = int(PositionSide.SHORT)
-REALIZED_PNL = int(LedgerKind.REALIZED_PNL)
-LIQUIDATION_FEE = int(LedgerKind.LIQUIDATION_FEE)
-CLEARANCE = int(LedgerKind.INSURANCE_CLEARANCE)
-STEP_NONE = int(LiquidationStep.NONE)
-STEP_TIER = int(LiquidationStep.TIER)
-STEP_RESTORE = int(LiquidationStep.RESTORE)
-KIND_STEP = int(LiquidationKind.STEP)
-KIND_TAKEOVER = int(LiquidationKind.TAKEOVER)
-REASON_STEP = int(FillReason.LIQUIDATION_STEP)
-REASON_TAKEOVER = int(FillReason.LIQUIDATION)
-TAKEOVER_MARKET = int(Takeover.MARKET)
-CANCELLED = int(OrderStatus.CANCELLED)
-BY_LIQUIDATION = int(RejectReason.LIQUIDATION)
-CROSS_GROUP = -1
-WAITING = 2
+ISOLATED = constant(MarginMode.ISOLATED)
+LONG = constant(PositionSide.LONG)
+SHORT = constant(PositionSide.SHORT)
+REALIZED_PNL = constant(LedgerKind.REALIZED_PNL)
+LIQUIDATION_FEE = constant(LedgerKind.LIQUIDATION_FEE)
+CLEARANCE = constant(LedgerKind.INSURANCE_CLEARANCE)
+STEP_NONE = constant(LiquidationStep.NONE)
+STEP_TIER = constant(LiquidationStep.TIER)
+STEP_RESTORE = constant(LiquidationStep.RESTORE)
+KIND_STEP = constant(LiquidationKind.STEP)
+KIND_TAKEOVER = constant(LiquidationKind.TAKEOVER)
+REASON_STEP = constant(FillReason.LIQUIDATION_STEP)
+REASON_TAKEOVER = constant(FillReason.LIQUIDATION)
+TAKEOVER_MARKET = constant(Takeover.MARKET)
+CANCELLED = constant(OrderStatus.CANCELLED)
+BY_LIQUIDATION = constant(RejectReason.LIQUIDATION)
+NO_ORDER = constant(-1)  # engine fills have none
+FIRST_TIER = constant(0)
+CROSS_GROUP = constant(-1)
+WAITING = constant(2)
 
 
-@njit
+@step
 def tier_requirement(setup: Setup, book: Book, i: int) -> float:
     """Return the requirement of position ``i`` in its current ``tier``, at ``value_now``."""
     p = book.positions[i]
@@ -53,7 +55,7 @@ def tier_requirement(setup: Setup, book: Book, i: int) -> float:
     return constant + slope * abs(p["value_now"])
 
 
-@njit
+@step
 def group_balance(book: Book, group: int) -> float:
     """Return the margin balance of a group at ``value_now``: an isolated position's, or the cross account's."""
     if group == CROSS_GROUP:
@@ -62,7 +64,7 @@ def group_balance(book: Book, group: int) -> float:
     return p["margin"] + unrealized_pnl(p["quantity"], p["entry_value"], p["value_now"])
 
 
-@njit
+@step
 def group_requirement(setup: Setup, book: Book, group: int) -> float:
     """Return the requirement of a group at ``value_now``, each position in its current ``tier``."""
     if group != CROSS_GROUP:
@@ -73,7 +75,7 @@ def group_requirement(setup: Setup, book: Book, group: int) -> float:
     return total
 
 
-@njit
+@step
 def balance_share(setup: Setup, book: Book, i: int, balance: float, requirement: float) -> float:
     """Return the part of a group's balance that position ``i`` stands for: all of it, or its share of the requirement."""
     if setup.instruments[i]["margin_mode"] == ISOLATED:
@@ -83,7 +85,7 @@ def balance_share(setup: Setup, book: Book, i: int, balance: float, requirement:
     return balance * tier_requirement(setup, book, i) / requirement
 
 
-@njit
+@step
 def execution_value(setup: Setup, book: Book, i: int) -> float:
     """Return the engine's price for position ``i``: the mark, or the worse of mark and trade, with slippage."""
     p = book.positions[i]
@@ -95,14 +97,14 @@ def execution_value(setup: Setup, book: Book, i: int) -> float:
     return slipped(reference, side, instrument["slippage"], instrument["sign"])
 
 
-@njit
+@step
 def tier_row(setup: Setup, book: Book, i: int, tier: int) -> int:
     """Return the row of a bracket of position ``i`` in the table of all tiers."""
     row: int = setup.tables[book.positions[i]["table"]]["start"] + tier
     return row
 
 
-@njit
+@step
 def step_candidate(setup: Setup, book: Book, group: int, balance: float, requirement: float) -> int:
     """Return the position that a step would reduce, or -1: the largest requirement among those that may step."""
     rules = setup.rules[0]
@@ -123,14 +125,14 @@ def step_candidate(setup: Setup, book: Book, group: int, balance: float, require
             best = i
             largest = own
     if best >= 0 and rules["step_above_first"] == 1:
-        constant, slope = line_in_tier(setup, book, best, 0)
+        constant, slope = line_in_tier(setup, book, best, FIRST_TIER)
         at_first = constant + slope * abs(book.positions[best]["value_now"])
         if balance <= requirement - largest + at_first:
             return -1
     return best
 
 
-@njit
+@step
 def balance_after_step(setup: Setup, book: Book, i: int, balance: float, closed: float, fill_value: float) -> float:
     """Return a group's balance after closing part of position ``i``: less slippage against the mark, less the fee."""
     p = book.positions[i]
@@ -139,7 +141,7 @@ def balance_after_step(setup: Setup, book: Book, i: int, balance: float, closed:
     return after - min(fee, max(after, 0.0))
 
 
-@njit
+@step
 def requirement_after(setup: Setup, book: Book, i: int, left: float, tier: int) -> float:
     """Return the requirement of position ``i`` were its size ``left`` (unsigned) and a bracket in force."""
     p = book.positions[i]
@@ -153,7 +155,7 @@ def requirement_after(setup: Setup, book: Book, i: int, left: float, tier: int) 
     return constant + slope * abs(p["value_now"])
 
 
-@njit
+@step
 def size_below_tier(setup: Setup, book: Book, i: int, tier: int) -> float:
     """Return the largest size of position ``i`` that stays below the bracket above ``tier``."""
     instrument = setup.instruments[i]
@@ -164,7 +166,7 @@ def size_below_tier(setup: Setup, book: Book, i: int, tier: int) -> float:
     return largest_below(cap, unit, instrument["step_num"], instrument["step_den"])
 
 
-@njit
+@step
 def less_one_step(size: float, step_num: float, step_den: float) -> float:
     """Return a size less the smallest step; without a step, less a billionth of it."""
     if step_num == 0.0:
@@ -172,7 +174,7 @@ def less_one_step(size: float, step_num: float, step_den: float) -> float:
     return add_on_grid(size, -step_num / step_den, step_num, step_den)
 
 
-@njit
+@step
 def tier_step(setup: Setup, book: Book, i: int, balance: float, others: float) -> tuple[float, int]:
     """Return what a step to a lower bracket leaves of position ``i``, and that bracket; 0 where there is no such step."""
     p = book.positions[i]
@@ -193,7 +195,7 @@ def tier_step(setup: Setup, book: Book, i: int, balance: float, others: float) -
     return 0.0, 0
 
 
-@njit
+@step
 def restore_step(setup: Setup, book: Book, i: int, balance: float, others: float) -> tuple[float, int]:
     """Return what the smallest step that restores the balance leaves of position ``i``, and its bracket; 0 if none does.
 
@@ -229,7 +231,7 @@ def restore_step(setup: Setup, book: Book, i: int, balance: float, others: float
     return 0.0, 0
 
 
-@njit
+@step
 def record_liquidation(
     setup: Setup,
     book: Book,
@@ -275,7 +277,7 @@ def record_liquidation(
     account["liquidations"] += 1
 
 
-@njit
+@step
 def try_step(
     setup: Setup,
     book: Book,
@@ -345,7 +347,7 @@ def try_step(
         time,
         bar,
         i,
-        -1,
+        NO_ORDER,
         position_side,
         -side * closed,
         fill_value,
@@ -357,7 +359,7 @@ def try_step(
     return True
 
 
-@njit
+@step
 def pay_from_group(setup: Setup, book: Book, i: int, amount: float) -> None:
     """Book an amount where position ``i`` keeps its margin: its isolated margin, or the free wallet."""
     if setup.instruments[i]["margin_mode"] == ISOLATED:
@@ -366,7 +368,7 @@ def pay_from_group(setup: Setup, book: Book, i: int, amount: float) -> None:
         book.account[0]["free_wallet"] += amount
 
 
-@njit
+@step
 def close_position(setup: Setup, book: Book, i: int) -> None:
     """Leave position ``i`` flat after a takeover."""
     set_quantity(setup, book, i, 0.0)
@@ -374,7 +376,7 @@ def close_position(setup: Setup, book: Book, i: int) -> None:
     book.account[0]["takeovers"] += 1
 
 
-@njit
+@step
 def cancel_waiting(book: Book, journal: Journal, time: int, i: int) -> None:
     """Cancel the order that waits for symbol ``i``; one that is due at this open still acts."""
     p = book.positions[i]
@@ -387,7 +389,7 @@ def cancel_waiting(book: Book, journal: Journal, time: int, i: int) -> None:
         book.account[0]["pending_count"] -= 1
 
 
-@njit
+@step
 def take_over_at_bankruptcy(
     setup: Setup,
     book: Book,
@@ -439,7 +441,7 @@ def take_over_at_bankruptcy(
         time,
         bar,
         i,
-        -1,
+        NO_ORDER,
         side,
         -held,
         fill_value,
@@ -450,7 +452,7 @@ def take_over_at_bankruptcy(
     )
 
 
-@njit
+@step
 def take_over_at_market(
     setup: Setup,
     book: Book,
@@ -515,7 +517,7 @@ def take_over_at_market(
         time,
         bar,
         i,
-        -1,
+        NO_ORDER,
         side,
         -held,
         fill_value,
@@ -526,7 +528,7 @@ def take_over_at_market(
     )
 
 
-@njit
+@step
 def take_over_cross_at_bankruptcy(
     setup: Setup, book: Book, journal: Journal, time: int, bar: int, disputed: int
 ) -> None:
@@ -546,7 +548,7 @@ def take_over_cross_at_bankruptcy(
     account["free_wallet"] = 0.0
 
 
-@njit
+@step
 def largest_cross_requirement(setup: Setup, book: Book) -> int:
     """Return the cross position with the largest requirement; the first of equals."""
     best = book.cross[0]
@@ -559,7 +561,7 @@ def largest_cross_requirement(setup: Setup, book: Book) -> int:
     return best
 
 
-@njit
+@step
 def take_over(setup: Setup, book: Book, journal: Journal, time: int, bar: int, group: int, disputed: int) -> None:
     """Hand the group's positions to the engine by the venue's rule."""
     account = book.account[0]
@@ -589,7 +591,7 @@ def take_over(setup: Setup, book: Book, journal: Journal, time: int, bar: int, g
         first = False
 
 
-@njit
+@step
 def liquidate(setup: Setup, book: Book, journal: Journal, time: int, bar: int, group: int, disputed: int) -> None:
     """Liquidate a group at its trigger: steps while they help, then the takeover.
 
@@ -618,7 +620,7 @@ def liquidate(setup: Setup, book: Book, journal: Journal, time: int, bar: int, g
             break
 
 
-@njit
+@step
 def mark_tiers(setup: Setup, book: Book, group: int) -> None:
     """Set each member's ``tier`` by its notional at ``value_now``."""
     if group != CROSS_GROUP:

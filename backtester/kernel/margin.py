@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import CloseFeeBasis, MarginBasis, TierUnit
-from backtester.kernel._jit import njit
+from backtester.kernel._jit import constant, njit
 
-BASIS_ENTRY = int(MarginBasis.ENTRY)
-FEE_AT_BANKRUPTCY = int(CloseFeeBasis.BANKRUPTCY)
-UNIT_CONTRACTS = int(TierUnit.CONTRACTS)
+BASIS_ENTRY = constant(MarginBasis.ENTRY)
+FEE_AT_BANKRUPTCY = constant(CloseFeeBasis.BANKRUPTCY)
+UNIT_CONTRACTS = constant(TierUnit.CONTRACTS)
 
 
 @njit

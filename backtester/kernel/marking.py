@@ -13,23 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import MarginMode
-from backtester.kernel._jit import njit
+from backtester.kernel._jit import constant, step
 from backtester.kernel.account import wallet_balance
 from backtester.kernel.margin import BASIS_ENTRY
-from backtester.kernel.path import has_fixed_tier, line_in_tier, requirement_at, tier_at, tier_boundary
+from backtester.kernel.path import FALLING, RISING, has_fixed_tier, line_in_tier, requirement_at, tier_at, tier_boundary
 from backtester.kernel.state import Book, Columns, Market, Setup
 
-ISOLATED = int(MarginMode.ISOLATED)
+FIRST_TIER = constant(0)
+ISOLATED = constant(MarginMode.ISOLATED)
 
 
-@njit
+@step
 def held_count(book: Book) -> int:
     """Return how many positions are held."""
     count: int = book.account[0]["cross_count"] + book.account[0]["isolated_count"]
     return count
 
 
-@njit
+@step
 def held_at(book: Book, j: int) -> int:
     """Return the j-th held position: the cross ones first, then the isolated."""
     cross = book.account[0]["cross_count"]
@@ -37,7 +38,7 @@ def held_at(book: Book, j: int) -> int:
     return i
 
 
-@njit
+@step
 def stays_within(units: NDArray[np.float64], low: float, high: float) -> bool:
     """Return whether every ``|v|`` of a block lies in ``[low, high)``."""
     outside = 0
@@ -47,7 +48,7 @@ def stays_within(units: NDArray[np.float64], low: float, high: float) -> bool:
     return outside == 0
 
 
-@njit
+@step
 def subtract_worst(
     setup: Setup, book: Book, i: int, low: NDArray[np.float64], high: NDArray[np.float64], out: NDArray[np.float64]
 ) -> None:
@@ -61,7 +62,7 @@ def subtract_worst(
     constant, slope = line_in_tier(setup, book, i, tier)
     fixed = has_fixed_tier(setup, book, i)
     if fixed or stays_within(
-        largest, tier_boundary(setup, book, i, tier, False), tier_boundary(setup, book, i, tier, True)
+        largest, tier_boundary(setup, book, i, tier, FALLING), tier_boundary(setup, book, i, tier, RISING)
     ):
         for t in range(out.size):
             out[t] += quantity * (adverse[t] - entry) - constant - slope * abs(largest[t])
@@ -70,7 +71,7 @@ def subtract_worst(
             out[t] += quantity * (adverse[t] - entry) - requirement_at(setup, book, i, largest[t])
 
 
-@njit
+@step
 def count_safe(setup: Setup, market: Market, book: Book, columns: Columns, start: int, stop: int) -> int:
     """Return how many bars from ``start`` on cannot liquidate on any path, at most ``stop - start`` (one block)."""
     account = book.account[0]
@@ -94,7 +95,7 @@ def count_safe(setup: Setup, market: Market, book: Book, columns: Columns, start
     return first
 
 
-@njit
+@step
 def first_not_positive(values: NDArray[np.float64]) -> int:
     """Return the place of the first value that is not above 0, or the size."""
     bad = 0
@@ -108,7 +109,7 @@ def first_not_positive(values: NDArray[np.float64]) -> int:
     return values.size
 
 
-@njit
+@step
 def add_position(
     setup: Setup,
     book: Book,
@@ -124,7 +125,7 @@ def add_position(
     tier = tier_at(setup, book, i, close[0])
     constant, slope = line_in_tier(setup, book, i, tier)
     if has_fixed_tier(setup, book, i) or stays_within(
-        close, tier_boundary(setup, book, i, tier, False), tier_boundary(setup, book, i, tier, True)
+        close, tier_boundary(setup, book, i, tier, FALLING), tier_boundary(setup, book, i, tier, RISING)
     ):
         for t in range(close.size):
             value = close[t]
@@ -136,10 +137,10 @@ def add_position(
             requirement[t] += requirement_at(setup, book, i, close[t])
 
 
-@njit
+@step
 def close_fee_reserve(setup: Setup, book: Book, i: int) -> tuple[float, float]:
     """Return the part of the requirement that is the fee to close, as a line in ``|v|``: what is not displayed."""
-    constant, slope = line_in_tier(setup, book, i, 0)
+    constant, slope = line_in_tier(setup, book, i, FIRST_TIER)
     p = book.positions[i]
     instrument = setup.instruments[i]
     row = setup.tiers[setup.tables[p["table"]]["start"]]
@@ -150,7 +151,7 @@ def close_fee_reserve(setup: Setup, book: Book, i: int) -> tuple[float, float]:
     return constant + row["deduction"], slope - size * rate
 
 
-@njit
+@step
 def mark_columns(setup: Setup, market: Market, book: Book, columns: Columns, start: int, stop: int) -> None:
     """Write what holds at the closes of a block of bars through which the positions stay as they are."""
     if stop <= start:
@@ -211,7 +212,7 @@ def mark_columns(setup: Setup, market: Market, book: Book, columns: Columns, sta
         maintenance[t] += requirement[t]
 
 
-@njit
+@step
 def test_ratio(requirement: float, balance: float) -> float:
     """Return requirement over balance; infinity once nothing is left."""
     return requirement / balance if balance > 0.0 else math.inf

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import FillReason, MarginMode, OrderStatus, Rebalance, RejectReason, TierUnit
-from backtester.kernel._jit import njit
+from backtester.kernel._jit import constant, step
 from backtester.kernel.account import (
     account_equity,
     cross_equity,
@@ -25,34 +25,34 @@ from backtester.kernel.margin import initial_margin
 from backtester.kernel.state import Book, Journal, Market, Schedule, Setup
 from backtester.kernel.value import slipped
 
-ISOLATED = int(MarginMode.ISOLATED)
-UNIT_CONTRACTS = int(TierUnit.CONTRACTS)
-BAND = int(Rebalance.BAND)
-BY_TARGET = int(FillReason.TARGET)
-FILLED = int(OrderStatus.FILLED)
-CLIPPED = int(OrderStatus.CLIPPED)
-REJECTED = int(OrderStatus.REJECTED)
-DROPPED = int(OrderStatus.DROPPED)
-SUPERSEDED = int(OrderStatus.SUPERSEDED)
-CANCELLED = int(OrderStatus.CANCELLED)
-PENDING = int(OrderStatus.PENDING)
-NO_REASON = int(RejectReason.NONE)
-BY_MARGIN = int(RejectReason.MARGIN)
-BY_TIER_CAP = int(RejectReason.TIER_CAP)
-BY_MIN_QUANTITY = int(RejectReason.MIN_QUANTITY)
-BY_MIN_NOTIONAL = int(RejectReason.MIN_NOTIONAL)
-BY_LOT = int(RejectReason.LOT)
-BY_NO_VOLUME = int(RejectReason.NO_VOLUME)
-BY_DEBT = int(RejectReason.DEBT)
-BY_STOP = int(RejectReason.STOPPED)
+ISOLATED = constant(MarginMode.ISOLATED)
+UNIT_CONTRACTS = constant(TierUnit.CONTRACTS)
+BAND = constant(Rebalance.BAND)
+BY_TARGET = constant(FillReason.TARGET)
+FILLED = constant(OrderStatus.FILLED)
+CLIPPED = constant(OrderStatus.CLIPPED)
+REJECTED = constant(OrderStatus.REJECTED)
+DROPPED = constant(OrderStatus.DROPPED)
+SUPERSEDED = constant(OrderStatus.SUPERSEDED)
+CANCELLED = constant(OrderStatus.CANCELLED)
+PENDING = constant(OrderStatus.PENDING)
+NO_REASON = constant(RejectReason.NONE)
+BY_MARGIN = constant(RejectReason.MARGIN)
+BY_TIER_CAP = constant(RejectReason.TIER_CAP)
+BY_MIN_QUANTITY = constant(RejectReason.MIN_QUANTITY)
+BY_MIN_NOTIONAL = constant(RejectReason.MIN_NOTIONAL)
+BY_LOT = constant(RejectReason.LOT)
+BY_NO_VOLUME = constant(RejectReason.NO_VOLUME)
+BY_DEBT = constant(RejectReason.DEBT)
+BY_STOP = constant(RejectReason.STOPPED)
 
 CRUMB = 1e-9  # share of an order: without lots, what a clip leaves of it below this is rounding, not size
-IDLE = 0
-DUE = 1
-WAITING = 2
+IDLE = constant(0)
+DUE = constant(1)
+WAITING = constant(2)
 
 
-@njit
+@step
 def position_cap(setup: Setup, table_index: int, leverage: float) -> float:
     """Return the size below which every bracket of a table allows a leverage; 0 where none does."""
     table = setup.tables[table_index]
@@ -64,7 +64,7 @@ def position_cap(setup: Setup, table_index: int, leverage: float) -> float:
     return cap
 
 
-@njit
+@step
 def write_order(book: Book, journal: Journal, i: int) -> None:
     """Give the pending order of symbol ``i`` its row, if it has none yet."""
     account = book.account[0]
@@ -87,7 +87,7 @@ def write_order(book: Book, journal: Journal, i: int) -> None:
     account["orders"] += 1
 
 
-@njit
+@step
 def end_order(book: Book, journal: Journal, i: int, time: int, status: int, reason: int) -> None:
     """Close the pending order of symbol ``i`` with what became of it."""
     p = book.positions[i]
@@ -99,7 +99,7 @@ def end_order(book: Book, journal: Journal, i: int, time: int, status: int, reas
     book.account[0]["pending_count"] -= 1
 
 
-@njit
+@step
 def take_due_targets(market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, time: int) -> None:
     """Turn the rows due at a bar into pending orders; a newer one replaces one that waits."""
     account = book.account[0]
@@ -121,7 +121,7 @@ def take_due_targets(market: Market, schedule: Schedule, book: Book, journal: Jo
         p["due_time"] = time
 
 
-@njit
+@step
 def write_undue_targets(
     setup: Setup,
     market: Market,
@@ -158,7 +158,7 @@ def write_undue_targets(
         account["orders"] += 1
 
 
-@njit
+@step
 def stop_trading(
     setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, time: int
 ) -> None:
@@ -169,7 +169,7 @@ def stop_trading(
     write_undue_targets(setup, market, schedule, book, journal, bar, time, CANCELLED)
 
 
-@njit
+@step
 def is_tradable(setup: Setup, market: Market, i: int, bar: int, trade_values: NDArray[np.float64]) -> bool:
     """Return whether orders of symbol ``i`` can fill at a bar: it is listed and, where volumes are known, traded."""
     if math.isnan(trade_values[i, bar]) or math.isnan(market.mark_open[i, bar]):
@@ -177,7 +177,7 @@ def is_tradable(setup: Setup, market: Market, i: int, bar: int, trade_values: ND
     return setup.instruments[i]["has_volume"] == 0 or market.volume[i, bar] != 0.0
 
 
-@njit
+@step
 def wanted_quantity(setup: Setup, book: Book, i: int, equity: float, value: float) -> float:
     """Return the size that a target asks for: ``target * max(E, 0) / |v|`` toward zero to the lot."""
     target = book.positions[i]["target"]
@@ -187,7 +187,7 @@ def wanted_quantity(setup: Setup, book: Book, i: int, equity: float, value: floa
     return floor_to_step(target * max(equity, 0.0) / abs(value), instrument["step_num"], instrument["step_den"])
 
 
-@njit
+@step
 def available_margin(setup: Setup, book: Book, i: int) -> float:
     """Return what opening position ``i`` can use [settlement currency], at ``value_now`` of the held positions."""
     account = book.account[0]
@@ -201,14 +201,14 @@ def available_margin(setup: Setup, book: Book, i: int) -> float:
     return max(available, 0.0)
 
 
-@njit
+@step
 def margin_need(setup: Setup, i: int, side: float, fill_value: float, mark_value: float) -> float:
     """Return what one unit of an opening order asks of the margin: initial margin, fee, and the loss at the mark."""
     need = opening_margin(setup, i, side, fill_value) + abs(fill_value) * setup.instruments[i]["taker_fee"]
     return need + max(0.0, side * (fill_value - mark_value))
 
 
-@njit
+@step
 def fitting_increase(
     setup: Setup, book: Book, i: int, wanted: float, fill_value: float, reference: float, mark_value: float
 ) -> tuple[float, int]:
@@ -261,7 +261,7 @@ def fitting_increase(
     return size, reason
 
 
-@njit
+@step
 def size_order(
     setup: Setup,
     book: Book,
@@ -306,7 +306,7 @@ def size_order(
         end_order(book, journal, i, time, FILLED, NO_REASON)
 
 
-@njit
+@step
 def open_order(
     setup: Setup,
     book: Book,
@@ -339,7 +339,7 @@ def open_order(
     end_order(book, journal, i, time, status, reason)
 
 
-@njit
+@step
 def fill_orders(
     setup: Setup,
     market: Market,
@@ -380,7 +380,7 @@ def fill_orders(
             open_order(setup, book, journal, time, bar, i, trade_values[i, bar], mark_values[i, bar])
 
 
-@njit
+@step
 def band_acts(setup: Setup, book: Book, i: int, target: float, equity: float, mark_value: float) -> bool:
     """Return whether a target is far enough from what is held, or zero, or on the other side."""
     p = book.positions[i]
@@ -396,7 +396,7 @@ def band_acts(setup: Setup, book: Book, i: int, target: float, equity: float, ma
     return abs(held * abs(mark_value) / equity - target) > setup.rules[0]["band"]
 
 
-@njit
+@step
 def decide_by_band(setup: Setup, market: Market, schedule: Schedule, book: Book, bar: int) -> None:
     """At a bar's close, say of each target decided there whether it becomes an order."""
     account = book.account[0]

@@ -13,15 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import MarginMode
-from backtester.kernel._jit import njit
+from backtester.kernel._jit import constant, step
 from backtester.kernel.margin import BASIS_ENTRY, UNIT_CONTRACTS, find_tier, liquidation_value, requirement_line
 from backtester.kernel.state import Book, Setup
 
-ISOLATED = int(MarginMode.ISOLATED)
+ISOLATED = constant(MarginMode.ISOLATED)
+RISING = constant(1)  # the notional of one unit grows along the way
+FALLING = constant(0)
+UP = np.float64(1.0)
+DOWN = np.float64(-1.0)
 NEVER = 2.0  # a fraction beyond every leg
 
 
-@njit
+@step
 def size_unit(setup: Setup, book: Book, i: int, value: float) -> float:
     """Return what one unit of quantity counts in the unit of the tier table's bounds."""
     table = setup.tables[book.positions[i]["table"]]
@@ -32,14 +36,14 @@ def size_unit(setup: Setup, book: Book, i: int, value: float) -> float:
     return abs(value)
 
 
-@njit
+@step
 def has_fixed_tier(setup: Setup, book: Book, i: int) -> bool:
     """Return whether the bracket does not depend on the mark: contracts or the entry choose it."""
     table = setup.tables[book.positions[i]["table"]]
     return table["unit"] == UNIT_CONTRACTS or setup.rules[0]["mmr_basis"] == BASIS_ENTRY
 
 
-@njit
+@step
 def tier_at(setup: Setup, book: Book, i: int, value: float) -> int:
     """Return the bracket of position ``i`` at a mark; a boundary belongs to the upper one. Bounds are left out."""
     table = setup.tables[book.positions[i]["table"]]
@@ -47,7 +51,7 @@ def tier_at(setup: Setup, book: Book, i: int, value: float) -> int:
     return find_tier(setup.floors, table["start"], table["stop"], size)
 
 
-@njit
+@step
 def line_in_tier(setup: Setup, book: Book, i: int, tier: int) -> tuple[float, float]:
     """Return ``requirement_line`` of position ``i`` in a bracket, or in the one that binds it after a step."""
     position = book.positions[i]
@@ -67,14 +71,14 @@ def line_in_tier(setup: Setup, book: Book, i: int, tier: int) -> tuple[float, fl
     )
 
 
-@njit
+@step
 def requirement_at(setup: Setup, book: Book, i: int, value: float) -> float:
     """Return the requirement of the liquidation test of position ``i`` at a mark [settlement currency]."""
     constant, slope = line_in_tier(setup, book, i, tier_at(setup, book, i, value))
     return constant + slope * abs(value)
 
 
-@njit
+@step
 def maintenance_at(setup: Setup, book: Book, i: int, value: float) -> float:
     """Return the displayed maintenance margin of position ``i`` at a mark: the requirement without the fee to close."""
     position = book.positions[i]
@@ -85,18 +89,18 @@ def maintenance_at(setup: Setup, book: Book, i: int, value: float) -> float:
     return abs(position["quantity"]) * unit * rate - row["deduction"]
 
 
-@njit
-def tier_boundary(setup: Setup, book: Book, i: int, tier: int, rising: bool) -> float:
+@step
+def tier_boundary(setup: Setup, book: Book, i: int, tier: int, rising: int) -> float:
     """Return the unit value ``|v|`` at which position ``i`` leaves a bracket; infinity or 0 where it never does."""
     table = setup.tables[book.positions[i]["table"]]
     k = table["start"] + tier
     size = abs(book.positions[i]["quantity"])
-    if rising:
+    if rising == RISING:
         return setup.floors[k + 1] / size if k + 1 < table["stop"] else math.inf
     return setup.floors[k] / size if tier > 0 else 0.0
 
 
-@njit
+@step
 def first_trigger(setup: Setup, book: Book, members: NDArray[np.int64], count: int, base: float, start: float) -> float:
     """Return the first fraction of the leg, from ``start`` on, at which a group's balance is used up.
 
@@ -143,14 +147,14 @@ def first_trigger(setup: Setup, book: Book, members: NDArray[np.int64], count: i
             slope += (p["quantity"] - rate * sign) * change
             if change == 0.0 or has_fixed_tier(setup, book, i):
                 continue
-            rising = sign * change > 0.0
+            rising = RISING if sign * change > 0.0 else FALLING
             boundary = tier_boundary(setup, book, i, p["tier"], rising)
             if 0.0 < boundary < math.inf:
                 f_boundary = (sign * boundary - p["value_from"]) / change
                 if f_boundary < f_next:
                     f_next = f_boundary
                     leaving = i
-                    step = 1 if rising else -1
+                    step = 1 if rising == RISING else -1
         if excess <= 0.0:
             return f
         if slope < 0.0:
@@ -163,7 +167,7 @@ def first_trigger(setup: Setup, book: Book, members: NDArray[np.int64], count: i
         positions[leaving]["tier"] += step
 
 
-@njit
+@step
 def trigger_from(setup: Setup, book: Book, i: int, base: float, value: float, direction: float) -> float:
     """Return the first value from ``value`` on, up (+1) or down (-1), at which position ``i`` alone fails its test.
 
@@ -187,7 +191,7 @@ def trigger_from(setup: Setup, book: Book, i: int, base: float, value: float, di
     """
     p = book.positions[i]
     sign = setup.instruments[i]["sign"]
-    rising = sign * direction > 0.0
+    rising = RISING if sign * direction > 0.0 else FALLING
     fixed = has_fixed_tier(setup, book, i)
     tier = tier_at(setup, book, i, value)
     table = setup.tables[p["table"]]
@@ -198,23 +202,23 @@ def trigger_from(setup: Setup, book: Book, i: int, base: float, value: float, di
         excess = base + p["quantity"] * (at - p["entry_value"]) - constant - slope * abs(at)
         if excess <= 0.0:
             return at
-        end = math.inf if rising else 0.0  # as a notional of one unit
+        end = math.inf if rising == RISING else 0.0  # as a notional of one unit
         if not fixed:
             end = tier_boundary(setup, book, i, tier, rising)
         if direction * (p["quantity"] - sign * slope) < 0.0:
             root = liquidation_value(p["quantity"], p["entry_value"], base, constant, slope, sign)
             unit = sign * root
-            if (rising and unit <= end) or (not rising and unit >= end and unit > 0.0):
+            if (rising == RISING and unit <= end) or (rising == FALLING and unit >= end and unit > 0.0):
                 return root
-        if (rising and end == math.inf) or (not rising and end == 0.0):
+        if end in (math.inf, 0.0):
             return math.nan
         at = sign * end
-        tier += 1 if rising else -1
+        tier += 1 if rising == RISING else -1
         if tier < 0 or tier > last:
             return math.nan
 
 
-@njit
+@step
 def balance_base(setup: Setup, book: Book, i: int) -> float:
     """Return what backs position ``i`` alone: its isolated margin, or the wallet with the other cross positions.
 
@@ -233,13 +237,13 @@ def balance_base(setup: Setup, book: Book, i: int) -> float:
     return base
 
 
-@njit
+@step
 def displayed_liquidation(setup: Setup, book: Book, i: int) -> float:
     """Return the liquidation value of position ``i`` nearest its mark (``value_now``), or NaN where there is none."""
     base = balance_base(setup, book, i)
     now = book.positions[i]["value_now"]
-    down = trigger_from(setup, book, i, base, now, -1.0)
-    up = trigger_from(setup, book, i, base, now, 1.0)
+    down = trigger_from(setup, book, i, base, now, DOWN)
+    up = trigger_from(setup, book, i, base, now, UP)
     if math.isnan(down):
         return up
     if math.isnan(up):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import Intrabar, JointPath, MarginMode, OrderStatus, Rebalance
-from backtester.kernel._jit import njit
+from backtester.kernel._jit import constant, njit, step
 from backtester.kernel.account import (
     clear_debt,
     cross_equity,
@@ -24,18 +24,26 @@ from backtester.kernel.orders import decide_by_band, fill_orders, stop_trading, 
 from backtester.kernel.path import NEVER, first_trigger
 from backtester.kernel.state import BLOCK, NO_TIER_BOUND, Book, Columns, Journal, Market, Schedule, Setup
 
-ISOLATED = int(MarginMode.ISOLATED)
-ADVERSE = int(Intrabar.ADVERSE)
-COLOR = int(Intrabar.COLOR)
-CLOSE_ONLY = int(Intrabar.CLOSE)
-COMMON = int(JointPath.COMMON)
-WORST = int(JointPath.WORST)
-BAND = int(Rebalance.BAND)
-PENDING = int(OrderStatus.PENDING)
-NO_GROUP = -2
+ISOLATED = constant(MarginMode.ISOLATED)
+ADVERSE = constant(Intrabar.ADVERSE)
+COLOR = constant(Intrabar.COLOR)
+CLOSE_ONLY = constant(Intrabar.CLOSE)
+COMMON = constant(JointPath.COMMON)
+WORST = constant(JointPath.WORST)
+BAND = constant(Rebalance.BAND)
+PENDING = constant(OrderStatus.PENDING)
+NO_TIME = constant(-1)
+UNDISPUTED = constant(0)
+MARKS = constant(0)
+TRADES = constant(1)
+AT_OPEN = constant(0)
+INSIDE = constant(1)
+NO = constant(0)
+YES = constant(1)
+NO_GROUP = constant(-2)
 
 
-@njit
+@step
 def settle_due(
     setup: Setup,
     schedule: Schedule,
@@ -66,7 +74,7 @@ def settle_due(
         p["value_now"] = marks[i, bar]
 
 
-@njit
+@step
 def switch_tables(setup: Setup, schedule: Schedule, book: Book, bar: int) -> None:
     """Put the tier tables in force that begin by a bar's open; open positions are judged by them too."""
     account = book.account[0]
@@ -77,7 +85,7 @@ def switch_tables(setup: Setup, schedule: Schedule, book: Book, bar: int) -> Non
         account["switch"] += 1
 
 
-@njit
+@step
 def check_open(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
     """Step 2: what a gap to the open has passed is liquidated there."""
     account = book.account[0]
@@ -91,21 +99,21 @@ def check_open(setup: Setup, market: Market, book: Book, journal: Journal, bar: 
             continue
         mark_tiers(setup, book, i)
         if group_balance(book, i) <= group_requirement(setup, book, i):
-            liquidate(setup, book, journal, time, bar, i, 0)
+            liquidate(setup, book, journal, time, bar, i, UNDISPUTED)
     if account["cross_count"] > 0:
         mark_tiers(setup, book, CROSS_GROUP)
         if group_balance(book, CROSS_GROUP) <= group_requirement(setup, book, CROSS_GROUP):
-            liquidate(setup, book, journal, time, bar, CROSS_GROUP, 0)
+            liquidate(setup, book, journal, time, bar, CROSS_GROUP, UNDISPUTED)
 
 
-@njit
+@step
 def cross_excess(setup: Setup, book: Book, values: NDArray[np.float64], bar: int) -> float:
     """Return the cross balance less its requirement with every mark in one column of a bar."""
     set_values_now(book, values, bar)
     return cross_equity(book) - cross_requirement(setup, book)
 
 
-@njit
+@step
 def choose_order(
     setup: Setup,
     book: Book,
@@ -135,7 +143,7 @@ def choose_order(
             book.positions[book.cross[j]]["low_first"] = low_first
 
 
-@njit
+@step
 def point_of(leg: int, low_first: int, open_: float, high: float, low: float, close: float) -> float:
     """Return the price at the start of a leg: 0 open, 1 and 2 the extremes, 3 close."""
     if leg == 0:
@@ -145,7 +153,7 @@ def point_of(leg: int, low_first: int, open_: float, high: float, low: float, cl
     return low if (leg == 1) == (low_first == 1) else high
 
 
-@njit
+@step
 def put_on_leg(
     setup: Setup,
     book: Book,
@@ -155,7 +163,7 @@ def put_on_leg(
     high: NDArray[np.float64],
     low: NDArray[np.float64],
     close: NDArray[np.float64],
-    is_trade: bool,
+    series: int,
 ) -> None:
     """Put each held position's mark, or its trade, on a leg of the bar's path."""
     last = 3 if setup.rules[0]["intrabar"] == CLOSE_ONLY else leg + 1
@@ -164,7 +172,7 @@ def put_on_leg(
         p = book.positions[i]
         start = point_of(leg, p["low_first"], open_[i, bar], high[i, bar], low[i, bar], close[i, bar])
         end = point_of(last, p["low_first"], open_[i, bar], high[i, bar], low[i, bar], close[i, bar])
-        if is_trade:
+        if series == TRADES:
             p["trade_from"] = start
             p["trade_to"] = end
         else:
@@ -172,7 +180,7 @@ def put_on_leg(
             p["value_to"] = end
 
 
-@njit
+@step
 def cross_would_trigger(
     setup: Setup,
     book: Book,
@@ -188,13 +196,13 @@ def cross_would_trigger(
     account = book.account[0]
     choose_order(setup, book, joint, low, high, bar, up)
     for leg in range(3):
-        put_on_leg(setup, book, leg, bar, open_, high, low, close, False)
+        put_on_leg(setup, book, leg, bar, open_, high, low, close, MARKS)
         if first_trigger(setup, book, book.cross, account["cross_count"], account["free_wallet"], 0.0) <= 1.0:
             return True
     return False
 
 
-@njit
+@step
 def judge_dispute(
     setup: Setup,
     book: Book,
@@ -216,7 +224,7 @@ def judge_dispute(
     return 1
 
 
-@njit
+@step
 def fire_on_leg(
     setup: Setup,
     book: Book,
@@ -224,7 +232,7 @@ def fire_on_leg(
     time: int,
     bar: int,
     disputed: int,
-    walk_cross: bool,
+    walk_cross: int,
     walk_isolated: NDArray[np.int64],
 ) -> None:
     """Liquidate along one leg, in the order of the triggers, each on what the one before left."""
@@ -243,7 +251,7 @@ def fire_on_leg(
             if f < first:
                 first = f
                 group = i
-        if walk_cross and account["cross_count"] > 0:
+        if walk_cross == YES and account["cross_count"] > 0:
             f = first_trigger(setup, book, book.cross, account["cross_count"], account["free_wallet"], at)
             if f < first:
                 first = f
@@ -255,10 +263,10 @@ def fire_on_leg(
             p = book.positions[held_at(book, j)]
             p["value_now"] = p["value_from"] + at * (p["value_to"] - p["value_from"])
             p["trade_now"] = p["trade_from"] + at * (p["trade_to"] - p["trade_from"])
-        liquidate(setup, book, journal, time, bar, group, disputed if group == CROSS_GROUP else 0)
+        liquidate(setup, book, journal, time, bar, group, disputed if group == CROSS_GROUP else UNDISPUTED)
 
 
-@njit
+@step
 def walk_path(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
     """Step 5: the bar's path, leg by leg."""
     time = market.open_time[bar + 1] - 1
@@ -271,14 +279,14 @@ def walk_path(setup: Setup, market: Market, book: Book, journal: Journal, bar: i
     choose_order(setup, book, setup.rules[0]["joint"], market.path_low, market.path_high, bar, up)
     walk_isolated = np.ones(up.size, np.int64)
     for leg in range(1 if setup.rules[0]["intrabar"] == CLOSE_ONLY else 3):
-        put_on_leg(setup, book, leg, bar, market.path_open, market.path_high, market.path_low, market.path_close, False)
+        put_on_leg(setup, book, leg, bar, market.path_open, market.path_high, market.path_low, market.path_close, MARKS)
         put_on_leg(
-            setup, book, leg, bar, market.trade_open, market.trade_high, market.trade_low, market.trade_close, True
+            setup, book, leg, bar, market.trade_open, market.trade_high, market.trade_low, market.trade_close, TRADES
         )
-        fire_on_leg(setup, book, journal, time, bar, disputed, True, walk_isolated)
+        fire_on_leg(setup, book, journal, time, bar, disputed, YES, walk_isolated)
 
 
-@njit
+@step
 def walk_coarse_path(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
     """At a coarse mark bar's end: walk what was held unchanged since its open on the mark bar's own path."""
     account = book.account[0]
@@ -286,22 +294,22 @@ def walk_coarse_path(setup: Setup, market: Market, book: Book, journal: Journal,
     time = market.open_time[bar + 1] - 1
     size = book.positions.size
     walk_isolated = np.zeros(size, np.int64)
-    walk_cross = account["cross_count"] > 0
+    walk_cross = YES if account["cross_count"] > 0 else NO
     unchecked = 0
     for i in range(size):
         p = book.positions[i]
         same = p["quantity"] == p["quantity_before"]
         if setup.instruments[i]["margin_mode"] != ISOLATED:
-            walk_cross = walk_cross and same
+            walk_cross = walk_cross if same else NO
         elif p["quantity"] != 0.0:
             walk_isolated[i] = int(same)
             unchecked += int(not same)
-    if account["cross_count"] > 0 and not walk_cross:
+    if account["cross_count"] > 0 and walk_cross == NO:
         unchecked += 1
     account["coarse_unchecked"] += unchecked
-    up = market.coarse_up[:, coarse]
+    up = market.coarse_up[:, coarse].copy()
     disputed = 0
-    if walk_cross:
+    if walk_cross == YES:
         disputed = judge_dispute(
             setup,
             book,
@@ -314,7 +322,7 @@ def walk_coarse_path(setup: Setup, market: Market, book: Book, journal: Journal,
         )
     choose_order(setup, book, setup.rules[0]["joint"], market.coarse_low, market.coarse_high, coarse, up)
     for leg in range(1 if setup.rules[0]["intrabar"] == CLOSE_ONLY else 3):
-        for is_trade in (False, True):  # there is no traded path of its own: the engine's price is the mark
+        for series in (MARKS, TRADES):  # there is no traded path of its own: the engine's price is the mark
             put_on_leg(
                 setup,
                 book,
@@ -324,13 +332,13 @@ def walk_coarse_path(setup: Setup, market: Market, book: Book, journal: Journal,
                 market.coarse_high,
                 market.coarse_low,
                 market.coarse_close,
-                is_trade,
+                series,
             )
         fire_on_leg(setup, book, journal, time, bar, disputed, walk_cross, walk_isolated)
 
 
-@njit
-def remember_quantities(market: Market, book: Book, bar: int, is_after_orders: bool) -> None:
+@step
+def remember_quantities(market: Market, book: Book, bar: int, is_after_orders: int) -> None:
     """Keep the quantities that stood after the orders at the coarse mark bar's open.
 
     Quiet bars are not visited: the first visit inside a mark bar finds them unchanged.
@@ -338,14 +346,14 @@ def remember_quantities(market: Market, book: Book, bar: int, is_after_orders: b
     if market.coarse_bar.size == 0 or book.account[0]["coarse_bar"] == market.coarse_bar[bar]:
         return
     is_first = bar == 0 or market.coarse_bar[bar - 1] != market.coarse_bar[bar]
-    if is_first and not is_after_orders:
+    if is_first and is_after_orders == NO:
         return
     book.account[0]["coarse_bar"] = market.coarse_bar[bar]
     for i in range(book.positions.size):
         book.positions[i]["quantity_before"] = book.positions[i]["quantity"]
 
 
-@njit
+@step
 def replay_bar(
     setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, columns: Columns, bar: int
 ) -> None:
@@ -354,18 +362,18 @@ def replay_bar(
     at_close = setup.rules[0]["fill_at_close"] == 1
     time = market.open_time[bar]
     end = market.open_time[bar + 1] - 1
-    remember_quantities(market, book, bar, False)
+    remember_quantities(market, book, bar, NO)
     switch_tables(setup, schedule, book, bar)
-    settle_due(setup, schedule, book, journal, bar, 0, market.mark_open)
+    settle_due(setup, schedule, book, journal, bar, AT_OPEN, market.mark_open)
     if held_count(book) > 0:
         check_open(setup, market, book, journal, bar)
     if not at_close:
         take_due_targets(market, schedule, book, journal, bar, time)
         fill_orders(setup, market, book, journal, bar, time, market.trade_open, market.mark_open)
-    remember_quantities(market, book, bar, True)
+    remember_quantities(market, book, bar, YES)
     set_values_now(book, market.mark_open, bar)
     record_positions(setup, book, journal, time, bar)
-    settle_due(setup, schedule, book, journal, bar, 1, market.mark_close)
+    settle_due(setup, schedule, book, journal, bar, INSIDE, market.mark_close)
     if held_count(book) > 0 and count_safe(setup, market, book, columns, bar, bar + 1) == 0:
         walk_path(setup, market, book, journal, bar)
     if market.coarse_bar.size > 0 and market.coarse_ends[bar] == 1 and held_count(book) > 0:
@@ -387,7 +395,7 @@ def replay_bar(
         stop_trading(setup, market, schedule, book, journal, bar, end)
 
 
-@njit
+@step
 def next_event(setup: Setup, market: Market, schedule: Schedule, book: Book, bar: int) -> int:
     """Return the next bar, from ``bar`` on, in which something is scheduled; the number of bars where nothing is."""
     account = book.account[0]
@@ -475,4 +483,4 @@ def replay(
 @njit
 def finish(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal) -> None:
     """After the last bar: write the orders that never came due. The journal must have room for every row left."""
-    write_undue_targets(setup, market, schedule, book, journal, market.open_time.size - 1, -1, PENDING)
+    write_undue_targets(setup, market, schedule, book, journal, market.open_time.size - 1, NO_TIME, PENDING)
