@@ -12,6 +12,9 @@ from backtester.errors import ConfigError, DataError
 from backtester.market.schema import TIME
 
 Feature = FeatureConfig | pl.DataFrame
+TIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+FORMATS = "Give CSV or Parquet."
+WRITTEN = "Write UTC times as 2025-01-01T08:00."
 
 
 def join_features(bars: pl.DataFrame, features: Mapping[str, Feature], step_ms: int) -> pl.DataFrame:
@@ -76,23 +79,21 @@ def _table(name: str, feature: Feature) -> pl.DataFrame:
         raise DataError(
             f"feature {name!r}",
             f"available_time is empty or unreadable in {missing} rows",
-            hint="Write 2025-01-01T08:00.",
+            hint=WRITTEN,
         )
     return table.sort("available_time", maintain_order=True)
 
 
 def _read(name: str, path: Path) -> pl.DataFrame:
     if not path.is_file():
-        raise ConfigError(f"data.features.{name}.path: there is no file {path}.", "Give a CSV or Parquet file.")
+        raise ConfigError(f"data.features.{name}.path: there is no file {path}.", FORMATS)
     try:
         if path.suffix.lower() in {".parquet", ".pq"}:
             return pl.read_parquet(path, hive_partitioning=False)
         return pl.read_csv(path, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(
-            f"feature {name!r}", f"the file {path} cannot be read: {reason}", hint="Give CSV or Parquet."
-        ) from error
+        raise DataError(f"feature {name!r}", f"the file {path} cannot be read: {reason}", hint=FORMATS) from error
 
 
 def _as_time(name: str, column: pl.Series) -> pl.Series:
@@ -103,10 +104,8 @@ def _as_time(name: str, column: pl.Series) -> pl.Series:
         return aware.cast(TIME)
     if dtype == pl.String:
         text = column.str.strip_chars().str.replace(r"(Z|\+00:?00)$", "").str.replace(" ", "T", literal=True)
-        text = pl.select(pl.when(text.str.len_chars() == 10).then(text + "T00:00").otherwise(text)).to_series()
-        return text.alias(column.name).str.to_datetime(time_unit="ms", strict=False).dt.replace_time_zone("UTC")
+        read = [text.str.to_datetime(form, time_unit="ms", strict=False) for form in TIME_FORMATS]
+        return pl.select(pl.coalesce(read).dt.replace_time_zone("UTC").alias(column.name)).to_series()
     if dtype == pl.Date or dtype.is_integer():
         return column.cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
-    raise DataError(
-        f"feature {name!r}", f"available_time is of the kind {dtype}, not a time", hint="Write 2025-01-01T08:00."
-    )
+    raise DataError(f"feature {name!r}", f"available_time is of the kind {dtype}, not a time", hint=WRITTEN)
