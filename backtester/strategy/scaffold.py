@@ -57,6 +57,8 @@ from backtester.strategy import evaluate
 from backtester.strategy.causality import check
 from backtester.strategy.registry import load_file
 
+START_MS = 1_735_689_600_000  # 2025-01-01 00:00 UTC
+HOUR_MS = 3_600_000
 ({class_name},) = load_file(Path(__file__).with_name("{name}.py"))
 
 
@@ -66,7 +68,7 @@ def bars() -> pl.DataFrame:
     close = [100 + 10 * math.sin(i / 40) + 2 * math.sin(i / 5) for i in range(720)]
     return pl.DataFrame(
         {{
-            "open_time": pl.Series([1_735_689_600_000 + i * 3_600_000 for i in range(720)]).cast(pl.Datetime("ms", "UTC")),
+            "open_time": pl.Series([START_MS + i * HOUR_MS for i in range(720)]).cast(pl.Datetime("ms", "UTC")),
             "symbol": ["BTC/USDT:USDT"] * 720,
             "open": [close[0], *close[:-1]],
             "high": [value + 1 for value in close],
@@ -127,5 +129,5 @@ def write_strategy(name: str, folder: Path) -> tuple[Path, Path]:
         module.write_text(_MODULE.format(name=name, class_name=class_name), encoding="utf-8")
         test.write_text(_TEST.format(name=name, class_name=class_name, folder=folder), encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror}.", "Name another folder with --strategies.") from None
+        raise UsageError(f"{folder} cannot be written: {error.strerror}.", "Name another with --strategies.") from None
     return module, test
