@@ -372,16 +372,21 @@ def write_demo(store: Store, *, seed: int = 7, progress: Callable[[str], None] |
     tell = progress or (lambda _: None)
     tell("making index, premium, marks and trades of the synthetic market")
     for listing in simulate(seed):
-        symbol = listing.contract.symbol
-        tell(f"writing {symbol}: 2 years of 5m and 1h bars, funding, margin tiers")
-        for series, bars in listing.bars():
-            hourly = aggregate(bars, BAR_MS, HOUR_MS)
-            store.write(DatasetKey(VENUE, symbol, series, "5m"), bars, source=SOURCE, replace=True)
-            store.write(DatasetKey(VENUE, symbol, series, "1h"), hourly, source=SOURCE, replace=True)
-        events = {
-            "funding": listing.funding,
-            "tiers": tier_frame([listing.contract.tiers]),
-            "instrument": instrument_frame(listing.contract.instrument),
-        }
-        for series, frame in events.items():
-            store.write(DatasetKey(VENUE, symbol, series, EVENT), frame, source=SOURCE, replace=True)
+        tell(f"writing {listing.contract.symbol}: bars of 5m and 1h, funding, margin tiers")
+        write_listing(store, listing)
+
+
+def write_listing(store: Store, listing: Listing) -> None:
+    """Write one contract's market to a store, replacing an earlier one."""
+    symbol = listing.contract.symbol
+    for series, bars in listing.bars():
+        hourly = aggregate(bars, BAR_MS, HOUR_MS)
+        store.write(DatasetKey(VENUE, symbol, series, "5m"), bars, source=SOURCE, replace=True)
+        store.write(DatasetKey(VENUE, symbol, series, "1h"), hourly, source=SOURCE, replace=True)
+    events = {
+        "funding": listing.funding,
+        "tiers": tier_frame([listing.contract.tiers]),
+        "instrument": instrument_frame(listing.contract.instrument),
+    }
+    for series, frame in events.items():
+        store.write(DatasetKey(VENUE, symbol, series, EVENT), frame, source=SOURCE, replace=True)
