@@ -5,4 +5,88 @@ The names below load when they are first used, so that importing the package cos
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backtester.api import load_result as load_result
+    from backtester.api import run as run
+    from backtester.domain.config import RunConfig as RunConfig
+    from backtester.domain.instrument import Instrument as Instrument
+    from backtester.domain.margin_tiers import MarginTier as MarginTier
+    from backtester.domain.margin_tiers import TierTable as TierTable
+    from backtester.engine.result import Notice as Notice
+    from backtester.engine.result import Result as Result
+    from backtester.errors import BacktesterError as BacktesterError
+    from backtester.market.store import Store as Store
+    from backtester.strategy import Indicator as Indicator
+    from backtester.strategy import Param as Param
+    from backtester.strategy import Strategy as Strategy
+    from backtester.strategy import atr as atr
+    from backtester.strategy import donchian_high as donchian_high
+    from backtester.strategy import donchian_low as donchian_low
+    from backtester.strategy import ema as ema
+    from backtester.strategy import lag as lag
+    from backtester.strategy import ref as ref
+    from backtester.strategy import returns as returns
+    from backtester.strategy import roc as roc
+    from backtester.strategy import rolling_beta as rolling_beta
+    from backtester.strategy import rolling_corr as rolling_corr
+    from backtester.strategy import rolling_max as rolling_max
+    from backtester.strategy import rolling_min as rolling_min
+    from backtester.strategy import rolling_std as rolling_std
+    from backtester.strategy import rsi as rsi
+    from backtester.strategy import sma as sma
+    from backtester.strategy import zscore as zscore
+
 __version__ = "0.1.0"
+
+# Module of each public name.
+_HOMES = {
+    "BacktesterError": "backtester.errors",
+    "Indicator": "backtester.strategy",
+    "Instrument": "backtester.domain.instrument",
+    "MarginTier": "backtester.domain.margin_tiers",
+    "Notice": "backtester.engine.result",
+    "Param": "backtester.strategy",
+    "Result": "backtester.engine.result",
+    "RunConfig": "backtester.domain.config",
+    "Store": "backtester.market.store",
+    "Strategy": "backtester.strategy",
+    "TierTable": "backtester.domain.margin_tiers",
+    "atr": "backtester.strategy",
+    "donchian_high": "backtester.strategy",
+    "donchian_low": "backtester.strategy",
+    "ema": "backtester.strategy",
+    "lag": "backtester.strategy",
+    "load_result": "backtester.api",
+    "ref": "backtester.strategy",
+    "returns": "backtester.strategy",
+    "roc": "backtester.strategy",
+    "rolling_beta": "backtester.strategy",
+    "rolling_corr": "backtester.strategy",
+    "rolling_max": "backtester.strategy",
+    "rolling_min": "backtester.strategy",
+    "rolling_std": "backtester.strategy",
+    "rsi": "backtester.strategy",
+    "run": "backtester.api",
+    "sma": "backtester.strategy",
+    "zscore": "backtester.strategy",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - a list of the table's names
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - nothing is imported before a name is used
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return [*__all__, "__version__"]

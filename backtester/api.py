@@ -123,7 +123,8 @@ def save(result: Result, out: Path | str, progress: Progress = silent) -> Result
         With ``run_dir``.
     """
     folder = Path(out)
-    named = replace(result, run_id=free_run_id(folder, result.run_id))
+    run_id = free_run_id(folder, result.run_id)
+    named = replace(result, run_id=run_id, summary={**result.summary, "run_id": run_id})
     with staged_folder(folder, named.run_id) as stage:
         progress("Writing the run's folder", None)
         write_files(named, stage)

@@ -17,3 +17,14 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real market data in {folder} (set BACKTESTER_REAL_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a store that holds the synthetic market, made once a session and process: read it, do not write."""
+    from backtester.market.store import Store
+    from backtester.market.synthetic import write_demo
+
+    folder = tmp_path_factory.mktemp("demo") / "data"
+    write_demo(Store(folder))
+    return folder

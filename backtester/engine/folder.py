@@ -85,9 +85,12 @@ def write_files(result: Result, folder: Path) -> None:
 
 
 def summary_content(result: Result) -> dict[str, Any]:
-    """Return what ``summary.json`` holds: the metrics, then counts and notices."""
+    """Return what ``summary.json`` holds: the metrics, then counts and notices.
+
+    The run's name holds a time, so it stands in the manifest alone: equal runs have equal summaries.
+    """
     return {
-        **{key: _json_number(value) for key, value in result.summary.items()},
+        **{key: _json_number(value) for key, value in result.summary.items() if key != "run_id"},
         "counts": dict(result.counts),
         "notices": [asdict(notice) for notice in result.notices],
     }
@@ -132,7 +135,7 @@ def load_result(path: Path | str) -> Result:
             synthetic=bool(run["synthetic"]),
             counts=counts,
             notices=notices,
-            summary=summary,
+            summary={**summary, "run_id": str(run["run_id"])},
             manifest={key: value for key, value in manifest.items() if key not in {"format", "run"}},
             strategy_name=str(run["strategy_name"]),
             strategy_source=(folder / "strategy.py").read_text(encoding="utf-8"),

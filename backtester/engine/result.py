@@ -169,11 +169,21 @@ def key_figures(summary: Mapping[str, SummaryValue], settle: str) -> list[tuple[
     list of tuple of str
         In the order of a page; a metric that is not defined shows as a dash.
     """
-    return [(label, _written(summary[key], style, settle)) for key, label, style in KEY_FIGURES if key in summary]
+    return [(label, figure_text(summary[key], style, settle)) for key, label, style in KEY_FIGURES if key in summary]
 
 
-def _written(value: SummaryValue, style: str, settle: str) -> str:
-    """Return a figure as people read it."""
+def figure_text(value: SummaryValue, style: str, settle: str) -> str:
+    """Return a figure as people read it.
+
+    Parameters
+    ----------
+    value : float, int, str or None
+        The figure; None is one that is not defined.
+    style : {"percent", "ratio", "money", "count"}
+        How it is written.
+    settle : str
+        Settlement currency, shown behind amounts.
+    """
     if value is None or isinstance(value, str):
         return value or "-"
     if style == "percent":

@@ -1,0 +1,192 @@
+"""``backtester run``: one run from options, a run file or both."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backtester.cli.options import (
+    DEFAULT_OUT,
+    DEFAULT_STORE,
+    EndOption,
+    JsonOption,
+    OutOption,
+    QuietOption,
+    StartOption,
+    StoreOption,
+    StrategiesOption,
+    SymbolsOption,
+    TimeframeOption,
+    VenueOption,
+    split_list,
+)
+
+if TYPE_CHECKING:
+    from backtester.engine.result import Result
+
+app = typer.Typer(rich_markup_mode=None)
+
+StrategyArgument = Annotated[
+    str | None, typer.Argument(metavar="[STRATEGY]", help="Name of a strategy; see `backtester strategy list`.")
+]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", metavar="NAME=VALUE", help="Parameter of the strategy (repeatable)."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the run file: execution.slippage_bps=2 (repeatable)."),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Run file (TOML); options override it.")
+]
+SignalsOption = Annotated[
+    Path | None, typer.Option("--signals", metavar="FILE", help="Targets made elsewhere (.parquet or .csv).")
+]
+MarginModeOption = Annotated[str | None, typer.Option("--margin-mode", metavar="MODE", help="cross or isolated.")]
+LeverageOption = Annotated[float | None, typer.Option("--leverage", metavar="X", help="Leverage of every contract.")]
+BalanceOption = Annotated[float | None, typer.Option("--balance", metavar="AMOUNT", help="Initial wallet balance.")]
+NoReportOption = Annotated[bool, typer.Option("--no-report", help="Write the run's folder without the page.")]
+
+
+@app.command()
+def run(
+    strategy: StrategyArgument = None,
+    *,
+    venue: VenueOption = None,
+    symbols: SymbolsOption = None,
+    timeframe: TimeframeOption = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    leverage: LeverageOption = None,
+    margin_mode: MarginModeOption = None,
+    balance: BalanceOption = None,
+    param: ParamOption = None,
+    config: ConfigOption = None,
+    setting: SetOption = None,
+    signals: SignalsOption = None,
+    strategies: StrategiesOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    out: OutOption = DEFAULT_OUT,
+    no_report: NoReportOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a strategy over stored market data and write its report.
+
+    Without symbols or timeframe all of the venue's symbols are run at the coarsest stored timeframe; without a span the
+    longest that all needed series cover. What was chosen is said.
+    """
+    options: dict[str, dict[str, Any]] = {
+        "data": {
+            "venue": venue,
+            "symbols": split_list(symbols) or None,
+            "timeframe": timeframe,
+            "start": start,
+            "end": end,
+        },
+        "account": {"leverage": leverage, "margin_mode": margin_mode, "balance": balance},
+        "strategy": {"name": strategy, "signals": None if signals is None else str(signals)},
+        "report": {"enabled": False if no_report else None},
+    }
+    tree = _tree(config, setting or [], options, param or [])
+    from backtester import api
+    from backtester.engine.run_file import build_config
+
+    with _progress(quiet=quiet) as progress:
+        result = api.run(build_config(tree), data=store, out=out, strategies=strategies or [], progress=progress)
+    _print(result, as_json=as_json, quiet=quiet)
+
+
+def _tree(
+    config: Path | None, settings: list[str], options: dict[str, dict[str, Any]], params: list[str]
+) -> dict[str, Any]:
+    """Put the configuration together: the run file, then --set, then the options, then the parameters."""
+    from backtester.engine.run_file import merge, parse_setting, read_tree
+    from backtester.errors import UsageError
+    from backtester.strategy.params import parse_assignments
+
+    tree = read_tree(config) if config is not None else {}
+    for setting in settings:
+        tree = merge(tree, parse_setting(setting))
+    given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in options.items()}
+    _one_source(tree, given["strategy"])
+    tree = merge(tree, {section: keys for section, keys in given.items() if keys})
+    if params:
+        if tree.get("strategy", {}).get("signals") is not None:
+            raise UsageError("--param goes with a strategy, not with --signals.")
+        tree = merge(tree, {"strategy": {"params": parse_assignments(params)}})
+    return tree
+
+
+def _one_source(tree: dict[str, Any], given: dict[str, Any]) -> None:
+    """Let a strategy or signals on the command line replace what the run file names; refuse both at once."""
+    from backtester.errors import UsageError
+
+    if "name" in given and "signals" in given:
+        raise UsageError("A strategy and --signals are both given.", "Give one of the two.")
+    named = tree.get("strategy")
+    if not isinstance(named, dict):
+        return
+    if "signals" in given or ("name" in given and given["name"] != named.get("name")):
+        tree["strategy"] = {}
+    elif "name" in given:
+        named.pop("signals", None)
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
+    """Show what is being done on stderr: a moving line on a terminal, else one line a phase."""
+    from backtester.cli.output import say
+    from backtester.kernel._jit import is_cold
+
+    cold = is_cold()
+    if quiet:
+        yield lambda _phase, _done: None
+        return
+    if cold:
+        say("Compiling the replay (once; the next runs start at once) …")
+    if not sys.stderr.isatty():
+        seen: set[str] = set()
+
+        def tell(phase: str, _done: float | None) -> None:
+            if phase not in seen:
+                seen.add(phase)
+                say(f"{phase} …")
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.status import Status
+
+    with Status("Starting", console=Console(stderr=True)) as status:
+
+        def show(phase: str, done: float | None) -> None:
+            status.update(phase if done is None else f"{phase}: {done:.0%}")
+
+        yield show
+
+
+def _print(result: Result, *, as_json: bool, quiet: bool) -> None:
+    """Print the summary, as a table or as JSON, and where the report is."""
+    from backtester.cli.output import print_json, print_table, say
+    from backtester.engine.folder import REPORT_FILE, summary_content
+    from backtester.engine.result import key_figures
+
+    run_dir = result.run_dir
+    assert run_dir is not None  # the command always writes
+    if as_json:
+        print_json({**summary_content(result), "run_dir": str(run_dir)})
+        return
+    if quiet:
+        return
+    for notice in result.notices:
+        say(f"{notice.severity.capitalize()}: {notice.text}")
+    print_table(("", ""), key_figures(result.summary, result.settle), title=result.title, right=(1,))
+    page = run_dir / REPORT_FILE
+    typer.echo(f"Report: {page.resolve()}" if page.is_file() else f"Run: {run_dir.resolve()}")
