@@ -39,7 +39,7 @@ def headline(result: Result) -> list[Tile]:
         _tile(s, "max_drawdown", "Largest drawdown", _percent, _days(s["max_drawdown_days"]), signed=True),
         _tile(s, "sharpe", "Sharpe ratio", _ratio, f"Sortino {_ratio(s['sortino'])}"),
         Tile("liquidations", "Liquidations", numbers.count(liquidations), _steps(s), -1 if liquidations else 0),
-        Tile("worst_margin_ratio", "Worst margin ratio", worst, "at bar closes; liquidation at 100\u00a0%"),
+        Tile("worst_margin_ratio", "Worst margin ratio", worst, _ratio_note(liquidations)),
     ]
 
 
@@ -148,6 +148,14 @@ def _hours(value: Any) -> str:
 
 def _plain(value: Any) -> str:
     return numbers.NONE if value is None else str(value).removesuffix(" UTC")
+
+
+def _ratio_note(liquidations: int) -> str:
+    return (
+        "at bar closes; 100\u00a0% was reached inside a bar"
+        if liquidations
+        else "at bar closes; liquidation at 100\u00a0%"
+    )
 
 
 def _steps(s: Mapping[str, Any]) -> str:

@@ -103,7 +103,7 @@ def price_section(result: Result) -> Section:
 def margin_section(result: Result) -> Section:
     """Return exposure, margin ratio and distance to liquidation."""
     distance = risk.liquidation_distance(result.positions, result.bars, result.timeframe_ms)
-    held = result.positions.height > 0
+    held = bool(risk.time_at_risk(result.equity))
     plot = Plot(
         "margin",
         "Exposure as a multiple of equity, margin ratio, and distance of the mark to the liquidation price.",
@@ -120,7 +120,7 @@ def margin_section(result: Result) -> Section:
         lead="At a margin ratio of 100\u00a0% the venue liquidates; the distance is how far the mark is from that.",
         template="plots.html.j2",
         plots=(plot,) if held else (),
-        context={"empty": "No position was held.", "note": note},
+        context={"empty": "No position was held at a bar close.", "note": note if held else ""},
     )
 
 
@@ -169,7 +169,7 @@ def funding_section(result: Result) -> Section:
         lead="What longs and shorts exchanged: above zero the account received, below it paid.",
         template="plots.html.j2",
         plots=plots,
-        context={"empty": "No position was held at a settlement.", "facts": facts},
+        context={"empty": "No position was held at a settlement.", "facts": facts if plots else []},
     )
 
 

@@ -48,8 +48,7 @@ def columns(result: Result) -> list[Column]:
         money("fees", "Fees"),
         money("funding", "Funding"),
         money("net_pnl", "Net", signed=True),
-        Column("mae", "MAE", lambda r: numbers.percent(r["mae"], 1)),
-        Column("mfe", "MFE", lambda r: numbers.percent(r["mfe"], 1)),
+        Column("mae", "MAE, MFE", lambda r: (numbers.percent(r["mae"], 1), numbers.percent(r["mfe"], 1))),
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
@@ -25,6 +24,7 @@ def equity_figure(equity: pl.DataFrame, initial_balance: float, settle: str) -> 
         Settlement currency.
     """
     values = equity["equity"].to_numpy()
+    below = underwater(values, initial_balance)
     digits = ",.2f" if initial_balance >= 100 else ",.6f"
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.05)
     figure.add_trace(
@@ -42,7 +42,7 @@ def equity_figure(equity: pl.DataFrame, initial_balance: float, settle: str) -> 
     figure.add_trace(
         line(
             equity["close_time"],
-            np.asarray(underwater(values, initial_balance)),
+            below,
             name="Drawdown",
             fill="tozeroy",
             fillcolor=theme.LOSS_FILL,
@@ -55,5 +55,8 @@ def equity_figure(equity: pl.DataFrame, initial_balance: float, settle: str) -> 
     figure.update_layout(**theme.layout(440))
     figure.update_xaxes(**theme.time_axis())
     figure.update_yaxes(**theme.value_axis(title={"text": settle}), row=1, col=1)
-    figure.update_yaxes(**theme.value_axis(tickformat=".0%", rangemode="tozero"), row=2, col=1)
+    drawdown_axis = theme.value_axis(tickformat=",.3~%", rangemode="tozero")
+    if not (below < 0).any():
+        drawdown_axis["range"] = [-0.05, 0.0]  # a line at zero alone would be drawn in the middle
+    figure.update_yaxes(**drawdown_axis, row=2, col=1)
     return figure

@@ -141,7 +141,10 @@ class Account:
             self.wallet = 0.0
 
 
-FILLS = "time order_id symbol position_side side quantity price notional fee_paid realized_pnl slippage_paid liquidity reason"
+FILLS = (
+    "time order_id symbol position_side side quantity price notional fee_paid realized_pnl slippage_paid liquidity "
+    "reason"
+)
 FUNDING = "time symbol position_side funding_rate mark_price position_quantity funding_payment"
 LIQUIDATIONS = (
     "time symbol position_side kind quantity entry_price trigger_price bankruptcy_price execution_price margin_balance "
@@ -153,8 +156,8 @@ ORDERS = (
     "order_id symbol decision_time due_time end_time target wanted_quantity filled_quantity status reason bars_waited"
 )
 EQUITY = (
-    "open_time close_time equity wallet_balance margin_balance maintenance_margin margin_ratio gross_exposure net_exposure "
-    "drawdown"
+    "open_time close_time equity wallet_balance margin_balance maintenance_margin margin_ratio gross_exposure "
+    "net_exposure drawdown"
 )
 TEXT = {"symbol", "position_side", "side", "liquidity", "reason", "asset", "kind", "status"}
 
