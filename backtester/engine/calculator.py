@@ -210,7 +210,7 @@ def opening_cost(
 def liquidation_price(
     holding: Holding, rules: VenueRules, balance: float, *, others: Sequence[Holding] = (), exact: bool = False
 ) -> float | None:
-    """Return the price at which the position is liquidated: the one nearest the mark.
+    """Return the price at which the position is liquidated: the one nearest the mark, in value space.
 
     Parameters
     ----------
@@ -239,11 +239,10 @@ def liquidation_price(
     legs = [holding, *(other for other in others if other.instrument.symbol == symbol)]
     apart = [other for other in others if other.instrument.symbol != symbol]
     backing = balance + sum(unrealized_pnl(h) - requirement(h, rules, exact=True) for h in apart)
-    prices = [value.value_to_price(v, holding.sign) for v in _triggers(legs, rules, backing)]
-    if not prices:
+    found = _triggers(legs, rules, backing)
+    if not found:
         return None
-    mark = value.value_to_price(holding.mark_value, holding.sign)
-    price = min(prices, key=lambda p: abs(p - mark))
+    price = value.value_to_price(min(found, key=lambda v: abs(v - holding.mark_value)), holding.sign)
     return price if exact else rules.displayed_price(price, holding.instrument, holding.side)
 
 
