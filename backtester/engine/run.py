@@ -26,6 +26,7 @@ from backtester.engine.run_file import config_text, parse_time
 from backtester.errors import DataError, UsageError
 from backtester.market.panel import Panel, load_panel
 from backtester.market.schema import timeframe_ms, timeframe_name
+from backtester.market.series import check_symbols
 from backtester.market.store import Store
 from backtester.strategy import Strategy
 
@@ -132,6 +133,7 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
         text = f"No symbols were named: all {len(data.symbols)} of {venue} are traded ({', '.join(data.symbols)})."
         told.append(Notice("symbols_chosen", "assumption", text))
     if data.timeframe is None:
+        check_symbols(store, venue, data.symbols)
         data = data.model_copy(update={"timeframe": _coarsest(store, venue, data.symbols)})
         text = f"No timeframe was named: {data.timeframe}, the coarsest that is stored."
         told.append(Notice("timeframe_chosen", "assumption", text))

@@ -149,7 +149,7 @@ def test_a_notebook_shows_it(done: backtester.Result) -> None:
     assert "total return" in repr(done)
     wild = dataclasses.replace(done, strategy_name="<script>", notices=(Notice("x", "warning", "<b>"),))
     assert "<script>" not in wild._repr_html_()
-    assert "<b>&lt;" not in wild._repr_html_()
+    assert "&lt;b&gt;" in wild._repr_html_()
 
 
 def test_symbols_and_timeframe_are_chosen_and_said(demo_store: Path) -> None:
