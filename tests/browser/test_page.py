@@ -1,0 +1,157 @@
+"""The page in headless Chromium, opened from disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backtester import analytics
+from backtester.engine.result import Result
+from backtester.report import numbers
+from backtester.report.page import write_page
+from tests.unit.report import sample
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+RUNS: dict[str, Callable[[], Result]] = {
+    "several": lambda: sample.make(3, 24 * 150),
+    "risky": lambda: sample.make(2, 24 * 100, exposure=9.0, seed=11),
+    "flat": sample.flat,
+    "one-trade": sample.one_trade,
+    "liquidated": sample.liquidated,
+}
+
+
+def missing(reason: str) -> None:
+    """Skip, or fail where a browser is required."""
+    if os.environ.get("BACKTESTER_REQUIRE_BROWSER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        missing("no Chromium on this machine")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, Path]]:
+    folder = tmp_path_factory.mktemp("pages")
+    runs = {name: analytics.complete(make()) for name, make in RUNS.items()}
+    return {name: (run, write_page(run, folder / f"{name}.html")) for name, run in runs.items()}
+
+
+def visit(browser: Browser, path: Path, width: int = 1440) -> tuple[Page, list[str]]:
+    """Open a page and scroll through it; return it with every console error and network request."""
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    faults: list[str] = []
+    page.on("console", lambda m: faults.append(m.text) if m.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda e: faults.append(str(e)))
+    page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(r.url))
+    page.goto(path.as_uri())
+    page.evaluate("""async () => {
+        for (let y = 0; y < document.documentElement.scrollHeight; y += 600) {
+            window.scrollTo({ top: y, behavior: 'instant' });
+            await new Promise(done => setTimeout(done, 30));
+        }
+    }""")
+    return page, faults
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 390])
+@pytest.mark.parametrize("name", RUNS)
+def test_opens_from_disk(browser: Browser, pages: dict[str, tuple[Result, Path]], name: str, width: int) -> None:
+    page, faults = visit(browser, pages[name][1], width)
+    assert faults == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.wait_for_function(
+        "[...document.querySelectorAll('.plot:not([hidden])')].every(f => f.querySelector('.main-svg'))"
+    )
+    assert page.locator("body").inner_text().lstrip().startswith("Synthetic data.")
+    page.close()
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_key_figures_equal_the_summary(browser: Browser, pages: dict[str, tuple[Result, Path]], name: str) -> None:
+    run, path = pages[name]
+    page, _ = visit(browser, path)
+
+    def shown(key: str) -> str:
+        return page.locator(f'[data-metric="{key}"]').first.inner_text()
+
+    s = run.summary
+    for key in ("total_return", "max_drawdown", "annual_return", "best_day", "average_mae"):
+        assert shown(key) == numbers.percent(s[key])
+    for key in ("volatility", "hit_rate", "worst_margin_ratio", "time_at_risk"):
+        assert shown(key) == numbers.percent(s[key], signed=False)
+    for key in ("sharpe", "sortino", "calmar", "profit_factor"):
+        assert shown(key) == numbers.decimal(s[key])
+    for key in ("funding", "fees", "slippage", "liquidation", "average_trade"):
+        unit = "" if s[key] is None else "\u00a0USDT"
+        assert shown(key) == numbers.decimal(s[key], signed=True) + unit
+    for key in ("trades", "liquidations", "orders_filled"):
+        assert shown(key) == numbers.count(s[key])
+    page.close()
+
+
+def column(page: Page, index: int) -> list[str]:
+    return page.locator(f'[data-table="trades"] tbody tr td:nth-child({index})').all_inner_texts()
+
+
+def test_trades_sort_by_clicking_a_heading_and_page(browser: Browser, pages: dict[str, tuple[Result, Path]]) -> None:
+    run, path = pages["several"]
+    page, faults = visit(browser, path)
+    headings = page.locator('[data-table="trades"] thead th')
+    names = headings.all_inner_texts()
+    net = names.index("Net") + 1
+    expected = [numbers.decimal(v, signed=True) for v in run.trades["net_pnl"].sort(descending=True)]
+    headings.nth(net - 1).locator("button").click()
+    assert column(page, net) == expected[:50]
+    assert headings.nth(net - 1).get_attribute("aria-sort") == "descending"
+    headings.nth(net - 1).locator("button").press("Enter")
+    assert column(page, net) == expected[::-1][:50]
+    if run.trades.height > 50:
+        page.locator('[data-table="trades"]').get_by_role("button", name="Next").click()
+        assert column(page, net) == expected[::-1][50:100]
+    assert faults == []
+    page.close()
+
+
+def test_theme_and_symbol_can_be_switched(browser: Browser, pages: dict[str, tuple[Result, Path]]) -> None:
+    page, faults = visit(browser, pages["several"][1])
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.locator("#theme-switch").click()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    page.locator("#price-choice").select_option("price-2")
+    page.wait_for_selector('[data-plot="price-2"] .main-svg')
+    assert page.locator('[data-plot="price-0"]').is_hidden()
+    assert faults == []
+    page.close()
+
+
+def test_reachable_by_keyboard(browser: Browser, pages: dict[str, tuple[Result, Path]]) -> None:
+    page, _ = visit(browser, pages["one-trade"][1])
+    page.evaluate("window.scrollTo(0, 0)")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.hash") == "#top"
+    page.close()

@@ -1,0 +1,159 @@
+"""The page as text: order, escaping, figures, empty states, writing."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from backtester import analytics
+from backtester.engine.result import Notice, Result
+from backtester.errors import StoreError
+from backtester.report import figures
+from backtester.report.page import render_page, write_page
+from tests.unit.report import sample
+
+ATTACK = "<script>alert('x')</script>\"'&</style>" + "a" * 10_000
+
+
+class Body(HTMLParser):
+    """Collects visible text, scripts by id and the metrics on the page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.metrics: dict[str, str] = {}
+        self.scripts = 0
+        self.stack: list[str] = []
+        self.metric = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.metric = named.get("data-metric") or ""
+        self.scripts += tag == "script"
+        if tag in {"script", "style", "title", "head", "body"}:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.stack and tag in self.stack:
+            if self.stack.pop() == tag:
+                break
+
+    def handle_data(self, data: str) -> None:
+        if self.stack == ["body"] and data.strip():
+            self.text.append(data.strip())
+            if self.metric:
+                self.metrics[self.metric] = data.strip()
+                self.metric = ""
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    return analytics.complete(sample.make(2, 24 * 60))
+
+
+def test_first_line_says_synthetic(result: Result) -> None:
+    assert Body(render_page(result)).text[0] == "Synthetic data."
+    real = Body(render_page(replace(result, synthetic=False, notices=())))
+    assert "ynthetic data" not in " ".join(real.text)
+
+
+def test_warnings_come_before_assumptions_and_figures(result: Result) -> None:
+    text = " ".join(Body(render_page(result)).text)
+    places = [text.index(part) for part in ("mark and trade differ", "Margin tiers of", "Total return")]
+    assert places == sorted(places)
+
+
+def test_hostile_names_stay_text(result: Result) -> None:
+    plain = Body(render_page(result)).scripts
+    config = result.config.model_copy(
+        update={"strategy": result.config.strategy.model_copy(update={"params": {ATTACK: ATTACK}})}
+    )
+    hostile = replace(
+        result,
+        config=config,
+        strategy_name=ATTACK,
+        run_id=ATTACK,
+        symbols=(ATTACK, *result.symbols),
+        trades=result.trades.with_columns(pl.lit(ATTACK).alias("symbol")),
+        notices=(Notice("odd", "warning", ATTACK),),
+        manifest={"command": ATTACK},
+    )
+    page = render_page(hostile)
+    assert "<script>alert" not in page
+    assert Body(page).scripts == plain
+
+
+def test_figures_on_the_page_are_the_summary(result: Result) -> None:
+    shown, summary = Body(render_page(result)).metrics, result.summary
+    for key in ("total_return", "max_drawdown", "annual_return", "hit_rate"):
+        assert float(shown[key].replace("\u2212", "-").rstrip("\u00a0%")) == pytest.approx(
+            100 * summary[key], abs=0.005
+        )
+    for key in ("net_profit", "price", "funding", "fees", "slippage", "liquidation"):
+        number = re.sub(r"[^\d.\-]", "", shown[key].replace("\u2212", "-"))
+        assert float(number) == pytest.approx(summary[key], abs=0.005)
+    assert int(shown["trades"]) == summary["trades"]
+
+
+def test_figure_data_is_json_and_adds_up(result: Result) -> None:
+    page = render_page(result)
+    found = re.findall(
+        r'<figure class="plot" data-plot="([\w-]+)".*?<script type="application/json">(.*?)</script>', page, re.S
+    )
+    specs = {name: json.loads(text) for name, text in found}
+    assert set(specs) == {"equity", "price-0", "price-1", "margin", "waterfall", "funding"}
+    assert all("template" not in spec["layout"] for spec in specs.values())
+    amounts = specs["waterfall"]["data"][0]["x"]
+    assert sum(amounts[:-1]) == pytest.approx(amounts[-1])
+    assert amounts[-1] == pytest.approx(result.summary["net_profit"])
+
+
+def test_nothing_is_loaded(result: Result) -> None:
+    page = re.sub(r"<script>.*?</script>", "", render_page(result), flags=re.S)
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!#)""", page)
+    assert "default-src 'none'" in page
+
+
+@pytest.mark.parametrize("make", [sample.flat, sample.one_trade, sample.one_day, sample.liquidated])
+def test_edges_have_a_page(make: object, tmp_path: Path) -> None:
+    run = analytics.complete(make())  # type: ignore[operator]
+    page = write_page(run, tmp_path / "deep" / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"\b(nan|None|inf)\b", " ".join(Body(page).text))
+    assert "No position was liquidated." in page or run.liquidations.height
+
+
+def test_empty_states() -> None:
+    page = render_page(analytics.complete(sample.flat()))
+    for text in ("No trade was opened.", "No position was held at a bar close.", "Nothing was traded"):
+        assert text in page
+
+
+def test_a_failed_write_leaves_nothing(result: Result, tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(StoreError, match="report cannot be written"):
+        write_page(result, tmp_path / "report.html")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_long_series_are_thinned() -> None:
+    count = 200_000
+    opens = np.arange(count) * 60_000
+    equity = pl.DataFrame(
+        {
+            "open_time": opens,
+            "close_time": opens + 60_000,
+            "equity": 100 + np.random.default_rng(3).normal(size=count).cumsum() / 50,
+        }
+    ).with_columns(pl.col("open_time", "close_time").cast(sample.TIME))
+    figure = figures.equity_figure(equity, 100.0, "USDT")
+    assert all(len(trace.x) < 4_000 for trace in figure.data)
+    assert max(figure.data[0].y) == equity["equity"].max()
+    assert min(figure.data[0].y) == equity["equity"].min()
