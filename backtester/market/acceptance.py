@@ -144,7 +144,7 @@ def _without_bad(
     if not drop_bad:
         hint = DROP_HINT
         if why.startswith("a price is zero or negative"):
-            hint = f"{DROP_HINT} A premium index, which may be negative, is imported with --series premium."
+            hint = f"A premium index, which may be negative, is imported with --series premium. Else: {DROP_HINT}"
         raise DataError(name, f"{rows}; {why}, first", at, hint)
     notes.append(f"{rows} left out, the first at {format_time(at)}: {why}")
     return frame.filter(~is_bad)
@@ -251,7 +251,7 @@ def _from_epoch(column: pl.Series) -> pl.Series:
 def _from_text(column: pl.Series) -> pl.Series:
     """Return times from ISO text with or without zone, and from numbers written as text."""
     text = pl.col("t").str.strip_chars()
-    plain = text.str.replace("T", " ", literal=True).str.replace(r"\s*(Z|UTC|\+00:?00)$", "")
+    plain = text.str.replace(r"^(\d{4}-\d\d-\d\d)T", "${1} ").str.replace(r"\s*(Z|UTC|\+00:?00)$", "")
     full = plain.str.replace(r"^(\d{4}-\d\d-\d\d)$", "$1 00:00").str.replace(r"^(\S+ \d\d:\d\d)([+-]|$)", "$1:00$2")
     zoned = full.str.replace(r"\s*([+-]\d\d):?(\d\d)$", "$1$2")
     frame = pl.DataFrame({"t": column})

@@ -74,10 +74,10 @@ def _funding_cover(store: Store, key: DatasetKey, first: int, last: int, hours: 
     start, end = min(s for s, _ in spans), max(e for _, e in spans)
     interval = int(hours * HOUR_MS)
     if first - start >= max(interval, 1):
-        text = f"the records begin {format_time(int(first))}, the trades {format_time(start)}"
+        text = f"the records begin at {format_time(int(first))}, the trades at {format_time(start)}"
         yield Finding("warning", "funding_starts_late", key, start, int(first), 0, text, CUT_HINT)
     if end - last > max(interval, 1):
-        text = f"the records end {format_time(int(last))}, the trades {format_time(end)}"
+        text = f"the records end at {format_time(int(last))}, the trades at {format_time(end)}"
         yield Finding("warning", "funding_ends_early", key, int(last), end, 0, text, CUT_HINT)
 
 
@@ -106,6 +106,6 @@ def check_tiers(store: Store, key: DatasetKey) -> Iterator[Finding]:
             min(starts),
             first,
             0,
-            f"the oldest table holds from {format_time(first)}, the trades begin {format_time(min(starts))}",
+            f"the oldest table holds from {format_time(first)}, the trades begin at {format_time(min(starts))}",
             "The oldest table is used before its date, and the report says so.",
         )

@@ -172,10 +172,10 @@ def _cover(store: Store, key: DatasetKey, start: int, end: int, other: DatasetKe
     covered = (span[0], span[1] + timeframe_ms(other.timeframe))
     name = f"the {other.series} {other.timeframe}"
     if covered[0] > start:
-        text = f"{name} begins {format_time(covered[0])}, the trades {format_time(start)}"
+        text = f"{name} begins at {format_time(covered[0])}, the trades at {format_time(start)}"
         yield Finding("warning", "mark_starts_late", key, start, covered[0], 0, text, CUT_HINT)
     if covered[1] < end:
-        text = f"{name} ends {format_time(covered[1])}, the trades {format_time(end)}"
+        text = f"{name} ends at {format_time(covered[1])}, the trades at {format_time(end)}"
         yield Finding("warning", "mark_ends_early", key, covered[1], end, 0, text, CUT_HINT)
 
 
