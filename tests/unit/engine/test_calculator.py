@@ -235,6 +235,7 @@ def kernel_liquidation(h: calc.Holding, rules: VenueRules, balance: float) -> fl
 def test_the_replay_shows_the_same_price(
     quantity, entry, move, leverage, rates, widths, form, unit, venue, inverse
 ):  # fmt: skip
+    assume(form is TierForm.FLAT or unit is TierUnit.NOTIONAL)  # deductions do not follow from counts of contracts
     floors = [0.0, *np.cumsum(widths)][: len(rates)]
     table = tiers(*zip(floors, np.cumsum(rates).tolist(), strict=True), form=form, unit=unit)
     size = quantity * entry if inverse else quantity

@@ -203,9 +203,9 @@ def test_tables_take_the_venues_form_and_unit():
     run = resolve(config("okx", tiers=tiers), store_lookup=store(BTC, ETH))
     for symbol in (BTC, ETH):
         assert (run.tiers[symbol][0].form, run.tiers[symbol][0].unit) == (TierForm.FLAT, TierUnit.CONTRACTS)
-    own = TierTable(symbol=BTC, tiers=table(BTC).tiers, form=TierForm.PROGRESSIVE)
-    kept = resolve(config("okx"), store_lookup=Lookup(store().instruments, {BTC: [own]})).tiers[BTC][0]
-    assert (kept.form, kept.unit) == (TierForm.PROGRESSIVE, TierUnit.CONTRACTS)
+    own = TierTable(symbol=BTC, tiers=table(BTC).tiers, form=TierForm.FLAT)
+    kept = resolve(config("bybit"), store_lookup=Lookup(store().instruments, {BTC: [own]})).tiers[BTC][0]
+    assert (kept.form, kept.unit) == (TierForm.FLAT, TierUnit.NOTIONAL)
 
 
 def test_no_tier_table_is_refused_with_a_way_on():
