@@ -148,16 +148,16 @@ def _report(error: BaseException, *, debug: bool) -> int:
 
 def _usage_text(error: typer.TyperException) -> str:
     """Return the message of a wrong call, with the nearest option and the way to the help."""
-    if type(error).__name__ == "NoArgsIsHelpError":
+    kind = type(error).__name__
+    if kind == "NoArgsIsHelpError":
         return error.format_message()
-    text = f"Error: {error.message or error.format_message()}"
-    option = getattr(error, "option_name", None)
     context = getattr(error, "ctx", None)
-    if context is not None:
-        if type(error).__name__ == "NoSuchOption" and option:
-            text += _nearest_option(option, context)
-        text += f"\nSee '{context.command_path} --help'."
-    return text
+    text = f"Error: {error.message if kind == 'NoSuchOption' else error.format_message()}"
+    if context is None:
+        return text
+    if kind == "NoSuchOption":
+        text += _nearest_option(str(getattr(error, "option_name", "")), context)
+    return f"{text}\nSee '{context.command_path} --help'."
 
 
 def _nearest_option(option: str, context: Any) -> str:

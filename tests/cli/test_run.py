@@ -1,0 +1,184 @@
+"""``backtester run`` and ``reports`` from end to end on the synthetic market."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from backtester.cli.app import exit_code
+
+SHORT = ["--symbols", "BTC/USDT:USDT", "--start", "2024-11-01", "--end", "2024-12-01"]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_store: Path, capsys: pytest.CaptureFixture[str]):
+    """Run a command in an empty folder with the demo store: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(demo_store)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = exit_code(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_a_run_prints_its_summary_and_the_report(shell, tmp_path: Path) -> None:
+    code, out, err = shell("run", "trend", *SHORT)
+    assert code == 0
+    assert "trend on BTC/USDT:USDT, 2024-11-01 00:00 UTC to 2024-12-01 00:00 UTC" in " ".join(out.split())
+    assert "Sharpe ratio" in out
+    page = Path(out.strip().splitlines()[-1].removeprefix("Report: "))
+    assert page.is_file()
+    assert page.parent.parent == tmp_path / "reports"
+    assert "Warning: The market data is synthetic" in err
+    assert "Replaying …" in err
+
+
+def test_json_is_alone_on_stdout(shell) -> None:
+    code, out, err = shell("run", "trend", "--json", *SHORT, "--set", "execution.slippage_bps=3", "-p", "fast=12")
+    assert code == 0
+    content = json.loads(out)
+    assert content["slippage"] < 0
+    assert content["strategy"] == "trend"
+    assert content["counts"]["takeovers"] == 0
+    assert content["notices"][0]["code"] == "synthetic"
+    run_dir = Path(content["run_dir"])
+    stored = json.loads((run_dir / "summary.json").read_text())
+    assert stored == {k: v for k, v in content.items() if k != "run_dir"}
+    config = (run_dir / "config.toml").read_text()
+    assert "fast = 12" in config
+    assert "slippage_bps = 3" in config
+    assert "Replaying" in err
+
+
+def test_quiet_says_nothing(shell) -> None:
+    assert shell("run", "trend", "--quiet", "--no-report", *SHORT) == (0, "", "")
+
+
+def test_options_override_the_run_file(shell, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(
+        '[data]\nsymbols = ["ETH/USDT:USDT"]\nstart = 2024-11-01\nend = 2024-12-01\n'
+        '[account]\nleverage = 2\nmargin_mode = "isolated"\n[strategy]\nname = "trend"\n[strategy.params]\nfast = 10\n'
+    )
+    code, out, _ = shell("run", "--config", "run.toml", "--leverage", "4", "--json", "--no-report")
+    assert code == 0
+    folder = Path(json.loads(out)["run_dir"])
+    config = (folder / "config.toml").read_text()
+    assert "leverage = 4.0" in config
+    assert 'margin_mode = "isolated"' in config
+    assert "fast = 10" in config
+    assert not (folder / "report.html").exists()
+    code, out, _ = shell("run", "buy_and_hold", "--config", "run.toml", "--json", "--no-report")
+    assert code == 0
+    assert json.loads(out)["strategy"] == "buy_and_hold"
+
+
+def test_signals_from_a_file(shell, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("decision_time,target\n2024-11-02T00:30Z,1\n2024-11-20,0\n")
+    code, out, _ = shell("run", "--signals", "mine.csv", *SHORT, "--json", "--no-report")
+    assert code == 0
+    content = json.loads(out)
+    assert content["trades"] == 1
+    assert content["strategy"] == "mine"
+    fills = pl.read_parquet(Path(content["run_dir"]) / "fills.parquet")
+    assert [str(t) for t in fills["time"]] == ["2024-11-02 00:00:00+00:00", "2024-11-20 00:00:00+00:00"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["run"], 2, "Neither a strategy nor a file of signals"),
+        (["run", "trnd"], 2, "Did you mean 'trend'"),
+        (["run", "trend", "--leverage", "lots"], 2, "--leverage"),
+        (["run", "trend", "--symbols", "BTC/USDT"], 2, "Did you mean 'BTC/USDT:USDT'"),
+        (["run", "trend", "--timeframe", "7q"], 2, "7q"),
+        (["run", "trend", "--start", "2024-12-01", "--end", "2024-11-01"], 2, "range is empty"),
+        (["run", "trend", "-p", "fast"], 2, "name=value"),
+        (["run", "trend", "-p", "fast=0"], 2, "fast"),
+        (["run", "trend", "-p", "fst=3"], 2, "Did you mean 'fast'"),
+        (["run", "trend", "--set", "execution.slipage_bps=3"], 2, "Did you mean 'execution.slippage_bps'"),
+        (["run", "trend", "--margin-mode", "crossed"], 2, "Did you mean 'cross'"),
+        (["run", "trend", "--signals", "x.csv"], 2, "both given"),
+        (["run", "--signals", "x.csv"], 2, "There is no file x.csv"),
+        (["run", "trend", "--config", "none.toml"], 2, "cannot be read"),
+        (["run", "trend", "--leverage", "500"], 1, "exceeds the maximum"),
+        (["run", "trend", "--store", "nowhere"], 1, "backtester data demo"),
+        (["run", "trend", "--start", "2031-01-01"], 1, "2031-01-01"),
+        (["reports", "build", "none"], 2, "Unknown run 'none'"),
+        (["reports", "open"], 2, "There is no run in reports"),
+    ],
+)
+def test_wrong_calls_leave_nothing(shell, tmp_path: Path, arguments: list[str], code: int, text: str) -> None:
+    done, out, err = shell(*arguments)
+    assert (done, out) == (code, ""), err
+    assert text in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_broken_strategy_names_its_own_line(shell, tmp_path: Path) -> None:
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "mine.py").write_text(
+        "import polars as pl\n\nfrom backtester.strategy import Strategy\n\n\nclass Mine(Strategy):\n"
+        "    def target(self):\n        return pl.col('clos') * 2\n"
+    )
+    code, _, err = shell("run", "mine", *SHORT)
+    assert code == 1
+    assert "mine.py:8" in err
+    assert "Did you mean 'close'" in err
+
+
+def test_no_rights_is_said(shell, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = shell("run", "trend", *SHORT, "--no-report", "--out", "file/reports")
+    assert code == 1
+    assert "cannot be written" in err
+
+
+def test_reports_are_listed_and_rebuilt(shell) -> None:
+    first = json.loads(shell("run", "trend", *SHORT, "--json")[1])
+    folder = Path(first["run_dir"])
+    before = (folder / "report.html").read_text()
+    code, out, _ = shell("reports", "list", "--json")
+    assert code == 0
+    assert [row["run"] for row in json.loads(out)] == [folder.name]
+    assert "trend" in shell("reports", "list")[1]
+    (folder / "report.html").unlink()
+    code, out, err = shell("reports", "build", folder.name[:12])
+    assert code == 0, err
+    assert out.strip() == f"Report: {(folder / 'report.html').resolve()}"
+    assert (folder / "report.html").read_text() == before
+
+
+def test_interrupting_leaves_nothing(tmp_path: Path, demo_store: Path) -> None:
+    """Ctrl-C while the run goes on: exit code 130, no run's folder."""
+    code = (
+        "import sys, time\n"
+        "from backtester.engine import run\n"
+        "def slow(*a, **k):\n    print('now', flush=True)\n    time.sleep(60)\n"
+        "run.prepare = slow\n"
+        "from backtester.cli.app import main\n"
+        f"main(['run', 'trend', '--store', {str(demo_store)!r}, '--quiet'])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"now\n"
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.decode().strip() == "Interrupted."
+    assert list(tmp_path.iterdir()) == []
