@@ -44,17 +44,11 @@ def print_imports(
         say(f"Refused: {refusal.error}")
     if not (as_json or quiet):
         _print_import_table(imported)
-        end = (
-            f"{counted(len(refused), 'file')} refused (see above)."
-            if refused
-            else "`backtester data check` says whether it can be trusted."
-        )
-        typer.echo(f"{_series(len(imported))} imported into {store.root}. {end}")
+        end = "`backtester data check` says whether they can be trusted."
+        if refused:
+            end = f"{counted(len(refused), 'file')} refused, see above."
+        typer.echo(f"{len(imported):,} series imported into {store.root}. {end}")
     return len(refused)
-
-
-def _series(count: int) -> str:
-    return f"{count:,} series"
 
 
 def _print_import_table(imported: Sequence[Imported]) -> None:
