@@ -66,9 +66,7 @@ def new_strategy(
     taken = [entry for entry in registry.listing(known) if entry.name == name and entry.strategy is not None]
     module, test = write_strategy(name, strategies[0] if strategies else registry.LOCAL_FOLDER)
     if taken and not quiet:
-        say(
-            f"Note: there is a strategy {name!r} of {taken[0].origin} too; the first place that is searched has the name."
-        )
+        say(f"Note: there is a strategy {name!r} of {taken[0].origin} too; the first place found has it.")
     if as_json:
         print_json({"name": name, "strategy": str(module), "test": str(test)})
     elif not quiet:

@@ -1,0 +1,35 @@
+"""The examples of docs/strategies.md run, and its tables are complete."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import backtester.strategy as surface
+from backtester.strategy import Indicator
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "strategies.md"
+
+
+def test_examples_run(tmp_path, monkeypatch) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 8
+    path = tmp_path / "docs_strategies.py"
+    path.write_text("\n\n".join(blocks))
+    monkeypatch.chdir(tmp_path)
+    module = ModuleType("docs_strategies")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(path.read_text(), str(path), "exec"), vars(module))
+
+
+def test_every_indicator_is_described() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    makers = [name for name in surface.__all__ if getattr(surface, name).__module__ == Indicator.__module__]
+    for name in set(makers) - {"Indicator"}:
+        assert f"{name}(" in text
+
+
+def test_public_names_are_sorted() -> None:
+    assert list(surface.__all__) == sorted(surface.__all__)
