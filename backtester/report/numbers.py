@@ -92,6 +92,11 @@ def duration(milliseconds: float | None) -> str:
     return f"{rest}\u00a0min" if rest else "under 1\u00a0min"
 
 
+def shorten(text: str, length: int = 80) -> str:
+    """Return a text of at most ``length`` characters; what is cut off shows as an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "\u2026"
+
+
 def timeframe(milliseconds: int) -> str:
     """Return the length of a bar, ``1h``."""
     for size, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")):

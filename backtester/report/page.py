@@ -73,7 +73,7 @@ def render_page(result: Result) -> str:
         _environment()
         .get_template("page.html.j2")
         .render(
-            title=result.strategy_name or "Signals",
+            title=numbers.shorten(result.strategy_name, 200) or "Signals",
             run=_run_facts(result),
             synthetic=result.synthetic,
             notices=_notices(result),
@@ -87,7 +87,7 @@ def render_page(result: Result) -> str:
 
 def _run_facts(result: Result) -> list[tuple[str, str]]:
     """Return what stands under the title."""
-    symbols = ", ".join(result.symbols[:6]) + (
+    symbols = ", ".join(numbers.shorten(s) for s in result.symbols[:6]) + (
         f" and {len(result.symbols) - 6} more" if len(result.symbols) > 6 else ""
     )
     account = result.config.account
@@ -97,7 +97,7 @@ def _run_facts(result: Result) -> list[tuple[str, str]]:
         ("Bars", numbers.timeframe(result.timeframe_ms)),
         ("Span (UTC)", f"{numbers.moment(result.start)} to {numbers.moment(result.end)}"),
         ("Account", f"{account.margin_mode}, {numbers.quantity(account.leverage)}{numbers.TIMES}"),
-        ("Run", result.run_id),
+        ("Run", numbers.shorten(result.run_id)),
     ]
 
 

@@ -83,8 +83,9 @@ def price_section(result: Result) -> Section:
         bars = result.bars.filter(own)
         if bars.height:
             figure = figures.price_figure(bars, result.trades.filter(own), result.liquidations.filter(own))
-            label = f"Price of {symbol} with entries, exits and liquidations."
-            plots.append(Plot(f"price-{number}", label, figure, choice=symbol if len(result.symbols) > 1 else ""))
+            name = numbers.shorten(symbol)
+            label = f"Price of {name} with entries, exits and liquidations."
+            plots.append(Plot(f"price-{number}", label, figure, choice=name if len(result.symbols) > 1 else ""))
     shown = figures.price.MARKERS
     busiest = max((result.trades["symbol"] == s).sum() for s in result.symbols) if result.symbols else 0
     note = f"Of {busiest:,} round trips, the largest of each stretch of time are marked." if busiest > shown else ""

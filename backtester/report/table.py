@@ -10,6 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from backtester.report import numbers
+
 
 @dataclass(frozen=True)
 class Column:
@@ -88,10 +90,15 @@ def build(name: str, caption: str, frame: pl.DataFrame, columns: Sequence[Column
         name=name,
         caption=caption,
         columns=columns,
-        rows=[[c.text(r) for c in columns] for r in records],
+        rows=[[_shown(c.text(r)) for c in columns] for r in records],
         keys=[[_key(r[c.key]) for c in columns] for r in records],
         total=frame.height,
     )
+
+
+def _shown(text: str | tuple[str, str]) -> str | tuple[str, str]:
+    """Return a cell's lines, each cut to what a table can show."""
+    return numbers.shorten(text) if isinstance(text, str) else (numbers.shorten(text[0]), numbers.shorten(text[1]))
 
 
 def _key(value: object) -> float | int | str | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from backtester import analytics
-from backtester.engine.result import Result
+from backtester.engine.result import Notice, Result
 from backtester.report import numbers
 from backtester.report.page import write_page
 from tests.unit.report import sample
@@ -21,12 +22,25 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+HOSTILE = "<script>alert('x')</script>\"'&" + "long" * 2_500
+
+
+def hostile() -> Result:
+    """A run whose names and parameters are made of what breaks pages."""
+    run = sample.make(2, 24 * 40, names=(HOSTILE, "B/USDT:USDT"))
+    strategy = run.config.strategy.model_copy(update={"params": {HOSTILE: HOSTILE}})
+    config = run.config.model_copy(update={"strategy": strategy})
+    notices = (*run.notices, Notice("odd", "warning", HOSTILE))
+    return replace(run, config=config, strategy_name=HOSTILE, run_id=HOSTILE, notices=notices, manifest={"x": HOSTILE})
+
+
 RUNS: dict[str, Callable[[], Result]] = {
     "several": lambda: sample.make(3, 24 * 150),
     "risky": lambda: sample.make(2, 24 * 100, exposure=9.0, seed=11),
     "flat": sample.flat,
     "one-trade": sample.one_trade,
     "liquidated": sample.liquidated,
+    "hostile": hostile,
 }
 
 
@@ -60,32 +74,46 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, P
 
 
 def visit(browser: Browser, path: Path, width: int = 1440) -> tuple[Page, list[str]]:
-    """Open a page and scroll through it; return it with every console error and network request."""
+    """Open a page; return it with the list that every console error and network request goes to."""
     page = browser.new_page(viewport={"width": width, "height": 900})
     faults: list[str] = []
     page.on("console", lambda m: faults.append(m.text) if m.type in {"error", "warning"} else None)
     page.on("pageerror", lambda e: faults.append(str(e)))
     page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(r.url))
     page.goto(path.as_uri())
+    return page, faults
+
+
+def scroll_through(page: Page) -> None:
+    """Bring every figure near the window, so that it is drawn."""
     page.evaluate("""async () => {
         for (let y = 0; y < document.documentElement.scrollHeight; y += 600) {
             window.scrollTo({ top: y, behavior: 'instant' });
             await new Promise(done => setTimeout(done, 30));
         }
     }""")
-    return page, faults
 
 
-@pytest.mark.parametrize("width", [1440, 1024, 390])
 @pytest.mark.parametrize("name", RUNS)
-def test_opens_from_disk(browser: Browser, pages: dict[str, tuple[Result, Path]], name: str, width: int) -> None:
-    page, faults = visit(browser, pages[name][1], width)
-    assert faults == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+def test_opens_from_disk_at_every_width(browser: Browser, pages: dict[str, tuple[Result, Path]], name: str) -> None:
+    page, faults = visit(browser, pages[name][1])
+    scroll_through(page)
     page.wait_for_function(
         "[...document.querySelectorAll('.plot:not([hidden])')].every(f => f.querySelector('.main-svg'))"
     )
+    for width in (1440, 1024, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("body").inner_text().lstrip().startswith("Synthetic data.")
+    assert faults == []
+    page.close()
+
+
+def test_opens_on_a_phone(browser: Browser, pages: dict[str, tuple[Result, Path]]) -> None:
+    page, faults = visit(browser, pages["risky"][1], 390)
+    scroll_through(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert faults == []
     page.close()
 
 

@@ -107,3 +107,13 @@ def test_worst_margin_ratio_is_never_infinite() -> None:
     equity = sample.one_trade().equity
     assert risk.worst_margin_ratio(equity.with_columns(margin_ratio=pl.lit(float("inf")))) is None
     assert risk.worst_margin_ratio(equity.clear()) is None
+
+
+def test_entries_of_the_whole_account_have_no_symbol() -> None:
+    run = sample.one_trade()
+    rows = [(sample.START, None, "USDT", "insurance_clearance", 5.0, 10_005.0)]
+    ledger = pl.concat([sample.frame(sample.LEDGER, rows), run.ledger])
+    whole = replace(run, ledger=ledger)
+    assert attribution.attribute(whole)["liquidation"] == 5.0
+    assert attribution.attribute_symbols(whole).filter(pl.col("symbol").is_null())["total"].to_list() == [5.0]
+    assert analytics.complete(whole).trades["liquidation"].to_list() == [0.0]

@@ -40,5 +40,10 @@ def test_texts(written: str, expected: str) -> None:
     assert written == expected
 
 
+def test_long_names_are_cut() -> None:
+    assert numbers.shorten("a" * 80) == "a" * 80
+    assert numbers.shorten("a" * 81) == "a" * 79 + "\u2026"
+
+
 def test_decimals_of_amounts_follow_the_account() -> None:
     assert [numbers.money_digits(b) for b in (10_000.0, 5.0, 0.2)] == [2, 4, 8]
