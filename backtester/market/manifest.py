@@ -109,6 +109,17 @@ class Manifest:
         lines = "\n".join(f"{name} {part.content_sha256}" for name, part in sorted(self.parts.items()))
         return hashlib.sha256(lines.encode()).hexdigest()
 
+    def source_at(self, moment: int | None) -> str:
+        """Return the source of the newest import that brought rows of a moment; None: rows without one."""
+        for entry in reversed(self.imports):
+            if moment is None:
+                found = entry.first is None
+            else:
+                found = entry.last is not None and (entry.first or 0) <= moment <= entry.last
+            if found:
+                return entry.source
+        return self.imports[-1].source if self.imports else ""
+
     def encoded(self, name: str) -> bytes:
         """Return the JSON text of the manifest of the dataset ``name``."""
         content = {

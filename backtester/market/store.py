@@ -187,11 +187,7 @@ class Store:
             A file is missing or damaged.
         """
         time = key.schema.time
-        paths = []
-        for name, part in sorted(self.manifest(key).parts.items()):
-            if key.schema.by_year and _outside(part, start, end):
-                continue
-            paths.append(self._trusted_part(key, name, part))
+        paths = self._paths(key, start, end)
         if not paths:
             return pl.LazyFrame(schema=dict(key.schema.columns))
         frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False)
@@ -215,14 +211,13 @@ class Store:
         key = DatasetKey(venue, symbol, "tiers", "event")
         if not self.has(key):
             return []
-        imports = self.manifest(key).imports
+        manifest = self.manifest(key)
         tables = []
         for (moment,), rows in self.read(key).group_by(["valid_from"], maintain_order=True):
             valid_from = int(moment.timestamp() * 1000) if isinstance(moment, datetime) else None
             tiers = tuple(MarginTier(**r) for r in rows.drop("valid_from", "tier").iter_rows(named=True))
-            tables.append(
-                TierTable(symbol=symbol, tiers=tiers, valid_from=valid_from, source=_source_at(imports, valid_from))
-            )
+            source = manifest.source_at(valid_from)
+            tables.append(TierTable(symbol=symbol, tiers=tiers, valid_from=valid_from, source=source))
         return tables
 
     def instrument(self, venue: str, symbol: str) -> Instrument | None:
@@ -247,6 +242,23 @@ class Store:
             except StoreError as e:
                 problems.append(str(e))
         return problems
+
+    def _paths(self, key: DatasetKey, start: int | None, end: int | None) -> list[Path]:
+        """Return the files that hold part of a range, in order of time."""
+        manifest = self.manifest(key)
+        while True:
+            wanted = {
+                name: part
+                for name, part in sorted(manifest.parts.items())
+                if not (key.schema.by_year and _outside(part, start, end))
+            }
+            try:
+                return [self._trusted_part(key, name, part) for name, part in wanted.items()]
+            except StoreError:
+                newer = self.manifest(key)  # another process may have finished a write in between
+                if newer == manifest:
+                    raise
+                manifest = newer
 
     def _part_path(self, key: DatasetKey, name: str, part: Part) -> Path:
         """Return where a part lies; finishes a write that was interrupted after its manifest was in place."""
@@ -382,15 +394,3 @@ def _outside(part: Part, start: int | None, end: int | None) -> bool:
     if part.first is None or part.last is None:
         return part.rows == 0
     return (start is not None and part.last < start) or (end is not None and part.first >= end)
-
-
-def _source_at(imports: tuple[Import, ...], moment: int | None) -> str:
-    """Return the source of the newest import that brought the rows of a moment."""
-    for entry in reversed(imports):
-        if moment is None:
-            found = entry.first is None
-        else:
-            found = entry.last is not None and (entry.first or 0) <= moment <= entry.last
-        if found:
-            return entry.source
-    return imports[-1].source if imports else ""
