@@ -173,7 +173,7 @@ def measured_warmup(strategy: Strategy, bars: pl.DataFrame) -> int:
     if bars["open_time"].n_unique() < LEAST_BARS:
         return looks_back
     trial = _Trial(strategy, bars)
-    needs = [trial.agreement(start).bars for start in trial.starts()]
+    needs = [trial.agreement(start).bars for start in trial.starts()[::2]]
     return max([looks_back, *(int(trial.clock.size) if need is None else need for need in needs)])
 
 
@@ -347,13 +347,14 @@ def differing(first: pl.Series, second: pl.Series, tolerance: float) -> NDArray[
     if not _is_number(first) or not _is_number(second):
         return first.cast(pl.String).ne_missing(second.cast(pl.String)).to_numpy()
     a, b = first.cast(pl.Float64).to_numpy(), second.cast(pl.Float64).to_numpy()
-    size = np.maximum(np.abs(a), np.abs(b))
-    finite = size[np.isfinite(size)]
-    allowed = tolerance * size + 1e-3 * tolerance * (finite.max() if finite.size else 0.0)
-    with np.errstate(invalid="ignore"):
-        near = np.abs(a - b) <= allowed
-    both_missing = np.isnan(a) & np.isnan(b)
-    different: NDArray[np.bool_] = ~(near | (a == b) | both_missing)
+    different: NDArray[np.bool_] = ~((a == b) | (np.isnan(a) & np.isnan(b)))
+    rows = np.flatnonzero(different)
+    if rows.size:
+        size = np.maximum(np.abs(a), np.abs(b))
+        largest = size[np.isfinite(size)].max(initial=0.0)
+        with np.errstate(invalid="ignore"):
+            near = np.abs(a[rows] - b[rows]) <= tolerance * size[rows] + 1e-3 * tolerance * largest
+        different[rows[near]] = False
     return different
 
 

@@ -39,8 +39,8 @@ def next_midnight(self, bars):
     frames = []
     for (symbol,), frame in bars.group_by("symbol", maintain_order=True):
         days = frame.filter(pl.col("open_time").dt.hour() == 0).select("open_time", target=pl.col("close").log())
-        frame = frame.select("open_time", symbol=pl.lit(symbol)).join_asof(days, on="open_time", strategy="forward")
-        frames.append(frame)
+        keys = frame.select("open_time", symbol=pl.lit(symbol))
+        frames.append(keys.join_asof(days, on="open_time", strategy="forward"))
     return pl.concat(frames)
 
 

@@ -86,7 +86,7 @@ def spread(x: pd.Series, length: int) -> pd.Series:
 
 WINDOWS = {
     "sma": (sma, lambda x, n: x.rolling(n).mean()),
-    "rolling_std": (rolling_std, lambda x, n: spread(x, n)),
+    "rolling_std": (rolling_std, spread),
     "rolling_min": (rolling_min, lambda x, n: x.rolling(n).min()),
     "rolling_max": (rolling_max, lambda x, n: x.rolling(n).max()),
     "zscore": (zscore, lambda x, n: (x - x.rolling(n).mean()) / spread(x, n)),

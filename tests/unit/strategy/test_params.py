@@ -72,7 +72,7 @@ def test_wrong_value_shows_what_is_allowed() -> None:
 
 
 def test_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match="Unknown parameter 'fats' of strategy 'rule'.\nDid you mean 'fast'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown parameter 'fats' of strategy 'rule'.\nDid you mean 'fast'"):
         Rule(fats=3)
 
 

@@ -76,7 +76,7 @@ def test_a_file_reached_twice_shadows_nothing(tmp_path) -> None:
     write(tmp_path / "strategies", "mine.py", "Mine")
     (tmp_path / "link").symlink_to(tmp_path / "strategies")
     folders = [Path("strategies"), tmp_path / "strategies", Path("link"), registry.bundled_folder()]
-    entry, notes = registry.lookup("mine", folders)
+    _, notes = registry.lookup("mine", folders)
     assert notes == ()
     assert registry.lookup("trend", folders)[1] == ()
     assert [e.name for e in registry.listing(folders)].count("trend") == 1
@@ -128,7 +128,7 @@ def test_a_broken_file_does_not_hide_the_bundled_one(tmp_path) -> None:
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match="Unknown strategy 'trned'.\nDid you mean 'trend'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown strategy 'trned'.\nDid you mean 'trend'"):
         registry.find("trned")
 
 
