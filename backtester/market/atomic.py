@@ -66,7 +66,7 @@ def explained(path: Path, action: str) -> Iterator[None]:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
                 f"The disk is full: cannot {action} {place}.",
-                "Free some space and run the command again: the store is as it was before.",
+                "Free some space and run the command again: nothing was left half-written.",
             ) from e
         if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StoreError(

@@ -223,7 +223,7 @@ def test_a_full_disk_leaves_the_old_rows(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setattr(parts, "write_durably", full)
     with pytest.raises(StoreError, match="The disk is full") as caught:
         store.write(KEY, bars(NEW_YEAR - 3 * HOUR, 6, price=200.0), source="second")
-    assert "as it was before" in caught.value.hint
+    assert "nothing was left half-written" in caught.value.hint
     assert store.read(KEY)["close"].unique().to_list() == [100.0]
     assert list(store.folder(KEY).glob(".*.next")) == []
 
