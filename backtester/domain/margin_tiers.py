@@ -86,6 +86,12 @@ class TierTable(BaseModel):
                 )
             if high.maintenance_margin_rate < low.maintenance_margin_rate:
                 raise ValueError(f"{self.symbol}: the maintenance rate falls at {high.notional_floor}")
+        if (
+            self.form is TierForm.PROGRESSIVE
+            and self.unit is TierUnit.CONTRACTS
+            and any(t.maintenance_amount is None for t in self.tiers[1:])
+        ):
+            raise ValueError(f"{self.symbol}: a progressive table that counts contracts must state its amounts")
         if self.form is TierForm.RAMP and self.unit is not TierUnit.CONTRACTS:
             raise ValueError(f"{self.symbol}: a ramp counts contracts")
         return self

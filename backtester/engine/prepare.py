@@ -106,7 +106,8 @@ def prepare(panel: Panel, terms: Sequence[ContractTerms], config: RunConfig, tar
     """
     if config.execution.fill == "close" and config.execution.latency_bars:
         raise ConfigError(
-            "execution.latency_bars does not go with fill = 'close'.", "Set one of the two: a fill at the close has none."
+            "execution.latency_bars does not go with fill = 'close'.",
+            "Set one of the two: a fill at the close has none.",
         )
     signs = np.array([1.0 if t.instrument.kind is ContractKind.LINEAR else -1.0 for t in terms])
     tables, tiers, floors, starts, switches = _tier_tables(panel, terms)

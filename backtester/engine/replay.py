@@ -151,9 +151,7 @@ def _records(prepared: Prepared, journal: state.Journal, columns: state.Columns)
         per_equity = np.where(equity > 0.0, 1.0 / equity, np.nan)
     per_equity[~held] = 0.0
     peak = np.maximum.accumulate(np.maximum(equity, prepared.balance))
-    counts = {
-        name: int(account[name]) for name in ("disputed_bars", "coarse_unchecked", "bars_waited", "takeovers")
-    }
+    counts = {name: int(account[name]) for name in ("disputed_bars", "coarse_unchecked", "bars_waited", "takeovers")}
     return ReplayRecords(
         **rows,
         equity=equity,

@@ -21,6 +21,7 @@ from backtester.domain.enums import (
 from backtester.kernel._jit import constant, step
 from backtester.kernel.account import cross_equity, post, record_fill, set_quantity
 from backtester.kernel.fills import SNAP, add_on_grid, floor_to_step, largest_below, trading_fee
+from backtester.kernel.margin import BASIS_ENTRY
 from backtester.kernel.path import line_in_tier, size_unit, tier_at
 from backtester.kernel.state import NO_TIER_BOUND, Book, Journal, Setup
 from backtester.kernel.value import slipped, unrealized_pnl, value_to_price
@@ -86,15 +87,26 @@ def balance_share(setup: Setup, book: Book, i: int, balance: float, requirement:
 
 
 @step
-def execution_value(setup: Setup, book: Book, i: int) -> float:
-    """Return the engine's price for position ``i``: the mark, or the worse of mark and trade, with slippage."""
+def engine_reference(setup: Setup, book: Book, i: int) -> float:
+    """Return the engine's price for position ``i`` before slippage: the mark, or the worse of mark and trade."""
     p = book.positions[i]
+    if setup.rules[0]["engine_trade"] == 0:
+        return float(p["value_now"])
+    return min(p["value_now"], p["trade_now"]) if p["quantity"] > 0.0 else max(p["value_now"], p["trade_now"])
+
+
+@step
+def execution_value(setup: Setup, book: Book, i: int) -> float:
+    """Return the engine's price for position ``i``, with slippage."""
     instrument = setup.instruments[i]
-    side = -1.0 if p["quantity"] > 0.0 else 1.0
-    reference = p["value_now"]
-    if setup.rules[0]["engine_trade"] == 1:
-        reference = min(reference, p["trade_now"]) if side < 0.0 else max(reference, p["trade_now"])
-    return slipped(reference, side, instrument["slippage"], instrument["sign"])
+    side = -1.0 if book.positions[i]["quantity"] > 0.0 else 1.0
+    return slipped(engine_reference(setup, book, i), side, instrument["slippage"], instrument["sign"])
+
+
+@step
+def engine_slippage(setup: Setup, book: Book, i: int) -> float:
+    """Return the slippage of one unit that the engine closes of position ``i``, >= 0."""
+    return abs(execution_value(setup, book, i) - engine_reference(setup, book, i))
 
 
 @step
@@ -130,15 +142,6 @@ def step_candidate(setup: Setup, book: Book, group: int, balance: float, require
         if balance <= requirement - largest + at_first:
             return -1
     return best
-
-
-@step
-def balance_after_step(setup: Setup, book: Book, i: int, balance: float, closed: float, fill_value: float) -> float:
-    """Return a group's balance after closing part of position ``i``: less slippage against the mark, less the fee."""
-    p = book.positions[i]
-    after = balance - closed * abs(fill_value - p["value_now"])
-    fee = trading_fee(closed, fill_value, setup.rules[0]["liquidation_fee"])
-    return after - min(fee, max(after, 0.0))
 
 
 @step
@@ -183,49 +186,82 @@ def tier_step(setup: Setup, book: Book, i: int, balance: float, others: float) -
     if tiers_down > 0:
         target = max(0, tier - tiers_down)
         return size_below_tier(setup, book, i, target), target
-    fill_value = execution_value(setup, book, i)
     for k in range(tier):
         target = tier - 1 - k
         left = size_below_tier(setup, book, i, target)
         if left <= 0.0:
             break
-        after = balance_after_step(setup, book, i, balance, abs(p["quantity"]) - left, fill_value)
-        if after > others + requirement_after(setup, book, i, left, target):
+        if restores(setup, book, i, balance, others, left, target):
             return left, target
     return 0.0, 0
+
+
+@step
+def restores(setup: Setup, book: Book, i: int, balance: float, others: float, left: float, tier: int) -> bool:
+    """Return whether the balance exceeds the requirement once ``left`` of position ``i`` remains, in a bracket."""
+    closed = abs(book.positions[i]["quantity"]) - left
+    after = balance - closed * step_cost(setup, book, i)
+    return after > others + requirement_after(setup, book, i, left, tier)
+
+
+@step
+def step_cost(setup: Setup, book: Book, i: int) -> float:
+    """Return what closing one unit costs the balance: the way from the mark to the engine's price, and the fee."""
+    fill_value = execution_value(setup, book, i)
+    fee = trading_fee(1.0, fill_value, setup.rules[0]["liquidation_fee"])
+    return abs(fill_value - book.positions[i]["value_now"]) + fee
+
+
+@step
+def restoring_size(setup: Setup, book: Book, i: int, balance: float, others: float, tier: int) -> float:
+    """Return the size of position ``i`` at which, inside a bracket, balance and requirement meet.
+
+    There ``R = constant + a * size + b * size^2``, with ``b`` from a ramp alone, and the balance is linear in the size.
+    Negative where they never meet.
+    """
+    p = book.positions[i]
+    row = setup.tiers[tier_row(setup, book, i, tier)]
+    unit = p["entry_value"] if setup.rules[0]["mmr_basis"] == BASIS_ENTRY else p["value_now"]
+    square = row["slope"] / setup.instruments[i]["contract_size"] * abs(unit)
+    constant = requirement_after(setup, book, i, 0.0, tier)
+    cost = step_cost(setup, book, i)
+    linear = requirement_after(setup, book, i, 1.0, tier) - constant - square - cost
+    room = balance - abs(p["quantity"]) * cost - others - constant
+    if square == 0.0:
+        return room / linear if linear > 0.0 else -1.0
+    inner = linear * linear + 4.0 * square * room
+    return (math.sqrt(inner) - linear) / (2.0 * square) if inner >= 0.0 else -1.0
 
 
 @step
 def restore_step(setup: Setup, book: Book, i: int, balance: float, others: float) -> tuple[float, int]:
     """Return what the smallest step that restores the balance leaves of position ``i``, and its bracket; 0 if none does.
 
-    In each bracket, from the held size down, balance and requirement are linear in the size closed.
+    Brackets are tried from the held size down; the largest size of each comes first, then the one where the test turns.
     """
     p = book.positions[i]
     instrument = setup.instruments[i]
-    held = abs(p["quantity"])
-    fill_value = execution_value(setup, book, i)
-    cost = abs(fill_value - p["value_now"]) + abs(fill_value) * setup.rules[0]["liquidation_fee"]
+    step_num = instrument["step_num"]
+    step_den = instrument["step_den"]
     unit = size_unit(setup, book, i, p["value_now"])
     tier = min(p["tier"], p["tier_bound"])
     for down in range(tier + 1):
         k = tier - down
-        left = less_one_step(held, instrument["step_num"], instrument["step_den"])
+        left = less_one_step(abs(p["quantity"]), step_num, step_den)
         if down > 0:
             left = size_below_tier(setup, book, i, k)
-        # inside a bracket the requirement is constant + size * per_unit
-        constant = requirement_after(setup, book, i, 0.0, k)
-        per_unit = requirement_after(setup, book, i, 1.0, k) - constant
-        if balance - (held - left) * cost <= others + constant + left * per_unit:
-            if per_unit <= cost:
+        if not restores(setup, book, i, balance, others, left, k):
+            root = restoring_size(setup, book, i, balance, others, k)
+            if root <= 0.0:
                 continue
-            root = (balance - held * cost - others - constant) / (per_unit - cost)
-            if instrument["step_num"] == 0.0:
+            if step_num == 0.0:
                 left = min(left, root * (1.0 - SNAP))
             else:
-                left = min(left, floor_to_step(root, instrument["step_num"], instrument["step_den"]))
-                if balance - (held - left) * cost <= others + constant + left * per_unit:
-                    left = less_one_step(left, instrument["step_num"], instrument["step_den"])
+                left = min(left, floor_to_step(root, step_num, step_den))
+                if not restores(setup, book, i, balance, others, left, k):
+                    left = less_one_step(left, step_num, step_den)
+            if not restores(setup, book, i, balance, others, left, k):
+                continue
         if left > 0.0 and left * unit >= setup.floors[tier_row(setup, book, i, k)]:
             return left, k
     return 0.0, 0
@@ -308,11 +344,9 @@ def try_step(
     side = 1.0 if held > 0.0 else -1.0
     fill_value = execution_value(setup, book, i)
     realized = side * closed * (fill_value - p["entry_value"])
-    slippage_paid = closed * abs(fill_value - p["value_now"])
-    fee = min(
-        trading_fee(closed, fill_value, setup.rules[0]["liquidation_fee"]),
-        max(balance - slippage_paid, 0.0),
-    )
+    slippage_paid = closed * engine_slippage(setup, book, i)
+    after = balance - closed * abs(fill_value - p["value_now"])
+    fee = min(trading_fee(closed, fill_value, setup.rules[0]["liquidation_fee"]), max(after, 0.0))
     bankruptcy = p["value_now"] - balance_share(setup, book, i, balance, requirement) / held
     record_liquidation(
         setup,
@@ -410,7 +444,7 @@ def take_over_at_bankruptcy(
     bankruptcy = p["value_now"] - remainder / held
     realized = unrealized_pnl(held, p["entry_value"], p["value_now"])
     flow = held * (fill_value - bankruptcy)
-    slippage_paid = abs(held) * abs(fill_value - p["value_now"])
+    slippage_paid = abs(held) * engine_slippage(setup, book, i)
     record_liquidation(
         setup,
         book,
@@ -471,10 +505,10 @@ def take_over_at_market(
     isolated = setup.instruments[i]["margin_mode"] == ISOLATED
     side = LONG if held > 0.0 else SHORT
     fill_value = execution_value(setup, book, i)
-    slippage_paid = abs(held) * abs(fill_value - p["value_now"])
+    slippage_paid = abs(held) * engine_slippage(setup, book, i)
     realized = unrealized_pnl(held, p["entry_value"], fill_value)
     bankruptcy = p["value_now"] - balance_share(setup, book, i, balance, requirement) / held
-    left = balance - slippage_paid
+    left = balance - abs(held * (fill_value - p["value_now"]))
     fee = min(trading_fee(held, fill_value, setup.rules[0]["liquidation_fee"]), max(left, 0.0))
     left -= fee
     deficit = 0.0

@@ -281,7 +281,8 @@ def size_order(
     p["increase"] = 0.0
     if wanted == 0.0:
         change = -held
-    if change == 0.0:
+    is_dust = instrument["step_num"] == 0.0 and abs(change * value) <= -setup.rules[0]["debt"]
+    if change == 0.0 or (is_dust and wanted != 0.0):
         if p["order"] >= 0:
             end_order(book, journal, i, time, DROPPED, BY_LOT)
         else:

@@ -44,7 +44,10 @@ TABLE = np.dtype([("start", np.int64), ("stop", np.int64), ("unit", np.int64)]) 
 RULES = np.dtype(
     [
         ("band", np.float64),
-        ("debt", np.float64),  # a free wallet below this is a debt; a hair below 0, where rounding ends
+        (
+            "debt",
+            np.float64,
+        ),  # a free wallet below this is a debt; a hair below 0, where rounding ends; orders worth less are none
         ("liquidation_fee", np.float64),
         ("fill_at_close", np.int64),
         ("intrabar", np.int64),
