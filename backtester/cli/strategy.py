@@ -183,9 +183,9 @@ def _stored_history(store: Store, wanted: _Wanted, strategy: Strategy) -> tuple[
     end = parse_time(wanted.end, "--end") if wanted.end else None
     start = parse_time(wanted.start, "--start") if wanted.start else None
     if start is None:
-        step = timeframe_ms(timeframe)
-        ends = [span[1] + step for span in (store.span(key) for key in _trade_keys(store, venue, symbols)) if span]
-        start = min([*ends, *([end] if end else [])]) - wanted.bars * step
+        spans = [(store.span(key), timeframe_ms(key.timeframe)) for key in _trade_keys(store, venue, symbols)]
+        ends = [span[1] + length for span, length in spans if span]
+        start = min([*ends, *([end] if end else [])]) - wanted.bars * timeframe_ms(timeframe)
     history = signal_bars(store, venue, symbols, timeframe, start, end, reference=strategy.references)
     if history.is_empty():
         raise StrategyError("There are no bars to try the strategy on.", "Choose another span.")

@@ -194,7 +194,8 @@ class _Trial:
         evaluator = Evaluator(bars)
         self.symbols = tuple(rows.symbol for rows in evaluator.rows)
         self.times = bars["open_time"].dt.epoch("ms").to_numpy()
-        self.clock: NDArray[np.int64] = np.unique(self.times)
+        times = bars["open_time"] if len(evaluator.rows) == 1 else bars["open_time"].unique().sort()
+        self.clock: NDArray[np.int64] = times.dt.epoch("ms").to_numpy()
         self.whole = evaluator.columns(strategy)
         self.names = [name for name in self.whole.columns if name not in KEYS]
 
