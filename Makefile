@@ -7,6 +7,7 @@ PINS := pyproject.toml constraints.txt
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+MARKET := data/.synthetic
 WORKERS ?= 2
 # Numeric tests that run again without the compiler (for coverage of the source) and with bounds checks.
 NUMERIC := tests/unit/kernel tests/scenarios
@@ -36,9 +37,13 @@ $(DEV): $(PINS) | $(BIN)/python
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@ $(CORE)
 
-demo: $(CORE)
-	@$(BIN)/backtester data demo
-	@$(BIN)/backtester run trend --venue synthetic
+demo: $(CORE) $(MARKET)
+	@$(BIN)/backtester run cross_momentum --venue synthetic --margin-mode isolated --leverage 10
+
+$(MARKET): backtester/market/synthetic.py backtester/market/synthetic_paths.py | $(CORE)
+	@echo "Making the synthetic market (once) ..."
+	@$(BIN)/backtester data demo --quiet
+	@touch $@
 
 test: test-numeric
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not long"
