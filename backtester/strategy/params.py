@@ -56,9 +56,12 @@ def Param(  # noqa: N802 - stands where a type's name would, like pydantic's Fie
 
     Examples
     --------
+    >>> import polars as pl
     >>> from backtester.strategy import Param, Strategy
     >>> class Hold(Strategy):
     ...     exposure: float = Param(1.0, gt=0, le=3, description="Fraction of equity held.")
+    ...     def target(self):
+    ...         return pl.lit(self.exposure)
     >>> Hold(exposure=2).exposure
     2.0
     """

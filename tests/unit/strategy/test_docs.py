@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 import backtester.strategy as surface
-from backtester.strategy import Indicator
+from backtester.strategy import Indicator, base, params
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "strategies.md"
 
@@ -22,6 +25,11 @@ def test_examples_run(tmp_path, monkeypatch) -> None:
     module = ModuleType("docs_strategies")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(path.read_text(), str(path), "exec"), vars(module))
+
+
+@pytest.mark.parametrize("module", [base, params])
+def test_examples_in_docstrings_run(module) -> None:
+    assert doctest.testmod(module).failed == 0
 
 
 def test_every_indicator_is_described() -> None:
