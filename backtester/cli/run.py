@@ -29,7 +29,7 @@ from backtester.cli.options import (
 if TYPE_CHECKING:
     from backtester.engine.result import Result
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 StrategyArgument = Annotated[
     str | None, typer.Argument(metavar="[STRATEGY]", help="Name of a strategy; see `backtester strategy list`.")
@@ -187,6 +187,7 @@ def _print(result: Result, *, as_json: bool, quiet: bool) -> None:
         return
     for notice in result.notices:
         say(f"{notice.severity.capitalize()}: {notice.text}")
-    print_table(("", ""), key_figures(result.summary, result.settle), title=result.title, right=(1,))
+    typer.echo(result.title)
+    print_table(("", ""), key_figures(result.summary, result.settle), right=(1,))
     page = run_dir / REPORT_FILE
     typer.echo(f"Report: {page.resolve()}" if page.is_file() else f"Run: {run_dir.resolve()}")
