@@ -227,7 +227,8 @@ def _assigned(name: str, trips: pl.DataFrame, entries: pl.DataFrame, column: str
     trip = np.searchsorted(begins, entries["time"].cast(pl.Int64).to_numpy(), side="left") - 1
     known = trip >= 0
     amounts = entries[column].cast(pl.Float64).to_numpy()
-    return pl.Series(name, np.bincount(trip[known], amounts[known], minlength=len(begins)))
+    sums = np.bincount(trip[known], amounts[known], minlength=len(begins))
+    return pl.Series(name, sums.astype(np.float64))  # of no entries numpy makes whole numbers
 
 
 def statistics(trades: pl.DataFrame) -> dict[str, float | int | None]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from backtester.strategy.causality import CausalityReport
     from backtester.strategy.registry import Entry
 
-app = typer.Typer(help="List, write and check strategies.", no_args_is_help=True)
+app = typer.Typer(help="List, write and check strategies.", no_args_is_help=True, add_completion=False)
 
 MOST_SYMBOLS = 4
 DEMO_DAYS = 210
