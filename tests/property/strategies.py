@@ -23,7 +23,7 @@ HOUR = 3_600_000
 FIRST = 1_700_006_400_000  # a midnight, UTC
 
 CI = settings(
-    max_examples=150,
+    max_examples=100,
     derandomize=True,
     deadline=None,
     database=None,
@@ -116,6 +116,23 @@ def tier_tables(
     return tuple(tables)
 
 
+def step_tables(
+    dice: random.Random, balance: float, leverage: float, lot: float, price_worth: float
+) -> tuple[Tiers, ...]:
+    """Return a table with several brackets near the positions' size, all below what the initial margin carries."""
+    form, unit = dice.choice(["progressive", "flat", "flat"]), "notional"
+    if form == "flat" and dice.random() < 0.25:
+        unit = "contracts"
+    count, top = dice.randint(2, 5), balance * leverage * dice.uniform(0.5, 1.2)
+    floors = [0.0, *sorted(top * dice.uniform(0.15, 1.0) for _ in range(count - 1))]
+    if unit == "contracts":
+        floors = sorted({contracts_floor(f / price_worth, lot) for f in floors})
+    rates = sorted(dice.uniform(0.05, 0.85) / leverage for _ in floors)
+    caps = [*floors[1:], math.inf]
+    tiers = [Tier(f, c, r, 2 * leverage) for f, c, r in zip(floors, caps, rates, strict=True)]
+    return (Tiers(tuple(tiers), None, form, unit),)
+
+
 def contracts_floor(contracts: float, lot: float) -> float:
     """Return a floor in contracts that no multiple of the lot meets."""
     if contracts == 0.0 or lot == 0.0:
@@ -157,6 +174,20 @@ def rules(dice: random.Random, balance: float) -> Settings:
     )
 
 
+def stepping(dice: random.Random, account: Settings) -> Settings:
+    """Return rules under which partial liquidations are frequent."""
+    return replace(
+        account,
+        step=dice.choice(["tier", "tier", "tier", "restore"]),
+        step_from_tier=2,
+        step_above_first=False,
+        step_once=dice.random() < 0.3,
+        intrabar=dice.choice(["adverse", "adverse", "color"]),
+        mmr_basis=dice.choice(["mark", "mark", "mark", "entry"]),
+        then="continue",
+    )
+
+
 def settlements(dice: random.Random, end: int, mark: Ohlc) -> tuple[Settlement, ...]:
     """Draw a contract's funding records: an interval, perhaps another one later, rates of both signs."""
     hours = dice.choice([0, 1, 4, 8])
@@ -192,7 +223,9 @@ def random_case(dice: random.Random, bars: int, count: int, inverse: bool | None
     coarse = 1 if times[-1] != FIRST + (bars - 1) * bar_ms else dice.choice([1, 1, 1, 2, 4])
     start = 20_000.0 if is_inverse else 100.0
     balance = 1.5 if is_inverse else 10_000.0
-    account = rules(dice, balance)
+    account, in_steps = rules(dice, balance), dice.random() < 0.4
+    if in_steps:
+        account = stepping(dice, account)
     modes = dice.choice(["cross", "cross", "isolated", "mixed"])
     contracts, leverages = [], []
     base = path_of(dice, bars, start, dice.choice([0.06, 0.02, 0.12]))
@@ -201,7 +234,7 @@ def random_case(dice: random.Random, bars: int, count: int, inverse: bool | None
         trade = base if i == 0 else path_of(dice, bars, start * 3**i, dice.choice([0.03, 0.08]))
         if i > 0 and together:
             trade = near(dice, scaled(base, 3.0**i), 0.004)
-        leverage = dice.choice([10.0, 1.0, 3.0, 5.0, 25.0, 50.0])
+        leverage = dice.choice([3.0, 5.0, 10.0] if in_steps else [10.0, 1.0, 3.0, 5.0, 25.0, 50.0])
         worth = 1 / start if is_inverse else start * 3**i
         size = dice.choice([1.0, 0.01, 100.0])
         lots = dice.choice([0, 7, 60, 900])
@@ -217,7 +250,7 @@ def random_case(dice: random.Random, bars: int, count: int, inverse: bool | None
             Contract(
                 trade=trade,
                 mark=mark,
-                tables=tier_tables(dice, balance, leverage, lot, worth * size),
+                tables=(step_tables if in_steps else tier_tables)(dice, balance, leverage, lot, worth * size),
                 kind="inverse" if is_inverse else "linear",
                 contract_size=size,
                 lot=lot,

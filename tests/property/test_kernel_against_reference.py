@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from tests.property.strategies import CI, LONG, cases
 from tests.reference.account import replay
@@ -13,7 +13,7 @@ from tests.reference.compare import assert_agree
 adapter = pytest.importorskip("tests.reference.adapter", reason="the kernel's adapter is not there yet")
 
 
-@CI
+@settings(CI, max_examples=250)
 @given(cases())
 def test_agree(case: Case) -> None:
     assert_agree(replay(case), adapter.run_kernel(case), case)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from tests.property.strategies import CI, LONG, cases, path_of, with_settings
 from tests.reference.account import replay, replay_book
@@ -116,7 +116,7 @@ def in_other_money(case: Case, factor: int) -> Case:
     return with_settings(replace(case, contracts=contracts), balance=case.settings.balance * factor)
 
 
-@CI
+@settings(CI, max_examples=50)
 @given(cases())
 def test_more_money_scales_every_amount(case: Case) -> None:
     small, large = replay(case), replay(in_other_money(case, 4))
