@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from backtester.market.schema import DatasetKey
     from backtester.market.store import Store
 
-app = typer.Typer(help="Import, check and list market data; make the synthetic market.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Import, check and list market data; make the synthetic market.", no_args_is_help=True, add_completion=False
+)
 
 
 class Format(StrEnum):

@@ -12,7 +12,9 @@ from backtester.cli.options import DEFAULT_OUT, JsonOption, OutOption, QuietOpti
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-app = typer.Typer(help="List, open and rebuild reports of runs.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(
+    help="List, open and rebuild reports of runs.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 RunArgument = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="Name of a run, the beginning of one, or its folder; the newest.")
