@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backtester.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from backtester.api import load_result as load_result
     from backtester.api import run as run
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
     from backtester.strategy import rsi as rsi
     from backtester.strategy import sma as sma
     from backtester.strategy import zscore as zscore
-
-__version__ = "0.1.0"
 
 # Module of each public name.
 _HOMES = {
@@ -73,7 +73,7 @@ _HOMES = {
     "zscore": "backtester.strategy",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - a list of the table's names
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - a list: the names of the table
 
 
 def __getattr__(name: str) -> object:

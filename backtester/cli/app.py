@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from backtester import __version__
+from backtester.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from backtester import __version__
+from backtester.version import __version__
 
 _PACKAGES = ("numba", "numpy", "plotly", "polars", "pyarrow", "pydantic")
 
