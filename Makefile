@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 MARKET := data/.synthetic
 WORKERS ?= 2
 # Numeric tests that run again without the compiler (for coverage of the source) and with bounds checks.
-NUMERIC := tests/unit/kernel tests/scenarios
+NUMERIC := $(wildcard tests/unit/kernel) tests/scenarios
 
 .PHONY: help demo test test-numeric test-long check bench format clean
 
