@@ -1,10 +1,11 @@
-"""From a panel, contracts and targets to what the kernel reads: the one place where its inputs are checked and mapped."""
+"""From a panel, contracts and targets to what the kernel reads: the border at which its inputs are checked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from backtester.errors import AccountError, ConfigError, DataError
 from backtester.kernel import state
 from backtester.market.panel import Bars, Panel
 
+Columns = list[NDArray[np.float64]]  # open, high, low, close
 HOUR_MS = 3_600_000
 DEBT_TOLERANCE = 1e-12  # of the initial balance: a margin that takes the whole wallet leaves a crumb of either sign
 
@@ -122,7 +124,7 @@ def prepare(panel: Panel, terms: Sequence[ContractTerms], config: RunConfig, tar
     return Prepared(setup, market, schedule, book, config.account.balance)
 
 
-def _code(value: str, codes: type[enums.IntEnum]) -> int:
+def _code(value: str, codes: type[IntEnum]) -> int:
     return int(codes[value.upper()])
 
 
@@ -250,61 +252,76 @@ def _plain(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _market(panel: Panel, signs: NDArray[np.float64]) -> state.Market:
-    bars = panel.open_time.size
-    times = np.append(panel.open_time, panel.end).astype(np.int64)
+    """Return the panel's series in value space; marks coarser than the trades are refined."""
     symbols = len(signs)
-    trade = _bars_in_value_space(panel.trade, signs)
-    volume = np.empty((symbols, 0)) if panel.volume is None else _plain(panel.volume)
-    if panel.mark_timeframe_ms == panel.timeframe_ms:
-        mark = _bars_in_value_space(panel.mark, signs)
-        nothing = np.empty((symbols, 0))
-        none = np.empty(0, np.int64)
-        return state.Market(
-            times,
-            *trade,
-            volume,
-            mark[0],
-            mark[3],
-            *mark,
-            none,
-            none,
-            nothing,
-            nothing,
-            nothing,
-            nothing,
-            np.empty((symbols, 0), np.int64),
-        )
-    place = np.searchsorted(panel.mark_open_time, panel.open_time, side="right") - 1
-    ends = times[1:] == panel.mark_open_time[place] + panel.mark_timeframe_ms
-    first = np.searchsorted(panel.open_time, panel.mark_open_time, side="left")
-    first = np.minimum(first, bars - 1)
-    ratio = panel.mark.open / panel.trade.open[:, first]
-    fine = [_plain(series * ratio[:, place]) for series in _columns(panel.trade)]
-    low, high = panel.mark.low[:, place], panel.mark.high[:, place]
-    path = [np.clip(series, low, high) for series in fine]
-    last = np.append(first[1:], bars) - 1
-    up = (panel.trade.close[:, np.maximum(last, 0)] >= panel.trade.open[:, first]).astype(np.int64)
-    coarse = _bars_in_value_space(panel.mark, signs)
+    trade = _in_value_space(_columns(panel.trade), signs)
+    mark = _in_value_space(_columns(panel.mark), signs)
+    path = mark
+    coarse = [np.empty((symbols, 0)) for _ in range(4)]
+    coarse_bar = coarse_ends = np.empty(0, np.int64)
+    coarse_up = np.empty((symbols, 0), np.int64)
+    if panel.mark_timeframe_ms != panel.timeframe_ms:
+        coarse = mark
+        coarse_bar, coarse_ends, coarse_up = _coarse_places(panel)
+        fine, clamped = _refined(panel, coarse_bar)
+        mark = _in_value_space(fine, signs)
+        path = _in_value_space(clamped, signs)
     return state.Market(
-        times,
-        *trade,
-        volume,
-        _values(fine[0], signs),
-        _values(fine[3], signs),
-        *(_values(series, signs) for series in path),
-        place.astype(np.int64),
-        ends.astype(np.int64),
-        *coarse,
-        up,
+        open_time=np.append(panel.open_time, panel.end).astype(np.int64),
+        trade_open=trade[0],
+        trade_high=trade[1],
+        trade_low=trade[2],
+        trade_close=trade[3],
+        volume=np.empty((symbols, 0)) if panel.volume is None else _plain(panel.volume),
+        mark_open=mark[0],
+        mark_close=mark[3],
+        path_open=path[0],
+        path_high=path[1],
+        path_low=path[2],
+        path_close=path[3],
+        coarse_bar=coarse_bar,
+        coarse_ends=coarse_ends,
+        coarse_open=coarse[0],
+        coarse_high=coarse[1],
+        coarse_low=coarse[2],
+        coarse_close=coarse[3],
+        coarse_up=coarse_up,
     )
 
 
-def _columns(bars: Bars) -> tuple[NDArray[np.float64], ...]:
-    return bars.open, bars.high, bars.low, bars.close
+def _coarse_places(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return in which mark bar each bar lies, which bars complete one, and which way the trades of each went."""
+    ends = np.append(panel.open_time[1:], panel.end)
+    place = np.searchsorted(panel.mark_open_time, panel.open_time, side="right") - 1
+    completes = ends == panel.mark_open_time[place] + panel.mark_timeframe_ms
+    first, last = _first_and_last(panel)
+    up = panel.trade.close[:, last] >= panel.trade.open[:, first]
+    return place.astype(np.int64), completes.astype(np.int64), up.astype(np.int64)
 
 
-def _bars_in_value_space(bars: Bars, signs: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    return tuple(_values(series, signs) for series in _columns(bars))
+def _first_and_last(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first and the last bar of each mark bar."""
+    bars = panel.open_time.size
+    first = np.searchsorted(panel.open_time, panel.mark_open_time, side="left")
+    last = np.maximum(np.append(first[1:], bars) - 1, 0)
+    return np.minimum(first, bars - 1), last
+
+
+def _refined(panel: Panel, place: NDArray[np.int64]) -> tuple[Columns, Columns]:
+    """Return marks on the trades' clock (trades times mark over trade at the mark bar's open), free and clamped."""
+    first, _ = _first_and_last(panel)
+    ratio = (panel.mark.open / panel.trade.open[:, first])[:, place]
+    low, high = panel.mark.low[:, place], panel.mark.high[:, place]
+    fine = [series * ratio for series in _columns(panel.trade)]
+    return fine, [np.clip(series, low, high) for series in fine]
+
+
+def _columns(bars: Bars) -> Columns:
+    return [bars.open, bars.high, bars.low, bars.close]
+
+
+def _in_value_space(columns: Columns, signs: NDArray[np.float64]) -> Columns:
+    return [_values(series, signs) for series in columns]
 
 
 def _settlements(
@@ -382,4 +399,5 @@ def _book(terms: Sequence[ContractTerms], tables: list[int], balance: float) -> 
     positions["tier_bound"] = state.NO_TIER_BOUND
     positions["order"] = -1
     positions["in_force"] = np.nan
-    return state.Book(account, positions, np.zeros(len(terms), np.int64), np.zeros(len(terms), np.int64))
+    cross, isolated = np.zeros(len(terms), np.int64), np.zeros(len(terms), np.int64)
+    return state.Book(account, positions, cross, isolated, np.zeros(1, np.int64))

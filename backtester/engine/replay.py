@@ -80,7 +80,7 @@ def run_kernel(
             progress(bar, bars)
     if not kernel.has_room(setup, book, journal):
         journal = _grown(journal, prepared)
-    kernel.finish(setup, market, schedule, book, journal)
+    kernel.finish(market, schedule, book, journal)
     return journal, columns
 
 
@@ -174,8 +174,8 @@ def _single_columns(
     """
     instrument = prepared.setup.instruments[0]
     sign = float(instrument["sign"])
-    last = np.flatnonzero(np.append(positions["bar"][1:] != positions["bar"][:-1], True)) if positions.size else []
-    steps = positions[last]
+    is_last = np.append(positions["bar"][1:] != positions["bar"][:-1], np.ones(min(positions.size, 1), bool))
+    steps = positions[is_last]
     quantity = _expanded(steps, "position_quantity", prepared.bars)
     value = np.abs(prepared.market.mark_close[0])
     notional = np.where(quantity != 0.0, np.abs(quantity) * value, 0.0)

@@ -1,7 +1,7 @@
-"""The one decorator of compiled functions, and where their machine code is kept.
+"""The decorators of compiled functions, and where their machine code is kept.
 
-numba's cache looks at the file of a function alone, not at the functions that it calls. The folder is therefore keyed by
-a digest of every source that compiled code can depend on: an edit anywhere gives a new folder.
+numba's cache looks at the file of a function alone, not at the functions that it calls. The folder is therefore keyed
+by a digest of every source that compiled code can depend on: an edit anywhere gives a new folder.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import platformdirs
+
+config: Any = numba.config  # its options are set when it is imported, unknown to type checkers
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,23 +52,42 @@ CACHE_FOLDER = cache_folder()
 def constant(code: int) -> int:
     """Return a code as a number that compiled functions take by type.
 
-    Plain Python integers are types of their own to numba when they are passed on: each value would compile its callee again.
+    Plain Python integers are types of their own to numba when they are passed on: each value would compile its callee
+    again.
     """
     return cast(int, np.int64(code))
 
 
+# The account's steps allocate nothing: they do without reference counts, whose atomic updates cost more than the
+# accounting itself, and without the wrappers through which C code calls a function.
+STEP_OPTIONS = {"_nrt": False, "no_cfunc_wrapper": True}
+
+
 def step(function: F) -> F:
-    """Compile a function that only other compiled functions call: no wrapper for Python, which saves compile time."""
-    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    """Compile a function that only other compiled functions call: no wrapper for Python, which saves compile time.
+
+    Called from Python it would crash; call its ``py_func`` instead.
+    """
+    return _compiled(function, **STEP_OPTIONS, no_cpython_wrapper=True)
+
+
+def inlined(function: F) -> F:
+    """Compile a small step into its callers: the account's arrays are many arguments, and a call pushes them all."""
+    return _compiled(function, **STEP_OPTIONS, no_cpython_wrapper=True, forceinline=True)
+
+
+def entry(function: F) -> F:
+    """Compile a step that Python calls."""
+    return _compiled(function, **STEP_OPTIONS)
 
 
 def njit(function: F) -> F:
-    """Compile a kernel function with the options of this project.
+    """Compile a function with the options of this project.
 
     Parameters
     ----------
     function : callable
-        Assumes checked inputs, raises nothing.
+        Assumes checked inputs, raises nothing; may allocate its result.
 
     Returns
     -------
@@ -77,13 +98,12 @@ def njit(function: F) -> F:
 
 
 def _compiled(function: F, **options: bool) -> F:
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(CACHE_FOLDER)  # read at decoration: other packages keep theirs
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(CACHE_FOLDER)  # read at decoration: other packages keep theirs
     try:
-        compiled: F = numba.njit(**OPTIONS, **options)(function)
+        return cast(F, numba.njit(**OPTIONS, **options)(function))  # type: ignore[call-overload]  # private options
     finally:
-        numba.config.CACHE_DIR = before
-    return compiled
+        config.CACHE_DIR = before
 
 
 def is_cold() -> bool:

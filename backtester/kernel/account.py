@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import CloseFeeBasis, FundingSource, LedgerKind, Liquidity, MarginMode, PositionSide, Side
-from backtester.kernel._jit import constant, step
+from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.fills import add_on_grid, trading_fee
 from backtester.kernel.funding import funding_payment
 from backtester.kernel.margin import initial_margin
@@ -37,8 +37,8 @@ WHOLE_ACCOUNT = constant(-1)
 ABOVE = 1.0 + 1e-9
 
 
-@step
-def wallet_balance(setup: Setup, book: Book) -> float:
+@inlined
+def wallet_balance(book: Book) -> float:
     """Return the wallet: free wallet and isolated margins [settlement currency]."""
     total = book.account[0]["free_wallet"]
     for j in range(book.account[0]["isolated_count"]):
@@ -46,7 +46,7 @@ def wallet_balance(setup: Setup, book: Book) -> float:
     return total
 
 
-@step
+@inlined
 def cross_equity(book: Book) -> float:
     """Return free wallet and unrealised profit of cross positions, at ``value_now``."""
     total = book.account[0]["free_wallet"]
@@ -66,7 +66,7 @@ def cross_requirement(setup: Setup, book: Book) -> float:
     return total
 
 
-@step
+@inlined
 def account_equity(book: Book) -> float:
     """Return the whole account's equity, isolated positions included, at ``value_now``."""
     total = cross_equity(book)
@@ -76,7 +76,7 @@ def account_equity(book: Book) -> float:
     return total
 
 
-@step
+@inlined
 def set_values_now(book: Book, values: NDArray[np.float64], bar: int) -> None:
     """Put each held position at its value in a column of bars."""
     for j in range(book.account[0]["cross_count"]):
@@ -87,7 +87,7 @@ def set_values_now(book: Book, values: NDArray[np.float64], bar: int) -> None:
         book.positions[i]["value_now"] = values[i, bar]
 
 
-@step
+@inlined
 def list_held(setup: Setup, book: Book) -> None:
     """Find the held positions again, in configured order."""
     cross = 0
@@ -104,10 +104,8 @@ def list_held(setup: Setup, book: Book) -> None:
     book.account[0]["isolated_count"] = isolated
 
 
-@step
-def post(
-    setup: Setup, book: Book, journal: Journal, time: int, bar: int, symbol: int, kind: int, amount: float
-) -> None:
+@inlined
+def post(book: Book, journal: Journal, time: int, bar: int, symbol: int, kind: int, amount: float) -> None:
     """Write a ledger row of a change that the wallet has just seen; nothing for an amount of zero."""
     if amount == 0.0:
         return
@@ -118,7 +116,7 @@ def post(
     row["symbol"] = symbol
     row["kind"] = kind
     row["amount"] = amount
-    row["wallet_balance"] = wallet_balance(setup, book)
+    row["wallet_balance"] = wallet_balance(book)
     account["ledger"] += 1
 
 
@@ -159,7 +157,7 @@ def record_fill(
     account["fills"] += 1
 
 
-@step
+@inlined
 def set_quantity(setup: Setup, book: Book, i: int, quantity: float) -> None:
     """Give position ``i`` its new size; a flat one keeps no entry and no margin."""
     p = book.positions[i]
@@ -217,9 +215,9 @@ def reduce_position(
     margin_left = p["margin"] if left == 0.0 else 0.0
     set_quantity(setup, book, i, left)
     account["free_wallet"] += margin_left
-    post(setup, book, journal, time, bar, i, REALIZED_PNL, realized)
+    post(book, journal, time, bar, i, REALIZED_PNL, realized)
     account["free_wallet"] -= fee
-    post(setup, book, journal, time, bar, i, TRADING_FEE, -fee)
+    post(book, journal, time, bar, i, TRADING_FEE, -fee)
     slippage_paid = abs(change) * abs(fill_value - reference)
     record_fill(
         setup, book, journal, time, bar, i, order, side, change, fill_value, fee, realized, slippage_paid, reason
@@ -274,7 +272,7 @@ def increase_position(
         p["margin"] += margin
     set_quantity(setup, book, i, add_on_grid(p["quantity"], change, instrument["step_num"], instrument["step_den"]))
     account["free_wallet"] -= fee
-    post(setup, book, journal, time, bar, i, TRADING_FEE, -fee)
+    post(book, journal, time, bar, i, TRADING_FEE, -fee)
     slippage_paid = abs(change) * abs(fill_value - reference)
     record_fill(setup, book, journal, time, bar, i, order, side, change, fill_value, fee, 0.0, slippage_paid, reason)
 
@@ -317,7 +315,7 @@ def settle_funding(
     else:
         p["margin"] -= payment
     p["touched"] = 1
-    post(setup, book, journal, time, bar, i, FUNDING, -payment)
+    post(book, journal, time, bar, i, FUNDING, -payment)
     row = journal.funding[account["funding"]]
     row["time"] = time
     row["bar"] = bar
@@ -330,13 +328,13 @@ def settle_funding(
 
 
 @step
-def clear_debt(setup: Setup, book: Book, journal: Journal, time: int, bar: int) -> None:
+def clear_debt(book: Book, journal: Journal, time: int, bar: int) -> None:
     """Lift the negative free wallet of a flat account to zero: the fund pays."""
     account = book.account[0]
     if account["cross_count"] + account["isolated_count"] == 0 and account["free_wallet"] < 0.0:
         deficit = -account["free_wallet"]
         account["free_wallet"] = 0.0
-        post(setup, book, journal, time, bar, WHOLE_ACCOUNT, CLEARANCE, deficit)
+        post(book, journal, time, bar, WHOLE_ACCOUNT, CLEARANCE, deficit)
 
 
 @step

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 
-from backtester.kernel._jit import njit
+from backtester.kernel._jit import entry
 
 SNAP = 1e-9  # lots: a quantity this near to a whole lot is that lot; binary fractions put 0.3 / 0.1 below 3
 SLACK = 1e-12  # relative: comparisons with limits that the quantity was computed from
 
 
-@njit
+@entry
 def trading_fee(quantity: float, fill_value: float, fee_rate: float) -> float:
     """Return the fee of a fill [settlement currency]: ``|dQ| |v| rate``; negative for a rebate."""
     return abs(quantity * fill_value) * fee_rate
 
 
-@njit
+@entry
 def whole_lots(quantity: float, step_num: float, step_den: float) -> float:
     """Return how many whole steps a quantity holds, toward zero.
 
@@ -43,7 +43,7 @@ def whole_lots(quantity: float, step_num: float, step_den: float) -> float:
     return float(math.trunc(lots))
 
 
-@njit
+@entry
 def floor_to_step(quantity: float, step_num: float, step_den: float) -> float:
     """Return the quantity rounded toward zero to the step; unchanged where there is no step (``step_num`` 0)."""
     if step_num == 0.0:
@@ -51,7 +51,7 @@ def floor_to_step(quantity: float, step_num: float, step_den: float) -> float:
     return whole_lots(quantity, step_num, step_den) * step_num / step_den
 
 
-@njit
+@entry
 def add_on_grid(quantity: float, change: float, step_num: float, step_den: float) -> float:
     """Return ``quantity + change`` without the residue of binary fractions: both stand on the grid of steps."""
     if step_num == 0.0:
@@ -59,7 +59,7 @@ def add_on_grid(quantity: float, change: float, step_num: float, step_den: float
     return float(round((quantity + change) * step_den / step_num)) * step_num / step_den
 
 
-@njit
+@entry
 def largest_below(limit: float, unit: float, step_num: float, step_den: float) -> float:
     """Return the largest quantity on the grid with ``quantity * unit`` strictly below a limit.
 

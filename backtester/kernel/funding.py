@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from backtester.kernel._jit import njit
+from backtester.kernel._jit import entry
 
 
-@njit
+@entry
 def funding_payment(position_quantity: float, mark_value: float, funding_rate: float) -> float:
     """Return the cash that one settlement moves out of the holder's wallet.
 

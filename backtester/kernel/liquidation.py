@@ -18,7 +18,7 @@ from backtester.domain.enums import (
     RejectReason,
     Takeover,
 )
-from backtester.kernel._jit import constant, step
+from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.account import cross_equity, post, record_fill, set_quantity
 from backtester.kernel.fills import SNAP, add_on_grid, floor_to_step, largest_below, trading_fee
 from backtester.kernel.margin import BASIS_ENTRY
@@ -48,7 +48,7 @@ CROSS_GROUP = constant(-1)
 WAITING = constant(2)
 
 
-@step
+@inlined
 def tier_requirement(setup: Setup, book: Book, i: int) -> float:
     """Return the requirement of position ``i`` in its current ``tier``, at ``value_now``."""
     p = book.positions[i]
@@ -56,7 +56,7 @@ def tier_requirement(setup: Setup, book: Book, i: int) -> float:
     return constant + slope * abs(p["value_now"])
 
 
-@step
+@inlined
 def group_balance(book: Book, group: int) -> float:
     """Return the margin balance of a group at ``value_now``: an isolated position's, or the cross account's."""
     if group == CROSS_GROUP:
@@ -65,7 +65,7 @@ def group_balance(book: Book, group: int) -> float:
     return p["margin"] + unrealized_pnl(p["quantity"], p["entry_value"], p["value_now"])
 
 
-@step
+@inlined
 def group_requirement(setup: Setup, book: Book, group: int) -> float:
     """Return the requirement of a group at ``value_now``, each position in its current ``tier``."""
     if group != CROSS_GROUP:
@@ -78,7 +78,7 @@ def group_requirement(setup: Setup, book: Book, group: int) -> float:
 
 @step
 def balance_share(setup: Setup, book: Book, i: int, balance: float, requirement: float) -> float:
-    """Return the part of a group's balance that position ``i`` stands for: all of it, or its share of the requirement."""
+    """Return the part of a group's balance that position ``i`` stands for: all, or by its share of the requirement."""
     if setup.instruments[i]["margin_mode"] == ISOLATED:
         return balance
     if requirement <= 0.0:
@@ -179,7 +179,7 @@ def less_one_step(size: float, step_num: float, step_den: float) -> float:
 
 @step
 def tier_step(setup: Setup, book: Book, i: int, balance: float, others: float) -> tuple[float, int]:
-    """Return what a step to a lower bracket leaves of position ``i``, and that bracket; 0 where there is no such step."""
+    """Return what a step to a lower bracket leaves of position ``i``, and that bracket; 0 where there is none."""
     p = book.positions[i]
     tier = min(p["tier"], p["tier_bound"])
     tiers_down = setup.rules[0]["step_tiers"]
@@ -235,9 +235,9 @@ def restoring_size(setup: Setup, book: Book, i: int, balance: float, others: flo
 
 @step
 def restore_step(setup: Setup, book: Book, i: int, balance: float, others: float) -> tuple[float, int]:
-    """Return what the smallest step that restores the balance leaves of position ``i``, and its bracket; 0 if none does.
+    """Return what the smallest restoring step leaves of position ``i``, and its bracket; 0 where none restores.
 
-    Brackets are tried from the held size down; the largest size of each comes first, then the one where the test turns.
+    Brackets are tried from the held size down: the largest size of each first, then the one where the test turns.
     """
     p = book.positions[i]
     instrument = setup.instruments[i]
@@ -370,9 +370,9 @@ def try_step(
     p["tier"] = target
     pay_from_group(setup, book, i, realized)
     set_quantity(setup, book, i, side * left)
-    post(setup, book, journal, time, bar, i, REALIZED_PNL, realized)
+    post(book, journal, time, bar, i, REALIZED_PNL, realized)
     pay_from_group(setup, book, i, -fee)
-    post(setup, book, journal, time, bar, i, LIQUIDATION_FEE, -fee)
+    post(book, journal, time, bar, i, LIQUIDATION_FEE, -fee)
     position_side = LONG if side > 0.0 else SHORT
     record_fill(
         setup,
@@ -464,10 +464,10 @@ def take_over_at_bankruptcy(
         disputed,
     )
     pay_from_group(setup, book, i, realized)
-    post(setup, book, journal, time, bar, i, REALIZED_PNL, realized)
+    post(book, journal, time, bar, i, REALIZED_PNL, realized)
     pay_from_group(setup, book, i, -remainder)
     close_position(setup, book, i)
-    post(setup, book, journal, time, bar, i, CLEARANCE, -remainder)
+    post(book, journal, time, bar, i, CLEARANCE, -remainder)
     record_fill(
         setup,
         book,
@@ -533,9 +533,9 @@ def take_over_at_market(
         disputed,
     )
     pay_from_group(setup, book, i, realized)
-    post(setup, book, journal, time, bar, i, REALIZED_PNL, realized)
+    post(book, journal, time, bar, i, REALIZED_PNL, realized)
     pay_from_group(setup, book, i, -fee)
-    post(setup, book, journal, time, bar, i, LIQUIDATION_FEE, -fee)
+    post(book, journal, time, bar, i, LIQUIDATION_FEE, -fee)
     if isolated:
         released = max(left, 0.0)
         account["free_wallet"] += released
@@ -543,7 +543,7 @@ def take_over_at_market(
     elif deficit > 0.0:
         account["free_wallet"] = 0.0
     close_position(setup, book, i)
-    post(setup, book, journal, time, bar, i, CLEARANCE, deficit)
+    post(book, journal, time, bar, i, CLEARANCE, deficit)
     record_fill(
         setup,
         book,
@@ -654,7 +654,7 @@ def liquidate(setup: Setup, book: Book, journal: Journal, time: int, bar: int, g
             break
 
 
-@step
+@inlined
 def mark_tiers(setup: Setup, book: Book, group: int) -> None:
     """Set each member's ``tier`` by its notional at ``value_now``."""
     if group != CROSS_GROUP:

@@ -1,7 +1,8 @@
 """Initial and maintenance margin, tiers, and the values at which a balance is used up.
 
-Within one bracket the requirement of a position is a line in the notional of one unit, ``R = constant + rate * |v|``:
-every basis and form of the venues is one choice of the two coefficients. Source: accounting specification, sections 4, 6.
+Within one bracket the requirement is a line in the notional of one unit, ``R = constant + slope * |v|``:
+every basis and form of the venues is one choice of the two coefficients. Source: accounting specification, sections 4
+and 6.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import CloseFeeBasis, MarginBasis, TierUnit
-from backtester.kernel._jit import constant, njit
+from backtester.kernel._jit import constant, entry
 
 BASIS_ENTRY = constant(MarginBasis.ENTRY)
 FEE_AT_BANKRUPTCY = constant(CloseFeeBasis.BANKRUPTCY)
 UNIT_CONTRACTS = constant(TierUnit.CONTRACTS)
 
 
-@njit
+@entry
 def initial_margin(quantity: float, value: float, leverage: float) -> float:
     """Return the initial margin [settlement currency]: ``|Q| |v| / L``."""
     return abs(quantity * value) / leverage
 
 
-@njit
+@entry
 def find_tier(floors: NDArray[np.float64], start: int, stop: int, size: float) -> int:
     """Return the bracket of ``floors[start:stop]`` whose ``[floor, cap)`` holds a size, counted from ``start``.
 
@@ -42,7 +43,7 @@ def find_tier(floors: NDArray[np.float64], start: int, stop: int, size: float) -
     return k - start
 
 
-@njit
+@entry
 def bankruptcy_fee(quantity: float, entry_value: float, leverage: float, fee_rate: float) -> float:
     """Return the fee to close at the bankruptcy price of an isolated position at its leverage setting.
 
@@ -52,7 +53,7 @@ def bankruptcy_fee(quantity: float, entry_value: float, leverage: float, fee_rat
     return abs(quantity) * abs(entry_value - side * abs(entry_value) / leverage) * fee_rate
 
 
-@njit
+@entry
 def requirement_line(
     quantity: float,
     entry_value: float,
@@ -101,7 +102,7 @@ def requirement_line(
     return constant, slope
 
 
-@njit
+@entry
 def liquidation_value(
     quantity: float, entry_value: float, margin: float, constant: float, slope: float, sign: float
 ) -> float:
@@ -126,7 +127,7 @@ def liquidation_value(
     return (quantity * entry_value - margin + constant) / (quantity - sign * slope)
 
 
-@njit
+@entry
 def bankruptcy_value(quantity: float, entry_value: float, margin: float) -> float:
     """Return the value at which nothing is left: ``v_entry - margin / Q``."""
     return entry_value - margin / quantity

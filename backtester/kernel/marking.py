@@ -1,8 +1,8 @@
 """Mark to market over bars in which nothing happens, in blocks that the compiler turns into vector code.
 
-Two passes: is every point of a bar's path safe whatever order it takes, and what stands at its close. The first is a bound
-(each position at its own worst extreme, each requirement at its largest notional), so a bar that passes needs no path; one
-that fails is walked exactly. Source: accounting specification, section 5.
+Two passes: is every point of a bar's path safe whatever order it takes, and what stands at its close. The first is a
+bound (each position at its own worst extreme, each requirement at its largest notional), so a bar that passes needs no
+path; one that fails is walked exactly. Source: accounting specification, section 5.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import MarginMode
-from backtester.kernel._jit import constant, step
+from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.account import wallet_balance
 from backtester.kernel.margin import BASIS_ENTRY
 from backtester.kernel.path import FALLING, RISING, has_fixed_tier, line_in_tier, requirement_at, tier_at, tier_boundary
@@ -23,14 +23,14 @@ FIRST_TIER = constant(0)
 ISOLATED = constant(MarginMode.ISOLATED)
 
 
-@step
+@inlined
 def held_count(book: Book) -> int:
     """Return how many positions are held."""
     count: int = book.account[0]["cross_count"] + book.account[0]["isolated_count"]
     return count
 
 
-@step
+@inlined
 def held_at(book: Book, j: int) -> int:
     """Return the j-th held position: the cross ones first, then the isolated."""
     cross = book.account[0]["cross_count"]
@@ -157,7 +157,7 @@ def mark_columns(setup: Setup, market: Market, book: Book, columns: Columns, sta
     if stop <= start:
         return
     account = book.account[0]
-    wallet = wallet_balance(setup, book)
+    wallet = wallet_balance(book)
     equity = columns.equity[start:stop]
     requirement = columns.requirement[start:stop]
     columns.wallet[start:stop] = wallet

@@ -123,7 +123,6 @@ def take_due_targets(market: Market, schedule: Schedule, book: Book, journal: Jo
 
 @step
 def write_undue_targets(
-    setup: Setup,
     market: Market,
     schedule: Schedule,
     book: Book,
@@ -159,14 +158,12 @@ def write_undue_targets(
 
 
 @step
-def stop_trading(
-    setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, time: int
-) -> None:
+def stop_trading(market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, time: int) -> None:
     """After the takeover that ends a run's trading: cancel what waits and what is not due yet."""
     for i in range(book.positions.size):
         if book.positions[i]["pending"] != IDLE:
             end_order(book, journal, i, time, CANCELLED, BY_STOP)
-    write_undue_targets(setup, market, schedule, book, journal, bar, time, CANCELLED)
+    write_undue_targets(market, schedule, book, journal, bar, time, CANCELLED)
 
 
 @step

@@ -1,8 +1,9 @@
 """Where inside a bar a group of positions first fails its liquidation test.
 
-A group is what shares a balance: one isolated position, or all cross positions. Along a leg every mark moves linearly in
-value space with the leg's fraction ``f``; balance and requirement are linear in ``f`` between tier boundaries, so the first
-point with ``balance <= requirement`` has a closed form on each piece. Source: accounting specification, sections 5, 6.
+A group is what shares a balance: one isolated position, or all cross positions. Along a leg every mark moves linearly
+in value space with the leg's fraction ``f``; balance and requirement are linear in ``f`` between tier boundaries, so
+the first point with ``balance <= requirement`` has a closed form on each piece. Source: accounting specification,
+sections 5 and 6.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import MarginMode
-from backtester.kernel._jit import constant, step
+from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.margin import BASIS_ENTRY, UNIT_CONTRACTS, find_tier, liquidation_value, requirement_line
 from backtester.kernel.state import Book, Setup
 
@@ -25,7 +26,7 @@ DOWN = np.float64(-1.0)
 NEVER = 2.0  # a fraction beyond every leg
 
 
-@step
+@inlined
 def size_unit(setup: Setup, book: Book, i: int, value: float) -> float:
     """Return what one unit of quantity counts in the unit of the tier table's bounds."""
     table = setup.tables[book.positions[i]["table"]]
@@ -36,14 +37,14 @@ def size_unit(setup: Setup, book: Book, i: int, value: float) -> float:
     return abs(value)
 
 
-@step
+@inlined
 def has_fixed_tier(setup: Setup, book: Book, i: int) -> bool:
     """Return whether the bracket does not depend on the mark: contracts or the entry choose it."""
     table = setup.tables[book.positions[i]["table"]]
     return table["unit"] == UNIT_CONTRACTS or setup.rules[0]["mmr_basis"] == BASIS_ENTRY
 
 
-@step
+@inlined
 def tier_at(setup: Setup, book: Book, i: int, value: float) -> int:
     """Return the bracket of position ``i`` at a mark; a boundary belongs to the upper one. Bounds are left out."""
     table = setup.tables[book.positions[i]["table"]]
@@ -51,7 +52,7 @@ def tier_at(setup: Setup, book: Book, i: int, value: float) -> int:
     return find_tier(setup.floors, table["start"], table["stop"], size)
 
 
-@step
+@inlined
 def line_in_tier(setup: Setup, book: Book, i: int, tier: int) -> tuple[float, float]:
     """Return ``requirement_line`` of position ``i`` in a bracket, or in the one that binds it after a step."""
     position = book.positions[i]
@@ -71,7 +72,7 @@ def line_in_tier(setup: Setup, book: Book, i: int, tier: int) -> tuple[float, fl
     )
 
 
-@step
+@inlined
 def requirement_at(setup: Setup, book: Book, i: int, value: float) -> float:
     """Return the requirement of the liquidation test of position ``i`` at a mark [settlement currency]."""
     constant, slope = line_in_tier(setup, book, i, tier_at(setup, book, i, value))
@@ -89,7 +90,7 @@ def maintenance_at(setup: Setup, book: Book, i: int, value: float) -> float:
     return abs(position["quantity"]) * unit * rate - row["deduction"]
 
 
-@step
+@inlined
 def tier_boundary(setup: Setup, book: Book, i: int, tier: int, rising: int) -> float:
     """Return the unit value ``|v|`` at which position ``i`` leaves a bracket; infinity or 0 where it never does."""
     table = setup.tables[book.positions[i]["table"]]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import Intrabar, JointPath, MarginMode, OrderStatus, Rebalance
-from backtester.kernel._jit import constant, njit, step
+from backtester.kernel._jit import constant, entry, inlined, step
 from backtester.kernel.account import (
     clear_debt,
     cross_equity,
@@ -53,7 +53,7 @@ def settle_due(
     inside: int,
     marks: NDArray[np.float64],
 ) -> None:
-    """Steps 1 and 4: the settlements at a bar's open, or inside it."""
+    """Pay the settlements at a bar's open (step 1), or inside it (step 4)."""
     account = book.account[0]
     rows = schedule.settlements
     is_marked = False
@@ -74,8 +74,8 @@ def settle_due(
         p["value_now"] = marks[i, bar]
 
 
-@step
-def switch_tables(setup: Setup, schedule: Schedule, book: Book, bar: int) -> None:
+@inlined
+def switch_tables(schedule: Schedule, book: Book, bar: int) -> None:
     """Put the tier tables in force that begin by a bar's open; open positions are judged by them too."""
     account = book.account[0]
     rows = schedule.switches
@@ -121,7 +121,6 @@ def choose_order(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
     bar: int,
-    up: NDArray[np.int64],
 ) -> None:
     """Say for each held position whether its path visits the low first.
 
@@ -129,14 +128,12 @@ def choose_order(
     ----------
     joint : int
         `JointPath` of several cross positions under ``adverse``.
-    up : array, shape (N,)
-        Whether the traded bar closed at or above its open, for ``color``.
     """
     account = book.account[0]
     for j in range(held_count(book)):
         i = held_at(book, j)
         p = book.positions[i]
-        p["low_first"] = up[i] if setup.rules[0]["intrabar"] == COLOR else int(p["quantity"] > 0.0)
+        p["low_first"] = p["up"] if setup.rules[0]["intrabar"] == COLOR else int(p["quantity"] > 0.0)
     if setup.rules[0]["intrabar"] == ADVERSE and joint == COMMON and account["cross_count"] > 1:
         low_first = int(cross_excess(setup, book, low, bar) <= cross_excess(setup, book, high, bar))
         for j in range(account["cross_count"]):
@@ -190,11 +187,10 @@ def cross_would_trigger(
     high: NDArray[np.float64],
     low: NDArray[np.float64],
     close: NDArray[np.float64],
-    up: NDArray[np.int64],
 ) -> bool:
     """Return whether the cross account, left as it is, would be liquidated on the joint path."""
     account = book.account[0]
-    choose_order(setup, book, joint, low, high, bar, up)
+    choose_order(setup, book, joint, low, high, bar)
     for leg in range(3):
         put_on_leg(setup, book, leg, bar, open_, high, low, close, MARKS)
         if first_trigger(setup, book, book.cross, account["cross_count"], account["free_wallet"], 0.0) <= 1.0:
@@ -211,14 +207,13 @@ def judge_dispute(
     high: NDArray[np.float64],
     low: NDArray[np.float64],
     close: NDArray[np.float64],
-    up: NDArray[np.int64],
 ) -> int:
     """Return 1 and count the bar where only the worst joint path liquidates the cross account."""
     if book.account[0]["cross_count"] < 2 or setup.rules[0]["intrabar"] != ADVERSE:
         return 0
-    if not cross_would_trigger(setup, book, WORST, bar, open_, high, low, close, up):
+    if not cross_would_trigger(setup, book, WORST, bar, open_, high, low, close):
         return 0
-    if cross_would_trigger(setup, book, COMMON, bar, open_, high, low, close, up):
+    if cross_would_trigger(setup, book, COMMON, bar, open_, high, low, close):
         return 0
     book.account[0]["disputed_bars"] += 1
     return 1
@@ -233,21 +228,19 @@ def fire_on_leg(
     bar: int,
     disputed: int,
     walk_cross: int,
-    walk_isolated: NDArray[np.int64],
 ) -> None:
     """Liquidate along one leg, in the order of the triggers, each on what the one before left."""
     account = book.account[0]
     at = 0.0
-    single = np.empty(1, np.int64)
     while held_count(book) > 0:
         first = NEVER
         group = NO_GROUP
         for j in range(account["isolated_count"]):
             i = book.isolated[j]
-            if walk_isolated[i] == 0:
+            if book.positions[i]["walked"] == NO:
                 continue
-            single[0] = i
-            f = first_trigger(setup, book, single, 1, book.positions[i]["margin"], at)
+            book.single[0] = i
+            f = first_trigger(setup, book, book.single, 1, book.positions[i]["margin"], at)
             if f < first:
                 first = f
                 group = i
@@ -270,20 +263,17 @@ def fire_on_leg(
 def walk_path(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
     """Step 5: the bar's path, leg by leg."""
     time = market.open_time[bar + 1] - 1
-    up = np.empty(book.positions.size, np.int64)
-    for i in range(up.size):
-        up[i] = int(market.trade_close[i, bar] >= market.trade_open[i, bar])
-    disputed = judge_dispute(
-        setup, book, bar, market.path_open, market.path_high, market.path_low, market.path_close, up
-    )
-    choose_order(setup, book, setup.rules[0]["joint"], market.path_low, market.path_high, bar, up)
-    walk_isolated = np.ones(up.size, np.int64)
+    for i in range(book.positions.size):
+        book.positions[i]["up"] = int(market.trade_close[i, bar] >= market.trade_open[i, bar])
+        book.positions[i]["walked"] = YES
+    disputed = judge_dispute(setup, book, bar, market.path_open, market.path_high, market.path_low, market.path_close)
+    choose_order(setup, book, setup.rules[0]["joint"], market.path_low, market.path_high, bar)
     for leg in range(1 if setup.rules[0]["intrabar"] == CLOSE_ONLY else 3):
         put_on_leg(setup, book, leg, bar, market.path_open, market.path_high, market.path_low, market.path_close, MARKS)
         put_on_leg(
             setup, book, leg, bar, market.trade_open, market.trade_high, market.trade_low, market.trade_close, TRADES
         )
-        fire_on_leg(setup, book, journal, time, bar, disputed, YES, walk_isolated)
+        fire_on_leg(setup, book, journal, time, bar, disputed, YES)
 
 
 @step
@@ -293,21 +283,21 @@ def walk_coarse_path(setup: Setup, market: Market, book: Book, journal: Journal,
     coarse = market.coarse_bar[bar]
     time = market.open_time[bar + 1] - 1
     size = book.positions.size
-    walk_isolated = np.zeros(size, np.int64)
     walk_cross = YES if account["cross_count"] > 0 else NO
     unchecked = 0
     for i in range(size):
         p = book.positions[i]
+        p["up"] = market.coarse_up[i, coarse]
+        p["walked"] = NO
         same = p["quantity"] == p["quantity_before"]
         if setup.instruments[i]["margin_mode"] != ISOLATED:
             walk_cross = walk_cross if same else NO
         elif p["quantity"] != 0.0:
-            walk_isolated[i] = int(same)
+            p["walked"] = int(same)
             unchecked += int(not same)
     if account["cross_count"] > 0 and walk_cross == NO:
         unchecked += 1
     account["coarse_unchecked"] += unchecked
-    up = market.coarse_up[:, coarse].copy()
     disputed = 0
     if walk_cross == YES:
         disputed = judge_dispute(
@@ -318,9 +308,8 @@ def walk_coarse_path(setup: Setup, market: Market, book: Book, journal: Journal,
             market.coarse_high,
             market.coarse_low,
             market.coarse_close,
-            up,
         )
-    choose_order(setup, book, setup.rules[0]["joint"], market.coarse_low, market.coarse_high, coarse, up)
+    choose_order(setup, book, setup.rules[0]["joint"], market.coarse_low, market.coarse_high, coarse)
     for leg in range(1 if setup.rules[0]["intrabar"] == CLOSE_ONLY else 3):
         for series in (MARKS, TRADES):  # there is no traded path of its own: the engine's price is the mark
             put_on_leg(
@@ -334,10 +323,10 @@ def walk_coarse_path(setup: Setup, market: Market, book: Book, journal: Journal,
                 market.coarse_close,
                 series,
             )
-        fire_on_leg(setup, book, journal, time, bar, disputed, walk_cross, walk_isolated)
+        fire_on_leg(setup, book, journal, time, bar, disputed, walk_cross)
 
 
-@step
+@inlined
 def remember_quantities(market: Market, book: Book, bar: int, is_after_orders: int) -> None:
     """Keep the quantities that stood after the orders at the coarse mark bar's open.
 
@@ -363,7 +352,7 @@ def replay_bar(
     time = market.open_time[bar]
     end = market.open_time[bar + 1] - 1
     remember_quantities(market, book, bar, NO)
-    switch_tables(setup, schedule, book, bar)
+    switch_tables(schedule, book, bar)
     settle_due(setup, schedule, book, journal, bar, AT_OPEN, market.mark_open)
     if held_count(book) > 0:
         check_open(setup, market, book, journal, bar)
@@ -382,7 +371,7 @@ def replay_bar(
         decide_by_band(setup, market, schedule, book, bar)
         take_due_targets(market, schedule, book, journal, bar, end)
         fill_orders(setup, market, book, journal, bar, end, market.trade_close, market.mark_close)
-    clear_debt(setup, book, journal, end, bar)
+    clear_debt(book, journal, end, bar)
     if not at_close:
         decide_by_band(setup, market, schedule, book, bar)
     set_values_now(book, market.mark_close, bar)
@@ -392,7 +381,7 @@ def replay_bar(
         book.positions[i]["tier_bound"] = NO_TIER_BOUND
         book.positions[i]["stepped"] = 0
     if account["stopped_bar"] == bar:
-        stop_trading(setup, market, schedule, book, journal, bar, end)
+        stop_trading(market, schedule, book, journal, bar, end)
 
 
 @step
@@ -418,7 +407,7 @@ def next_event(setup: Setup, market: Market, schedule: Schedule, book: Book, bar
     return max(event, bar)
 
 
-@njit
+@entry
 def has_room(setup: Setup, book: Book, journal: Journal) -> bool:
     """Return whether the journal can take one more bar."""
     account = book.account[0]
@@ -433,7 +422,7 @@ def has_room(setup: Setup, book: Book, journal: Journal) -> bool:
     )
 
 
-@njit
+@entry
 def replay(
     setup: Setup,
     market: Market,
@@ -480,7 +469,7 @@ def replay(
     return bar
 
 
-@njit
-def finish(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal) -> None:
+@entry
+def finish(market: Market, schedule: Schedule, book: Book, journal: Journal) -> None:
     """After the last bar: write the orders that never came due. The journal must have room for every row left."""
-    write_undue_targets(setup, market, schedule, book, journal, market.open_time.size - 1, NO_TIME, PENDING)
+    write_undue_targets(market, schedule, book, journal, market.open_time.size - 1, NO_TIME, PENDING)

@@ -92,6 +92,8 @@ POSITION = np.dtype(
         ("share", np.float64),  # of the equity that a cross takeover hands over
         # the leg of the path under test
         ("low_first", np.int64),
+        ("up", np.int64),  # the traded bar closed at or above its open
+        ("walked", np.int64),  # takes part in this walk
         ("value_from", np.float64),
         ("value_to", np.float64),
         ("trade_from", np.float64),
@@ -167,8 +169,8 @@ class Market(NamedTuple):
     """Prices in value space, shape (N, T), a row per instrument; NaN before its first bar.
 
     ``path_*`` is what liquidation sees: the mark itself, or the clamped mark where the mark series is coarser than the
-    traded one. Then ``coarse_*`` (N, Tm) is the mark bar's own path, ``coarse_bar`` says in which mark bar a bar lies and
-    ``coarse_ends`` which bars complete one; otherwise these are empty.
+    traded one. Then ``coarse_*`` (N, Tm) is the mark bar's own path, ``coarse_bar`` says in which mark bar a bar lies
+    and ``coarse_ends`` which bars complete one; otherwise these are empty.
     """
 
     open_time: NDArray[np.int64]  # (T + 1,), the end of the last bar included
@@ -207,6 +209,7 @@ class Book(NamedTuple):
     positions: NDArray[np.void]  # POSITION, shape (N,)
     cross: NDArray[np.int64]  # held cross positions, the first cross_count
     isolated: NDArray[np.int64]  # held isolated positions, the first isolated_count
+    single: NDArray[np.int64]  # (1,), a group of one
 
 
 class Journal(NamedTuple):

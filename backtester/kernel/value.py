@@ -1,16 +1,16 @@
 """Value space: one kernel for linear and inverse contracts.
 
-``v(p) = p`` for a linear contract, ``v(p) = -1/p`` for an inverse one. Both rise with the price, profit is linear in ``v``
-and ``|v|`` is the notional of one unit. ``sign`` is +1 for linear and -1 for inverse contracts, so that
+``v(p) = p`` for a linear contract, ``v(p) = -1/p`` for an inverse one. Both rise with the price, profit is linear in
+``v`` and ``|v|`` is the notional of one unit. ``sign`` is +1 for linear and -1 for inverse contracts, so that
 ``|v| = sign * v``. Source: accounting specification, section 1.
 """
 
 from __future__ import annotations
 
-from backtester.kernel._jit import njit
+from backtester.kernel._jit import entry
 
 
-@njit
+@entry
 def price_to_value(price: float, sign: float) -> float:
     """Return the value of one unit at a price.
 
@@ -29,13 +29,13 @@ def price_to_value(price: float, sign: float) -> float:
     return price if sign > 0 else -1.0 / price
 
 
-@njit
+@entry
 def value_to_price(value: float, sign: float) -> float:
     """Return the price at which one unit has a value; the inverse of `price_to_value`."""
     return value if sign > 0 else -1.0 / value
 
 
-@njit
+@entry
 def slipped(value: float, side: float, slippage: float, sign: float) -> float:
     """Return the value after slippage against an order.
 
@@ -54,13 +54,13 @@ def slipped(value: float, side: float, slippage: float, sign: float) -> float:
     return value * factor if sign > 0 else value / factor
 
 
-@njit
+@entry
 def unrealized_pnl(quantity: float, entry_value: float, value: float) -> float:
     """Return the price profit of an open position [settlement currency]: ``Q (v - v_entry)``."""
     return quantity * (value - entry_value)
 
 
-@njit
+@entry
 def average_entry(quantity: float, entry_value: float, added: float, fill_value: float) -> float:
     """Return the entry value after adding to a position: the size-weighted mean in value space.
 
