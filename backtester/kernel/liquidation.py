@@ -21,7 +21,7 @@ from backtester.domain.enums import (
 from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.account import cross_equity, post, record_fill, set_quantity
 from backtester.kernel.fills import SNAP, add_on_grid, floor_to_step, largest_below, trading_fee
-from backtester.kernel.margin import BASIS_ENTRY
+from backtester.kernel.margin import BASIS_ENTRY, find_tier
 from backtester.kernel.path import line_in_tier, size_unit, tier_at
 from backtester.kernel.state import NO_TIER_BOUND, Book, Journal, Setup
 from backtester.kernel.value import slipped, unrealized_pnl, value_to_price
@@ -159,6 +159,14 @@ def requirement_after(setup: Setup, book: Book, i: int, left: float, tier: int) 
 
 
 @step
+def tier_of_size(setup: Setup, book: Book, i: int, size: float) -> int:
+    """Return the bracket of position ``i`` were it ``size`` (unsigned), at ``value_now``."""
+    table = setup.tables[book.positions[i]["table"]]
+    unit = size_unit(setup, book, i, book.positions[i]["value_now"])
+    return find_tier(setup.floors, table["start"], table["stop"], size * unit)
+
+
+@step
 def size_below_tier(setup: Setup, book: Book, i: int, tier: int) -> float:
     """Return the largest size of position ``i`` that stays below the bracket above ``tier``."""
     instrument = setup.instruments[i]
@@ -191,7 +199,8 @@ def tier_step(setup: Setup, book: Book, i: int, balance: float, others: float) -
         left = size_below_tier(setup, book, i, target)
         if left <= 0.0:
             break
-        if restores(setup, book, i, balance, others, left, target):
+        in_force = tier_of_size(setup, book, i, left)  # lots are coarse: it may lie further down than the target
+        if restores(setup, book, i, balance, others, left, in_force):
             return left, target
     return 0.0, 0
 
@@ -367,7 +376,7 @@ def try_step(
         disputed,
     )
     p["tier_bound"] = target
-    p["tier"] = target
+    p["tier"] = min(target, tier_of_size(setup, book, i, left))
     pay_from_group(setup, book, i, realized)
     set_quantity(setup, book, i, side * left)
     post(book, journal, time, bar, i, REALIZED_PNL, realized)
