@@ -63,7 +63,7 @@ check: $(DEV)
 	$(BIN)/lint-imports
 
 bench: $(DEV)
-	$(BIN)/python -m tests.benchmark
+	@for script in $(wildcard tests/benchmark/[a-z]*.py); do $(BIN)/python $$script || exit 1; done
 
 format: $(DEV)
 	$(BIN)/ruff format .
