@@ -1,0 +1,80 @@
+"""The loop as a whole: it can stop and go on, its journal grows, and the compiled form is its source to the bit."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backtester.engine import replay as engine
+from backtester.kernel import replay as kernel
+from backtester.kernel import state
+from tests.property.strategies import random_case
+from tests.reference.adapter import prepared_case
+from tests.reference.case import Case
+
+ROOT = Path(__file__).resolve().parents[3]
+SEEDS = (3, 11, 29, 57, 94, 117)
+
+
+def drawn(seed: int) -> Case:
+    return random_case(random.Random(seed), bars=40, count=1 + seed % 3)
+
+
+def columns_of(records: engine.ReplayRecords) -> list[bytes]:
+    names = ("equity", "wallet", "maintenance", "margin_ratio", "gross_exposure", "net_exposure", "drawdown")
+    return [getattr(records, name).tobytes() for name in names]
+
+
+def rows_of(records: engine.ReplayRecords) -> list[list[tuple[object, ...]]]:
+    names = ("fills", "funding", "liquidations", "ledger", "positions", "orders")
+    return [[tuple(repr(v) for v in row.item()) for row in getattr(records, name)] for name in names]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_stopping_between_bars_changes_nothing(seed: int) -> None:
+    whole = engine.replay(prepared_case(drawn(seed)))
+    prepared = prepared_case(drawn(seed))
+    columns = engine._columns(prepared.bars, prepared.book.positions.size)
+    rows = int(prepared.setup.rules[0]["rows_per_bar"])
+    journal = state.Journal(**{name: np.empty(rows * 5, dtype) for name, dtype in engine._DTYPES.items()})
+    parts = (prepared.setup, prepared.market, prepared.schedule, prepared.book)
+    bar = 0
+    while bar < prepared.bars:
+        reached = kernel.replay(*parts, journal, columns, bar, min(bar + 3, prepared.bars))
+        if reached == bar:  # full: the rows so far move to a larger journal
+            journal = engine._grown(journal, prepared)
+        bar = reached
+    kernel.finish(prepared.market, prepared.schedule, prepared.book, engine._grown(journal, prepared))
+    assert columns.equity.tobytes() == whole.equity.tobytes()
+    assert columns.wallet.tobytes() == whole.wallet.tobytes()
+    assert int(prepared.book.account[0]["ledger"]) == whole.ledger.size
+
+
+def test_progress_ends_at_the_last_bar() -> None:
+    seen: list[tuple[int, int]] = []
+    engine.replay(prepared_case(drawn(3)), lambda done, of: seen.append((done, of)))
+    assert seen[-1] == (40, 40)
+
+
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="nothing is compiled to compare with")
+def test_compiled_equals_its_source_to_the_bit(tmp_path: Path) -> None:
+    script = (
+        "import pickle, sys\n"
+        "from tests.unit.kernel.test_replay import SEEDS, columns_of, drawn, engine, prepared_case, rows_of\n"
+        "out = [(columns_of(r), rows_of(r)) for r in (engine.replay(prepared_case(drawn(s))) for s in SEEDS)]\n"
+        f"open({str(tmp_path / 'plain')!r}, 'wb').write(pickle.dumps(out))\n"
+    )
+    env = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, env=env)
+    plain = pickle.loads((tmp_path / "plain").read_bytes())
+    for seed, (columns, rows) in zip(SEEDS, plain, strict=True):
+        records = engine.replay(prepared_case(drawn(seed)))
+        assert rows_of(records) == rows, f"seed {seed}"
+        assert columns_of(records) == columns, f"seed {seed}"
