@@ -29,7 +29,7 @@ CI = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-LONG = settings(CI, max_examples=20_000, derandomize=False, print_blob=True)
+LONG = settings(CI, max_examples=5_000, derandomize=False, print_blob=True)
 
 
 def path_of(dice: random.Random, bars: int, start: float, volatility: float) -> Ohlc:

@@ -7,26 +7,25 @@ from hypothesis import given, settings
 
 from tests.property.strategies import CI, LONG, cases
 from tests.reference.account import replay
+from tests.reference.adapter import run_kernel
 from tests.reference.case import Case
 from tests.reference.compare import assert_agree
-
-adapter = pytest.importorskip("tests.reference.adapter", reason="the kernel's adapter is not there yet")
 
 
 @settings(CI, max_examples=250)
 @given(cases())
 def test_agree(case: Case) -> None:
-    assert_agree(replay(case), adapter.run_kernel(case), case)
+    assert_agree(replay(case), run_kernel(case), case)
 
 
 @CI
 @given(cases(inverse=True))
 def test_agree_on_inverse_contracts(case: Case) -> None:
-    assert_agree(replay(case), adapter.run_kernel(case), case)
+    assert_agree(replay(case), run_kernel(case), case)
 
 
 @pytest.mark.long
 @LONG
 @given(cases())
 def test_agree_in_many_runs(case: Case) -> None:
-    assert_agree(replay(case), adapter.run_kernel(case), case)
+    assert_agree(replay(case), run_kernel(case), case)

@@ -76,8 +76,8 @@ def first_failure(group: Group, bars: Mapping[int, Bar], orders: Orders, leg: in
         middle = marks((a + b) / 2)
         tiers = {i: book.tier(i, middle[i]) for i in members}
         after_a, before_b = group.excess(marks(a), tiers), group.excess(marks(b), tiers)
-        if after_a <= 0:
-            return a
+        if after_a <= 0:  # a table with a broken deduction fails just behind its floor, not on it
+            return a + (b - a) / 10**12
         if before_b <= 0:
             return a + (b - a) * after_a / (after_a - before_b)
     return None

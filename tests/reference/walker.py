@@ -84,4 +84,5 @@ class Walker:
                 time=book.case.end_of(book.bar) - 1,
                 disputed=disputed,
             )
+            assert groups[n].fails(moment.marks), "the walk stopped where nothing fails"
             liquidate(groups[n], moment)

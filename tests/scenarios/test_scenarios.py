@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
-
 import pytest
 
 from tests.reference.account import replay
-from tests.reference.case import Case, Outcome
+from tests.reference.adapter import run_kernel
 from tests.scenarios import funding_tables, liquidation_tables, order_tables, step_tables
 from tests.scenarios.table import Scenario, case_of, check
 
@@ -20,15 +17,6 @@ SCENARIOS = [
 ]
 
 
-def kernel() -> Callable[[Case], Outcome]:
-    """Return the compiled replay; skip where its adapter is not there."""
-    if importlib.util.find_spec("tests.reference.adapter") is None:
-        pytest.skip("the kernel's adapter is not there yet")
-    from tests.reference.adapter import run_kernel
-
-    return run_kernel
-
-
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
 def test_reference(scenario: Scenario) -> None:
     case = case_of(scenario)
@@ -38,7 +26,7 @@ def test_reference(scenario: Scenario) -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
 def test_kernel(scenario: Scenario) -> None:
     case = case_of(scenario)
-    check(scenario, case, kernel()(case))
+    check(scenario, case, run_kernel(case))
 
 
 def test_names_are_unique() -> None:
