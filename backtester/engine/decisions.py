@@ -166,7 +166,7 @@ def bars_frame(panel: Panel, decisions: Decisions) -> pl.DataFrame:
         )
         frames.append(frame)
     bars = pl.concat(frames)
-    if panel.index is None and decisions.bars is not None:
+    if panel.index is None and decisions.bars is not None and decisions.bars["index_close"].count():
         seen = decisions.bars.select("open_time", "symbol", pl.col("index_close").alias("seen"))
         bars = bars.join(seen, on=("open_time", "symbol"), how="left", maintain_order="left")
         bars = bars.with_columns(pl.col("seen").alias("index_close")).drop("seen")
