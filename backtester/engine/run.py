@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from backtester.domain.venues import load_pack
 from backtester.engine import frames
 from backtester.engine.decisions import Decisions, bars_frame, dataset_keys, decide, find_strategy, read_decisions
 from backtester.engine.identities import Books, check_identities
-from backtester.engine.manifest import Phases, combined_hash, sha256, timestamp, versions
+from backtester.engine.manifest import Phases, combined_hash, file_sha256, sha256, timestamp, versions
 from backtester.engine.notices import collect_notices
 from backtester.engine.prepare import ContractTerms, Prepared, TargetRows, prepare
 from backtester.engine.replay import ReplayRecords
@@ -241,13 +242,15 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         "data": {str(key): store.fingerprint(key) for key in datasets},
     }
     targets = decisions.targets
+    for name, feature in config.data.features.items():
+        hashes[f"feature {name}"] = file_sha256(Path(feature.path))
     if config.strategy.signals is not None:
         hashes["signals"] = sha256(targets.write_csv())
     digest = combined_hash(hashes)
     synthetic = run.resolved.venue == SYNTHETIC_VENUE
     data_notes = [Notice("data", "assumption", note) for note in panel.notes]
     return Result(
-        run_id=f"{moment:%Y%m%d-%H%M%S}-{decisions.name}-{digest[:8]}",
+        run_id=f"{moment:%Y%m%d-%H%M%S}-{_file_name(decisions.name)}-{digest[:8]}",
         config=config,
         symbols=panel.symbols,
         timeframe_ms=panel.timeframe_ms,
@@ -280,6 +283,11 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         strategy_name=decisions.name,
         strategy_source=decisions.source,
     )
+
+
+def _file_name(name: str) -> str:
+    """Return a name as a folder can have it: a file of signals may be called anything."""
+    return re.sub(r"[^\w.-]+", "-", name)[:60]
 
 
 def _final_config(run: Replayed) -> RunConfig:

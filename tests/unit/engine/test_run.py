@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -160,14 +161,32 @@ def test_symbols_and_timeframe_are_chosen_and_said(demo_store: Path) -> None:
 
 
 def test_signals_from_a_file(done: backtester.Result, demo_store: Path, tmp_path: Path) -> None:
-    path = tmp_path / "signals.parquet"
+    path = tmp_path / "my signals: 1.parquet"
     done.targets.write_parquet(path)
     settings = {"strategy": {"signals": str(path)}}
     config = {"data": demo_store, "out": None, "symbols": [BTC, ETH], "leverage": 3, **SPAN}
     result = backtester.run(backtester.RunConfig(), settings=settings, **config)
     assert result.equity.equals(done.equity)
-    assert result.strategy_name == "signals"
-    assert "signals.parquet" in result.strategy_source
+    assert result.strategy_name == "my signals: 1"
+    assert "-my-signals-1-" in result.run_id
+    assert "my signals: 1.parquet" in result.strategy_source
+
+
+def test_own_features_are_read_and_hashed(demo_store: Path, tmp_path: Path) -> None:
+    class Mood(Strategy):
+        def target(self) -> pl.Expr:
+            return pl.col("mood")
+
+    times = [datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 3, 10, tzinfo=UTC)]
+    path = tmp_path / "mood.csv"
+    pl.DataFrame({"available_time": times, "mood": [1.0, -1.0]}).write_csv(path)
+    settings = {"data": {"features": {"mood": {"path": str(path)}}}}
+    result = backtester.run(Mood(), data=demo_store, out=None, symbols=[BTC], settings=settings, **SPAN)
+    assert result.fills["side"].to_list() == ["buy", "sell", "sell"]  # a turn closes, then opens
+    assert str(result.fills["time"][1]) == "2024-03-10 00:00:00+00:00"
+    hashes = result.manifest["hashes"]
+    assert isinstance(hashes, dict)
+    assert hashes["feature mood"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def frame(bars: int = 400) -> pl.DataFrame:
