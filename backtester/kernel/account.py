@@ -76,6 +76,13 @@ def account_equity(book: Book) -> float:
     return total
 
 
+@step
+def stamp(book: Book, time: int, bar: int) -> None:
+    """Set the time and the bar of the records that follow."""
+    book.account[0]["time"] = time
+    book.account[0]["bar"] = bar
+
+
 @inlined
 def set_values_now(book: Book, values: NDArray[np.float64], bar: int) -> None:
     """Put each held position at its value in a column of bars."""
@@ -105,14 +112,14 @@ def list_held(setup: Setup, book: Book) -> None:
 
 
 @inlined
-def post(book: Book, journal: Journal, time: int, bar: int, symbol: int, kind: int, amount: float) -> None:
+def post(book: Book, journal: Journal, symbol: int, kind: int, amount: float) -> None:
     """Write a ledger row of a change that the wallet has just seen; nothing for an amount of zero."""
     if amount == 0.0:
         return
     account = book.account[0]
     row = journal.ledger[account["ledger"]]
-    row["time"] = time
-    row["bar"] = bar
+    row["time"] = account["time"]
+    row["bar"] = account["bar"]
     row["symbol"] = symbol
     row["kind"] = kind
     row["amount"] = amount
@@ -125,8 +132,6 @@ def record_fill(
     setup: Setup,
     book: Book,
     journal: Journal,
-    time: int,
-    bar: int,
     i: int,
     order: int,
     position_side: int,
@@ -140,8 +145,8 @@ def record_fill(
     """Write a fill."""
     account = book.account[0]
     row = journal.fills[account["fills"]]
-    row["time"] = time
-    row["bar"] = bar
+    row["time"] = account["time"]
+    row["bar"] = account["bar"]
     row["order_id"] = order
     row["symbol"] = i
     row["position_side"] = position_side
@@ -175,8 +180,6 @@ def reduce_position(
     setup: Setup,
     book: Book,
     journal: Journal,
-    time: int,
-    bar: int,
     i: int,
     order: int,
     change: float,
@@ -215,13 +218,11 @@ def reduce_position(
     margin_left = p["margin"] if left == 0.0 else 0.0
     set_quantity(setup, book, i, left)
     account["free_wallet"] += margin_left
-    post(book, journal, time, bar, i, REALIZED_PNL, realized)
+    post(book, journal, i, REALIZED_PNL, realized)
     account["free_wallet"] -= fee
-    post(book, journal, time, bar, i, TRADING_FEE, -fee)
+    post(book, journal, i, TRADING_FEE, -fee)
     slippage_paid = abs(change) * abs(fill_value - reference)
-    record_fill(
-        setup, book, journal, time, bar, i, order, side, change, fill_value, fee, realized, slippage_paid, reason
-    )
+    record_fill(setup, book, journal, i, order, side, change, fill_value, fee, realized, slippage_paid, reason)
 
 
 @step
@@ -241,8 +242,6 @@ def increase_position(
     setup: Setup,
     book: Book,
     journal: Journal,
-    time: int,
-    bar: int,
     i: int,
     order: int,
     change: float,
@@ -272,15 +271,13 @@ def increase_position(
         p["margin"] += margin
     set_quantity(setup, book, i, add_on_grid(p["quantity"], change, instrument["step_num"], instrument["step_den"]))
     account["free_wallet"] -= fee
-    post(book, journal, time, bar, i, TRADING_FEE, -fee)
+    post(book, journal, i, TRADING_FEE, -fee)
     slippage_paid = abs(change) * abs(fill_value - reference)
-    record_fill(setup, book, journal, time, bar, i, order, side, change, fill_value, fee, 0.0, slippage_paid, reason)
+    record_fill(setup, book, journal, i, order, side, change, fill_value, fee, 0.0, slippage_paid, reason)
 
 
 @step
-def settle_funding(
-    setup: Setup, book: Book, journal: Journal, time: int, bar: int, i: int, rate: float, value: float
-) -> None:
+def settle_funding(setup: Setup, book: Book, journal: Journal, i: int, rate: float, value: float) -> None:
     """Pay or receive one settlement on position ``i``.
 
     Parameters
@@ -315,10 +312,10 @@ def settle_funding(
     else:
         p["margin"] -= payment
     p["touched"] = 1
-    post(book, journal, time, bar, i, FUNDING, -payment)
+    post(book, journal, i, FUNDING, -payment)
     row = journal.funding[account["funding"]]
-    row["time"] = time
-    row["bar"] = bar
+    row["time"] = account["time"]
+    row["bar"] = account["bar"]
     row["symbol"] = i
     row["funding_rate"] = rate
     row["mark_price"] = value_to_price(value, instrument["sign"])
@@ -328,17 +325,17 @@ def settle_funding(
 
 
 @step
-def clear_debt(book: Book, journal: Journal, time: int, bar: int) -> None:
+def clear_debt(book: Book, journal: Journal) -> None:
     """Lift the negative free wallet of a flat account to zero: the fund pays."""
     account = book.account[0]
     if account["cross_count"] + account["isolated_count"] == 0 and account["free_wallet"] < 0.0:
         deficit = -account["free_wallet"]
         account["free_wallet"] = 0.0
-        post(book, journal, time, bar, WHOLE_ACCOUNT, CLEARANCE, deficit)
+        post(book, journal, WHOLE_ACCOUNT, CLEARANCE, deficit)
 
 
 @step
-def record_positions(setup: Setup, book: Book, journal: Journal, time: int, bar: int) -> None:
+def record_positions(setup: Setup, book: Book, journal: Journal) -> None:
     """Write the positions that changed since the last row; ``value_now`` holds the marks."""
     account = book.account[0]
     for i in range(book.positions.size):
@@ -348,8 +345,8 @@ def record_positions(setup: Setup, book: Book, journal: Journal, time: int, bar:
         p["touched"] = 0
         sign = setup.instruments[i]["sign"]
         row = journal.positions[account["positions"]]
-        row["time"] = time
-        row["bar"] = bar
+        row["time"] = account["time"]
+        row["bar"] = account["bar"]
         row["symbol"] = i
         row["position_quantity"] = p["quantity"]
         row["entry_price"] = math.nan

@@ -88,11 +88,11 @@ def write_order(book: Book, journal: Journal, i: int) -> None:
 
 
 @step
-def end_order(book: Book, journal: Journal, i: int, time: int, status: int, reason: int) -> None:
+def end_order(book: Book, journal: Journal, i: int, status: int, reason: int) -> None:
     """Close the pending order of symbol ``i`` with what became of it."""
     p = book.positions[i]
     row = journal.orders[p["order"]]
-    row["end_time"] = time
+    row["end_time"] = book.account[0]["time"]
     row["status"] = status
     row["reason"] = reason
     p["pending"] = IDLE
@@ -100,7 +100,7 @@ def end_order(book: Book, journal: Journal, i: int, time: int, status: int, reas
 
 
 @step
-def take_due_targets(market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, time: int) -> None:
+def take_due_targets(market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
     """Turn the rows due at a bar into pending orders; a newer one replaces one that waits."""
     account = book.account[0]
     rows = schedule.targets
@@ -112,13 +112,13 @@ def take_due_targets(market: Market, schedule: Schedule, book: Book, journal: Jo
         i = row["symbol"]
         p = book.positions[i]
         if p["pending"] == WAITING:
-            end_order(book, journal, i, time, SUPERSEDED, BY_NO_VOLUME)
+            end_order(book, journal, i, SUPERSEDED, BY_NO_VOLUME)
         p["pending"] = DUE
         account["pending_count"] += 1
         p["target"] = row["target"]
         p["order"] = -1
         p["decision_time"] = market.open_time[row["decision_bar"] + 1] - 1
-        p["due_time"] = time
+        p["due_time"] = account["time"]
 
 
 @step
@@ -158,12 +158,12 @@ def write_undue_targets(
 
 
 @step
-def stop_trading(market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, time: int) -> None:
+def stop_trading(market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
     """After the takeover that ends a run's trading: cancel what waits and what is not due yet."""
     for i in range(book.positions.size):
         if book.positions[i]["pending"] != IDLE:
-            end_order(book, journal, i, time, CANCELLED, BY_STOP)
-    write_undue_targets(market, schedule, book, journal, bar, time, CANCELLED)
+            end_order(book, journal, i, CANCELLED, BY_STOP)
+    write_undue_targets(market, schedule, book, journal, bar, book.account[0]["time"], CANCELLED)
 
 
 @step
@@ -263,8 +263,6 @@ def size_order(
     setup: Setup,
     book: Book,
     journal: Journal,
-    time: int,
-    bar: int,
     i: int,
     equity: float,
     value: float,
@@ -281,7 +279,7 @@ def size_order(
     is_dust = instrument["step_num"] == 0.0 and abs(change * value) <= -setup.rules[0]["debt"]
     if change == 0.0 or (is_dust and wanted != 0.0):
         if p["order"] >= 0:
-            end_order(book, journal, i, time, DROPPED, BY_LOT)
+            end_order(book, journal, i, DROPPED, BY_LOT)
         else:
             p["pending"] = IDLE
             book.account[0]["pending_count"] -= 1
@@ -298,10 +296,10 @@ def size_order(
     if reducing != 0.0:
         side = 1.0 if change > 0.0 else -1.0
         fill_value = slipped(value, side, instrument["slippage"], instrument["sign"])
-        reduce_position(setup, book, journal, time, bar, i, p["order"], reducing, value, fill_value, BY_TARGET)
+        reduce_position(setup, book, journal, i, p["order"], reducing, value, fill_value, BY_TARGET)
         row["filled_quantity"] = reducing
     if p["increase"] == 0.0:
-        end_order(book, journal, i, time, FILLED, NO_REASON)
+        end_order(book, journal, i, FILLED, NO_REASON)
 
 
 @step
@@ -309,8 +307,6 @@ def open_order(
     setup: Setup,
     book: Book,
     journal: Journal,
-    time: int,
-    bar: int,
     i: int,
     value: float,
     mark_value: float,
@@ -325,7 +321,7 @@ def open_order(
     row = journal.orders[p["order"]]
     if size > 0.0:
         p["value_now"] = mark_value
-        increase_position(setup, book, journal, time, bar, i, p["order"], side * size, value, fill_value, BY_TARGET)
+        increase_position(setup, book, journal, i, p["order"], side * size, value, fill_value, BY_TARGET)
     filled = row["filled_quantity"] + side * size
     row["filled_quantity"] = filled
     p["increase"] = 0.0
@@ -334,7 +330,7 @@ def open_order(
         status = DROPPED if reason in (BY_MIN_QUANTITY, BY_MIN_NOTIONAL) else REJECTED
     elif reason != NO_REASON:
         status = CLIPPED
-    end_order(book, journal, i, time, status, reason)
+    end_order(book, journal, i, status, reason)
 
 
 @step
@@ -344,7 +340,6 @@ def fill_orders(
     book: Book,
     journal: Journal,
     bar: int,
-    time: int,
     trade_values: NDArray[np.float64],
     mark_values: NDArray[np.float64],
 ) -> None:
@@ -372,10 +367,10 @@ def fill_orders(
             journal.orders[p["order"]]["bars_waited"] += 1
             account["bars_waited"] += 1
             continue
-        size_order(setup, book, journal, time, bar, i, equity, trade_values[i, bar])
+        size_order(setup, book, journal, i, equity, trade_values[i, bar])
     for i in range(book.positions.size):
         if book.positions[i]["increase"] != 0.0:
-            open_order(setup, book, journal, time, bar, i, trade_values[i, bar], mark_values[i, bar])
+            open_order(setup, book, journal, i, trade_values[i, bar], mark_values[i, bar])
 
 
 @step

@@ -17,8 +17,10 @@ from backtester.kernel.account import (
     record_positions,
     set_values_now,
     settle_funding,
+    stamp,
 )
-from backtester.kernel.liquidation import CROSS_GROUP, group_balance, group_requirement, liquidate, mark_tiers
+from backtester.kernel.groups import CROSS_GROUP, group_balance, group_requirement, mark_tiers
+from backtester.kernel.liquidation import liquidate
 from backtester.kernel.marking import count_safe, held_at, held_count, mark_columns
 from backtester.kernel.orders import decide_by_band, fill_orders, stop_trading, take_due_targets, write_undue_targets
 from backtester.kernel.path import NEVER, first_trigger
@@ -70,7 +72,8 @@ def settle_due(
             set_values_now(book, marks, bar)
             is_marked = True
         value = marks[i, bar] if np.isnan(row["value"]) else row["value"]
-        settle_funding(setup, book, journal, row["time"], bar, i, row["rate"], value)
+        stamp(book, row["time"], bar)
+        settle_funding(setup, book, journal, i, row["rate"], value)
         p["value_now"] = marks[i, bar]
 
 
@@ -93,17 +96,16 @@ def check_open(setup: Setup, market: Market, book: Book, journal: Journal, bar: 
     for j in range(held_count(book)):
         i = held_at(book, j)
         book.positions[i]["trade_now"] = market.trade_open[i, bar]
-    time = market.open_time[bar]
     for i in range(book.positions.size):
         if book.positions[i]["quantity"] == 0.0 or setup.instruments[i]["margin_mode"] != ISOLATED:
             continue
         mark_tiers(setup, book, i)
         if group_balance(book, i) <= group_requirement(setup, book, i):
-            liquidate(setup, book, journal, time, bar, i, UNDISPUTED)
+            liquidate(setup, book, journal, i, UNDISPUTED)
     if account["cross_count"] > 0:
         mark_tiers(setup, book, CROSS_GROUP)
         if group_balance(book, CROSS_GROUP) <= group_requirement(setup, book, CROSS_GROUP):
-            liquidate(setup, book, journal, time, bar, CROSS_GROUP, UNDISPUTED)
+            liquidate(setup, book, journal, CROSS_GROUP, UNDISPUTED)
 
 
 @step
@@ -224,8 +226,6 @@ def fire_on_leg(
     setup: Setup,
     book: Book,
     journal: Journal,
-    time: int,
-    bar: int,
     disputed: int,
     walk_cross: int,
 ) -> None:
@@ -256,13 +256,12 @@ def fire_on_leg(
             p = book.positions[held_at(book, j)]
             p["value_now"] = p["value_from"] + at * (p["value_to"] - p["value_from"])
             p["trade_now"] = p["trade_from"] + at * (p["trade_to"] - p["trade_from"])
-        liquidate(setup, book, journal, time, bar, group, disputed if group == CROSS_GROUP else UNDISPUTED)
+        liquidate(setup, book, journal, group, disputed if group == CROSS_GROUP else UNDISPUTED)
 
 
 @step
 def walk_path(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
     """Step 5: the bar's path, leg by leg."""
-    time = market.open_time[bar + 1] - 1
     for i in range(book.positions.size):
         book.positions[i]["up"] = int(market.trade_close[i, bar] >= market.trade_open[i, bar])
         book.positions[i]["walked"] = YES
@@ -273,7 +272,7 @@ def walk_path(setup: Setup, market: Market, book: Book, journal: Journal, bar: i
         put_on_leg(
             setup, book, leg, bar, market.trade_open, market.trade_high, market.trade_low, market.trade_close, TRADES
         )
-        fire_on_leg(setup, book, journal, time, bar, disputed, YES)
+        fire_on_leg(setup, book, journal, disputed, YES)
 
 
 @step
@@ -281,7 +280,6 @@ def walk_coarse_path(setup: Setup, market: Market, book: Book, journal: Journal,
     """At a coarse mark bar's end: walk what was held unchanged since its open on the mark bar's own path."""
     account = book.account[0]
     coarse = market.coarse_bar[bar]
-    time = market.open_time[bar + 1] - 1
     size = book.positions.size
     walk_cross = YES if account["cross_count"] > 0 else NO
     unchecked = 0
@@ -323,7 +321,7 @@ def walk_coarse_path(setup: Setup, market: Market, book: Book, journal: Journal,
                 market.coarse_close,
                 series,
             )
-        fire_on_leg(setup, book, journal, time, bar, disputed, walk_cross)
+        fire_on_leg(setup, book, journal, disputed, walk_cross)
 
 
 @inlined
@@ -346,42 +344,48 @@ def remember_quantities(market: Market, book: Book, bar: int, is_after_orders: i
 def replay_bar(
     setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, columns: Columns, bar: int
 ) -> None:
-    """One bar with everything that can happen in it, in order."""
+    """One bar with everything that can happen in it, in order.
+
+    Records at the open carry its time; on the path and at the close they carry the last millisecond of the bar, since
+    the order inside a bar is a model and not a time.
+    """
     account = book.account[0]
     at_close = setup.rules[0]["fill_at_close"] == 1
-    time = market.open_time[bar]
-    end = market.open_time[bar + 1] - 1
+    open_time = market.open_time[bar]
+    last_moment = market.open_time[bar + 1] - 1
     remember_quantities(market, book, bar, NO)
     switch_tables(schedule, book, bar)
     settle_due(setup, schedule, book, journal, bar, AT_OPEN, market.mark_open)
+    stamp(book, open_time, bar)
     if held_count(book) > 0:
         check_open(setup, market, book, journal, bar)
     if not at_close:
-        take_due_targets(market, schedule, book, journal, bar, time)
-        fill_orders(setup, market, book, journal, bar, time, market.trade_open, market.mark_open)
+        take_due_targets(market, schedule, book, journal, bar)
+        fill_orders(setup, market, book, journal, bar, market.trade_open, market.mark_open)
     remember_quantities(market, book, bar, YES)
     set_values_now(book, market.mark_open, bar)
-    record_positions(setup, book, journal, time, bar)
+    record_positions(setup, book, journal)
     settle_due(setup, schedule, book, journal, bar, INSIDE, market.mark_close)
+    stamp(book, last_moment, bar)
     if held_count(book) > 0 and count_safe(setup, market, book, columns, bar, bar + 1) == 0:
         walk_path(setup, market, book, journal, bar)
     if market.coarse_bar.size > 0 and market.coarse_ends[bar] == 1 and held_count(book) > 0:
         walk_coarse_path(setup, market, book, journal, bar)
     if at_close:
         decide_by_band(setup, market, schedule, book, bar)
-        take_due_targets(market, schedule, book, journal, bar, end)
-        fill_orders(setup, market, book, journal, bar, end, market.trade_close, market.mark_close)
-    clear_debt(book, journal, end, bar)
+        take_due_targets(market, schedule, book, journal, bar)
+        fill_orders(setup, market, book, journal, bar, market.trade_close, market.mark_close)
+    clear_debt(book, journal)
     if not at_close:
         decide_by_band(setup, market, schedule, book, bar)
     set_values_now(book, market.mark_close, bar)
-    record_positions(setup, book, journal, end, bar)
+    record_positions(setup, book, journal)
     mark_columns(setup, market, book, columns, bar, bar + 1)
     for i in range(book.positions.size):
         book.positions[i]["tier_bound"] = NO_TIER_BOUND
         book.positions[i]["stepped"] = 0
     if account["stopped_bar"] == bar:
-        stop_trading(market, schedule, book, journal, bar, end)
+        stop_trading(market, schedule, book, journal, bar)
 
 
 @step

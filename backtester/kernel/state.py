@@ -106,6 +106,9 @@ POSITION = np.dtype(
 ACCOUNT = np.dtype(
     [
         ("free_wallet", np.float64),
+        # stamp of the records that are being written
+        ("time", np.int64),
+        ("bar", np.int64),
         ("cross_count", np.int64),
         ("isolated_count", np.int64),
         ("pending_count", np.int64),
