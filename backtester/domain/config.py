@@ -46,7 +46,7 @@ class DataConfig(Section):
     timeframe : str or None
         Bar of decisions and of the replay, ``"1h"``; None: the coarsest stored.
     start, end : str or None
-        UTC, ``2025-01-01`` or ``2025-01-01T08:00``, end excluded; None: the longest span that every needed series covers.
+        UTC, ``2025-01-01`` or ``2025-01-01T08:00``, end excluded; None: the longest span that all needed series cover.
     mark : {"mark", "trade"}
         Series on which margin is judged; ``"trade"`` is recorded as an assumption.
     mark_timeframe : str or None
