@@ -1,7 +1,8 @@
 """Structured dtypes of what a replay records, one row an event.
 
-Times are ms since 1970 (UTC). ``symbol`` is the instrument's place in the run. Money is in the settlement currency, prices
-are prices again (mapped back from value space), quantities are in base units (quote units for inverse contracts).
+Times are ms since 1970 (UTC). ``symbol`` is the instrument's place in the run. Money is in the settlement currency,
+prices are prices again (mapped back from value space), quantities are in base units (quote units for inverse
+contracts).
 """
 
 from __future__ import annotations
