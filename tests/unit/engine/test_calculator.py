@@ -215,7 +215,9 @@ def kernel_liquidation(h: calc.Holding, rules: VenueRules, balance: float) -> fl
     positions["quantity"], positions["entry_value"], positions["margin"] = h.quantity, h.entry_value, balance
     positions["value_now"], positions["tier_bound"] = h.mark_value, state.NO_TIER_BOUND
     none = np.zeros(1, np.int64)
-    found = displayed_liquidation(setup, state.Book(np.zeros(1, state.ACCOUNT), positions, none, none))
+    found = displayed_liquidation(
+        setup, state.Book(np.zeros(1, state.ACCOUNT), positions, none, none, np.zeros(1, np.int64))
+    )
     return None if math.isnan(found) else h.sign * found if h.sign > 0 else -1 / found
 
 
