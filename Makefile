@@ -63,7 +63,8 @@ check: $(DEV)
 	$(BIN)/lint-imports
 
 bench: $(DEV)
-	@for script in $(wildcard tests/benchmark/[a-z]*.py); do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python -m pytest -q -p no:xdist tests/benchmark
+	$(BIN)/python tests/benchmark/run_year.py
 
 format: $(DEV)
 	$(BIN)/ruff format .

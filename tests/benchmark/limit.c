@@ -1,38 +1,66 @@
 /* The replay's limit: one cross account in one linear contract, per-bar records, written as a plain loop.
  *
- * The same steps as the compiled replay: settlements at the open, the liquidation check at the open, market orders on
- * target exposure with lots, fees, margin fit and tier cap, the path test on the mark's extremes, and equity, wallet and
- * requirement at the mark close. A bar that can reach the trigger ends the loop: the inputs of the benchmark have none.
+ * The same steps as the compiled replay: settlements at the open, the liquidation check at the open of a bar in which
+ * something happened, market orders on target exposure with lots, fees, margin fit and tier cap, the path test on the
+ * mark's extremes, and equity, wallet and requirement at the mark close. The path test is the replay's bound: the worst
+ * extreme against the requirement at the largest notional; where nothing happened at the open it covers the open too.
+ * A bar that fails a test ends the loop: the inputs of the benchmark have none. Pointers are restrict and the tiers lie
+ * in a local array, so that the compiler need not load them again after each record that is written.
  */
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
-typedef struct { double floor, cap, rate, deduction, max_leverage; } tier_t;
+enum { MOST_TIERS = 16 };
 
-static int find_tier(const tier_t *tiers, int count, double size) {
+typedef struct {
+    double floor, cap, rate, deduction, max_leverage;
+} tier_t;
+
+static inline int find_tier(const tier_t *tiers, int count, double size) {
     int k = 0;
     while (k + 1 < count && size >= tiers[k + 1].floor) k++;
     return k;
 }
 
+static inline double required(const tier_t *tiers, int count, double notional) {
+    const tier_t *tier = &tiers[find_tier(tiers, count, notional)];
+    return notional * tier->rate - tier->deduction;
+}
+
+static inline double whole_lots(double quantity, double lots_per_unit) {
+    double lots = quantity * lots_per_unit, nearest = rint(lots);
+    return fabs(lots - nearest) <= 1e-9 ? nearest : trunc(lots);
+}
+
 long replay(
-    long bars, const double *trade_open, const double *mark_open, const double *low, const double *high,
-    const double *close, long orders, const long *due_bar, const double *target, long settlements,
-    const long *settlement_bar, const double *rate, const tier_t *tiers, int tier_count, double lots_per_unit,
-    double leverage, double fee, double balance, double *equity, double *wallet, double *requirement, double *final
+    long bars, const double *restrict trade_open, const double *restrict mark_open, const double *restrict low,
+    const double *restrict high, const double *restrict close, long orders, const long *restrict due_bar,
+    const double *restrict target, long settlements, const long *restrict settlement_bar, const double *restrict rate,
+    const tier_t *restrict table, int tier_count, double lots_per_unit, double leverage, double fee, double balance,
+    double *restrict equity, double *restrict wallet, double *restrict requirement
 ) {
+    tier_t tiers[MOST_TIERS];
+    if (tier_count > MOST_TIERS) return -1;
+    memcpy(tiers, table, (size_t)tier_count * sizeof(tier_t));
     double free_wallet = balance, quantity = 0.0, entry = 0.0;
     long order = 0, settlement = 0;
     for (long t = 0; t < bars; t++) {
+        int happened = 0;
         while (settlement < settlements && settlement_bar[settlement] == t) {
             free_wallet -= quantity * mark_open[t] * rate[settlement];
             settlement++;
+            happened = 1;
+        }
+        if (happened || (order < orders && due_bar[order] == t)) {
+            double held = fabs(quantity);
+            double account = free_wallet + quantity * (mark_open[t] - entry);
+            if (held > 0.0 && account <= required(tiers, tier_count, held * mark_open[t])) return t;
         }
         if (order < orders && due_bar[order] == t) {
             double account = free_wallet + quantity * (mark_open[t] - entry);
             double price = trade_open[t];
-            double want = target[order] * fmax(account, 0.0) / price;
-            want = trunc(want * lots_per_unit + (want > 0 ? 1e-9 : -1e-9)) / lots_per_unit;
+            double want = whole_lots(target[order] * fmax(account, 0.0) / price, lots_per_unit) / lots_per_unit;
             double change = want - quantity;
             if (quantity * change < 0.0) {
                 double part = fabs(change) < fabs(quantity) ? change : -quantity;
@@ -44,13 +72,16 @@ long replay(
             if (change != 0.0) {
                 double cap = 0.0;
                 for (int k = 0; k < tier_count && tiers[k].max_leverage >= leverage; k++) cap = tiers[k].cap;
-                double room = fmax(floor(cap / mark_open[t] * lots_per_unit) / lots_per_unit - fabs(quantity), 0.0);
-                double size = fmin(fabs(change), room);
-                double need = price * (1.0 / leverage + fee);
-                double available = free_wallet + quantity * (mark_open[t] - entry) - fabs(quantity) * mark_open[t] / leverage;
-                if (size * need > available) size = floor(fmax(available, 0.0) / need * lots_per_unit) / lots_per_unit;
-                double part = change > 0 ? size : -size;
-                if (part != 0.0) {
+                double most = floor(cap / mark_open[t] * lots_per_unit) / lots_per_unit;
+                double size = fmin(fabs(change), fmax(most - fabs(quantity), 0.0));
+                double side = change > 0.0 ? 1.0 : -1.0;
+                double need = price * (1.0 / leverage + fee) + fmax(0.0, side * (price - mark_open[t]));
+                double available = free_wallet + quantity * (mark_open[t] - entry)
+                    - fabs(quantity) * mark_open[t] / leverage;
+                if (size * need > fmax(available, 0.0))
+                    size = whole_lots(fmax(available, 0.0) / need, lots_per_unit) / lots_per_unit;
+                if (size > 0.0) {
+                    double part = side * size;
                     entry = (quantity * entry + part * price) / (quantity + part);
                     quantity += part;
                     free_wallet -= size * price * fee;
@@ -60,15 +91,12 @@ long replay(
         }
         double size = fabs(quantity);
         if (size > 0.0) {
-            const tier_t *top = &tiers[find_tier(tiers, tier_count, size * high[t])];
             double adverse = quantity > 0.0 ? low[t] : high[t];
-            if (free_wallet + quantity * (adverse - entry) <= size * high[t] * top->rate - top->deduction) return t;
+            if (free_wallet + quantity * (adverse - entry) <= required(tiers, tier_count, size * high[t])) return t;
         }
-        const tier_t *now = &tiers[find_tier(tiers, tier_count, size * close[t])];
         equity[t] = free_wallet + quantity * (close[t] - entry);
         wallet[t] = free_wallet;
-        requirement[t] = size * close[t] * now->rate - now->deduction;
+        requirement[t] = required(tiers, tier_count, size * close[t]);
     }
-    *final = quantity;
     return bars;
 }
