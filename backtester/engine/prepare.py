@@ -296,7 +296,7 @@ def _coarse_places(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.int64], 
     completes = ends == panel.mark_open_time[place] + panel.mark_timeframe_ms
     first, last = _first_and_last(panel)
     up = panel.trade.close[:, last] >= panel.trade.open[:, first]
-    return place.astype(np.int64), completes.astype(np.int64), up.astype(np.int64)
+    return place.astype(np.int64), completes.astype(np.int64), np.ascontiguousarray(up, np.int64)
 
 
 def _first_and_last(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

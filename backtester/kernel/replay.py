@@ -19,7 +19,7 @@ from backtester.kernel.account import (
     settle_funding,
     stamp,
 )
-from backtester.kernel.groups import CROSS_GROUP, group_balance, group_requirement, mark_tiers
+from backtester.kernel.groups import CROSS_GROUP
 from backtester.kernel.liquidation import liquidate
 from backtester.kernel.marking import count_safe, held_at, held_count, mark_columns
 from backtester.kernel.orders import decide_by_band, fill_orders, stop_trading, take_due_targets, write_undue_targets
@@ -89,26 +89,6 @@ def switch_tables(schedule: Schedule, book: Book, bar: int) -> None:
 
 
 @step
-def check_open(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
-    """Step 2: what a gap to the open has passed is liquidated there."""
-    account = book.account[0]
-    set_values_now(book, market.path_open, bar)
-    for j in range(held_count(book)):
-        i = held_at(book, j)
-        book.positions[i]["trade_now"] = market.trade_open[i, bar]
-    for i in range(book.positions.size):
-        if book.positions[i]["quantity"] == 0.0 or setup.instruments[i]["margin_mode"] != ISOLATED:
-            continue
-        mark_tiers(setup, book, i)
-        if group_balance(book, i) <= group_requirement(setup, book, i):
-            liquidate(setup, book, journal, i, UNDISPUTED)
-    if account["cross_count"] > 0:
-        mark_tiers(setup, book, CROSS_GROUP)
-        if group_balance(book, CROSS_GROUP) <= group_requirement(setup, book, CROSS_GROUP):
-            liquidate(setup, book, journal, CROSS_GROUP, UNDISPUTED)
-
-
-@step
 def cross_excess(setup: Setup, book: Book, values: NDArray[np.float64], bar: int) -> float:
     """Return the cross balance less its requirement with every mark in one column of a bar."""
     set_values_now(book, values, bar)
@@ -157,6 +137,7 @@ def put_on_leg(
     setup: Setup,
     book: Book,
     leg: int,
+    only_open: int,
     bar: int,
     open_: NDArray[np.float64],
     high: NDArray[np.float64],
@@ -164,8 +145,10 @@ def put_on_leg(
     close: NDArray[np.float64],
     series: int,
 ) -> None:
-    """Put each held position's mark, or its trade, on a leg of the bar's path."""
+    """Put each held position's mark, or its trade, on a leg of the bar's path; at the open the leg has no length."""
     last = 3 if setup.rules[0]["intrabar"] == CLOSE_ONLY else leg + 1
+    if only_open == YES:
+        last = 0
     for j in range(held_count(book)):
         i = held_at(book, j)
         p = book.positions[i]
@@ -194,7 +177,7 @@ def cross_would_trigger(
     account = book.account[0]
     choose_order(setup, book, joint, low, high, bar)
     for leg in range(3):
-        put_on_leg(setup, book, leg, bar, open_, high, low, close, MARKS)
+        put_on_leg(setup, book, leg, NO, bar, open_, high, low, close, MARKS)
         if first_trigger(setup, book, book.cross, account["cross_count"], account["free_wallet"], 0.0) <= 1.0:
             return True
     return False
@@ -227,7 +210,6 @@ def fire_on_leg(
     book: Book,
     journal: Journal,
     disputed: int,
-    walk_cross: int,
 ) -> None:
     """Liquidate along one leg, in the order of the triggers, each on what the one before left."""
     account = book.account[0]
@@ -244,7 +226,7 @@ def fire_on_leg(
             if f < first:
                 first = f
                 group = i
-        if walk_cross == YES and account["cross_count"] > 0:
+        if account["walk_cross"] == YES and account["cross_count"] > 0:
             f = first_trigger(setup, book, book.cross, account["cross_count"], account["free_wallet"], at)
             if f < first:
                 first = f
@@ -260,68 +242,117 @@ def fire_on_leg(
 
 
 @step
-def walk_path(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
-    """Step 5: the bar's path, leg by leg."""
-    for i in range(book.positions.size):
-        book.positions[i]["up"] = int(market.trade_close[i, bar] >= market.trade_open[i, bar])
-        book.positions[i]["walked"] = YES
-    disputed = judge_dispute(setup, book, bar, market.path_open, market.path_high, market.path_low, market.path_close)
-    choose_order(setup, book, setup.rules[0]["joint"], market.path_low, market.path_high, bar)
-    for leg in range(1 if setup.rules[0]["intrabar"] == CLOSE_ONLY else 3):
-        put_on_leg(setup, book, leg, bar, market.path_open, market.path_high, market.path_low, market.path_close, MARKS)
-        put_on_leg(
-            setup, book, leg, bar, market.trade_open, market.trade_high, market.trade_low, market.trade_close, TRADES
-        )
-        fire_on_leg(setup, book, journal, disputed, YES)
+def walk(
+    setup: Setup,
+    book: Book,
+    journal: Journal,
+    bar: int,
+    only_open: int,
+    open_: NDArray[np.float64],
+    high: NDArray[np.float64],
+    low: NDArray[np.float64],
+    close: NDArray[np.float64],
+    trade_open: NDArray[np.float64],
+    trade_high: NDArray[np.float64],
+    trade_low: NDArray[np.float64],
+    trade_close: NDArray[np.float64],
+) -> None:
+    """Liquidate along a bar's path, leg by leg, or at its open alone.
+
+    Parameters
+    ----------
+    bar : int
+        Column of the series.
+    only_open : int
+        1: step 2, what a gap to the open has passed.
+    open_, high, low, close, trade_open, trade_high, trade_low, trade_close : array, shape (N, T)
+        Marks that liquidation sees, and the trades beside them; ``up`` and ``walked`` of the positions are set.
+    """
+    disputed = UNDISPUTED
+    legs = 3
+    if only_open == YES:
+        legs = 1
+    else:
+        if book.account[0]["walk_cross"] == YES:
+            disputed = judge_dispute(setup, book, bar, open_, high, low, close)
+        choose_order(setup, book, setup.rules[0]["joint"], low, high, bar)
+        if setup.rules[0]["intrabar"] == CLOSE_ONLY:
+            legs = 1
+    for leg in range(legs):
+        put_on_leg(setup, book, leg, only_open, bar, open_, high, low, close, MARKS)
+        put_on_leg(setup, book, leg, only_open, bar, trade_open, trade_high, trade_low, trade_close, TRADES)
+        fire_on_leg(setup, book, journal, disputed)
 
 
 @step
-def walk_coarse_path(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
-    """At a coarse mark bar's end: walk what was held unchanged since its open on the mark bar's own path."""
-    account = book.account[0]
-    coarse = market.coarse_bar[bar]
-    size = book.positions.size
-    walk_cross = YES if account["cross_count"] > 0 else NO
-    unchecked = 0
-    for i in range(size):
+def enter_walk(market: Market, book: Book, bar: int) -> None:
+    """Let every position take part in a walk on the bar's own path."""
+    book.account[0]["walk_cross"] = YES
+    for i in range(book.positions.size):
         p = book.positions[i]
-        p["up"] = market.coarse_up[i, coarse]
+        p["walked"] = YES
+        p["up"] = int(market.trade_close[i, bar] >= market.trade_open[i, bar])
+
+
+@step
+def enter_coarse_walk(setup: Setup, market: Market, book: Book, bar: int) -> None:
+    """Let those take part in a coarse walk that were held unchanged since the mark bar's open; count the rest."""
+    account = book.account[0]
+    account["walk_cross"] = YES if account["cross_count"] > 0 else NO
+    for i in range(book.positions.size):
+        p = book.positions[i]
+        p["up"] = market.coarse_up[i, market.coarse_bar[bar]]
         p["walked"] = NO
         same = p["quantity"] == p["quantity_before"]
         if setup.instruments[i]["margin_mode"] != ISOLATED:
-            walk_cross = walk_cross if same else NO
+            account["walk_cross"] = account["walk_cross"] if same else NO
         elif p["quantity"] != 0.0:
             p["walked"] = int(same)
-            unchecked += int(not same)
-    if account["cross_count"] > 0 and walk_cross == NO:
-        unchecked += 1
-    account["coarse_unchecked"] += unchecked
-    disputed = 0
-    if walk_cross == YES:
-        disputed = judge_dispute(
-            setup,
-            book,
-            coarse,
-            market.coarse_open,
-            market.coarse_high,
-            market.coarse_low,
-            market.coarse_close,
-        )
-    choose_order(setup, book, setup.rules[0]["joint"], market.coarse_low, market.coarse_high, coarse)
-    for leg in range(1 if setup.rules[0]["intrabar"] == CLOSE_ONLY else 3):
-        for series in (MARKS, TRADES):  # there is no traded path of its own: the engine's price is the mark
-            put_on_leg(
-                setup,
-                book,
-                leg,
-                coarse,
-                market.coarse_open,
-                market.coarse_high,
-                market.coarse_low,
-                market.coarse_close,
-                series,
-            )
-        fire_on_leg(setup, book, journal, disputed, walk_cross)
+            account["coarse_unchecked"] += int(not same)
+    if account["cross_count"] > 0 and account["walk_cross"] == NO:
+        account["coarse_unchecked"] += 1
+
+
+@step
+def walk_bar(setup: Setup, market: Market, book: Book, journal: Journal, bar: int, only_open: int) -> None:
+    """Walk the bar's own path (step 5), or look at its open alone (step 2)."""
+    enter_walk(market, book, bar)
+    walk(
+        setup,
+        book,
+        journal,
+        bar,
+        only_open,
+        market.path_open,
+        market.path_high,
+        market.path_low,
+        market.path_close,
+        market.trade_open,
+        market.trade_high,
+        market.trade_low,
+        market.trade_close,
+    )
+
+
+@step
+def walk_coarse_bar(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
+    """At a coarse mark bar's end, walk its own path; there are no trades beside it: the engine's price is the mark."""
+    enter_coarse_walk(setup, market, book, bar)
+    walk(
+        setup,
+        book,
+        journal,
+        market.coarse_bar[bar],
+        NO,
+        market.coarse_open,
+        market.coarse_high,
+        market.coarse_low,
+        market.coarse_close,
+        market.coarse_open,
+        market.coarse_high,
+        market.coarse_low,
+        market.coarse_close,
+    )
 
 
 @inlined
@@ -358,7 +389,7 @@ def replay_bar(
     settle_due(setup, schedule, book, journal, bar, AT_OPEN, market.mark_open)
     stamp(book, open_time, bar)
     if held_count(book) > 0:
-        check_open(setup, market, book, journal, bar)
+        walk_bar(setup, market, book, journal, bar, YES)
     if not at_close:
         take_due_targets(market, schedule, book, journal, bar)
         fill_orders(setup, market, book, journal, bar, market.trade_open, market.mark_open)
@@ -368,9 +399,9 @@ def replay_bar(
     settle_due(setup, schedule, book, journal, bar, INSIDE, market.mark_close)
     stamp(book, last_moment, bar)
     if held_count(book) > 0 and count_safe(setup, market, book, columns, bar, bar + 1) == 0:
-        walk_path(setup, market, book, journal, bar)
+        walk_bar(setup, market, book, journal, bar, NO)
     if market.coarse_bar.size > 0 and market.coarse_ends[bar] == 1 and held_count(book) > 0:
-        walk_coarse_path(setup, market, book, journal, bar)
+        walk_coarse_bar(setup, market, book, journal, bar)
     if at_close:
         decide_by_band(setup, market, schedule, book, bar)
         take_due_targets(market, schedule, book, journal, bar)

@@ -112,6 +112,7 @@ ACCOUNT = np.dtype(
         ("cross_count", np.int64),
         ("isolated_count", np.int64),
         ("pending_count", np.int64),
+        ("walk_cross", np.int64),  # the cross account takes part in this walk
         # rows written to the journal
         ("fills", np.int64),
         ("funding", np.int64),

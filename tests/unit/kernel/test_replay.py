@@ -63,6 +63,19 @@ def test_progress_ends_at_the_last_bar() -> None:
     assert seen[-1] == (40, 40)
 
 
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="nothing is compiled")
+def test_every_kind_of_run_is_one_compiled_form() -> None:
+    """One more array layout would compile the whole replay again, on the first run that has it."""
+    kinds = set()
+    for seed in range(120):
+        prepared = prepared_case(drawn(seed))
+        is_inverse = bool((prepared.setup.instruments["sign"] < 0).any())
+        kinds.add((prepared.book.positions.size > 1, prepared.market.coarse_bar.size > 0, is_inverse))
+        engine.run_kernel(prepared)
+    assert {(True, True, False), (False, True, False), (False, False, True)} <= kinds
+    assert len(kernel.replay.signatures) == 1
+
+
 @pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="nothing is compiled to compare with")
 def test_compiled_equals_its_source_to_the_bit(tmp_path: Path) -> None:
     script = (
