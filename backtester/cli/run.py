@@ -144,8 +144,9 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
     """Show what is being done on stderr: a moving line on a terminal, else one line a phase."""
     from backtester.cli.output import say
     from backtester.kernel._jit import is_cold
+    from backtester.kernel.replay import replay
 
-    cold = is_cold()
+    cold = is_cold(replay)
     if quiet:
         yield lambda _phase, _done: None
         return

@@ -106,6 +106,13 @@ def _compiled(function: F, **options: bool) -> F:
         config.CACHE_DIR = before
 
 
-def is_cold() -> bool:
-    """Return whether the replay has yet to be compiled on this machine."""
-    return not any(CACHE_FOLDER.glob("**/replay*.nbc"))
+def is_cold(function: Callable[..., Any]) -> bool:
+    """Return whether a compiled function has no machine code stored for its present source on this machine.
+
+    Parameters
+    ----------
+    function : callable
+        From one of the decorators above; a plain function, as with ``NUMBA_DISABLE_JIT``, is never cold.
+    """
+    file = getattr(getattr(function, "_cache", None), "_cache_file", None)
+    return file is not None and not file._load_index()  # numba has no public question for it
