@@ -9,12 +9,25 @@ import polars as pl
 from backtester.domain.config import RunConfig
 from backtester.domain.enums import OrderStatus, label
 from backtester.engine.result import Notice
+from backtester.errors import format_time
 
+RUINED = 0.01
+"""Share of the initial balance below which an account is called ruined."""
+LARGE_CUT = 0.05
+"""Share of the longest stored span from which on leaving bars out is a warning, not an assumption."""
+
+_DAY_MS = 86_400_000
 _GRAVITY = {"error": 0, "warning": 1, "assumption": 2}
 
 
 def collect_notices(
-    config: RunConfig, counts: dict[str, int], orders: pl.DataFrame, told: Sequence[Notice], *, synthetic: bool
+    config: RunConfig,
+    counts: dict[str, int],
+    orders: pl.DataFrame,
+    equity: pl.DataFrame,
+    told: Sequence[Notice],
+    *,
+    synthetic: bool,
 ) -> tuple[Notice, ...]:
     """Return the notices of a run, the gravest first.
 
@@ -26,6 +39,8 @@ def collect_notices(
         Of the replay.
     orders : polars.DataFrame
         The orders' records.
+    equity : polars.DataFrame
+        What held at each bar's close.
     told : sequence of Notice
         What loading, resolving and deciding had to say.
     synthetic : bool
@@ -33,8 +48,9 @@ def collect_notices(
     """
     found: list[Notice] = []
     if synthetic:
-        text = "The market data is synthetic: prices and funding were made by a random process, no venue traded them."
+        text = "The market data is synthetic: prices and funding were made by a random process; no venue traded them."
         found.append(Notice("synthetic", "warning", text))
+    found += _ruin_notices(equity, config.account.balance)
     found += _replay_notices(config, counts)
     found += _order_notices(orders, counts)
     if config.funding.source != "history":
@@ -42,6 +58,43 @@ def collect_notices(
         text = f"Funding {rate} (funding.source = {config.funding.source})."
         found.append(Notice("funding_assumed", "assumption", text))
     return tuple(sorted([*found, *told], key=lambda notice: _GRAVITY[notice.severity]))
+
+
+def data_notices(notes: Sequence[str], span: tuple[int, int], stored: Sequence[tuple[int, int]]) -> list[Notice]:
+    """Return what loading had to say; a span of which one series cuts a large part is a warning.
+
+    Parameters
+    ----------
+    notes : sequence of str
+        Of the panel.
+    span : tuple of int
+        First open and end of the run [ms].
+    stored : sequence of tuple of int
+        First open and end of each symbol's traded bars [ms].
+    """
+    first, last = min(start for start, _ in stored), max(end for _, end in stored)
+    # Only a note on a span that was not asked for begins like this, and it names the series that cuts.
+    cuts = {"The run starts at": span[0] - first, "The run ends at": last - span[1]}
+    found = []
+    for note in notes:
+        lost = next((lost for beginning, lost in cuts.items() if note.startswith(beginning)), 0)
+        if lost > LARGE_CUT * (last - first):
+            amount = f"{lost / _DAY_MS:,.0f} days" if lost >= 2 * _DAY_MS else f"{lost / 3_600_000:,.0f} hours"
+            text = f"{amount} ({100 * lost / (last - first):.0f} % of the stored span) are lost. {note}"
+            found.append(Notice("span_cut", "warning", text))
+        else:
+            found.append(Notice("data", "assumption", note))
+    return found
+
+
+def _ruin_notices(equity: pl.DataFrame, balance: float) -> list[Notice]:
+    """Tell when the account was first down to dust."""
+    below = equity.filter(pl.col("equity") < RUINED * balance)["close_time"]
+    if below.is_empty():
+        return []
+    when = format_time(int(below.cast(pl.Int64)[0]))
+    text = f"Equity fell below {100 * RUINED:g} % of the initial balance on {when}: what follows trades dust."
+    return [Notice("ruined", "warning", text)]
 
 
 def _replay_notices(config: RunConfig, counts: dict[str, int]) -> list[Notice]:

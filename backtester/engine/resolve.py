@@ -16,6 +16,7 @@ from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import TierTable
 from backtester.domain.venues import VenuePack, VenueRules, load_pack
 from backtester.engine.result import Notice
+from backtester.engine.rule_names import named_rules
 from backtester.engine.run_file import parse_time
 from backtester.engine.tier_choice import chosen_tables, tables_in_force
 from backtester.errors import AccountError, ConfigError, DataError, UnknownNameError, format_time
@@ -248,29 +249,42 @@ def _pack_notices(pack: VenuePack, start: int | None, end: int | None) -> list[N
             now = pack.values_at((day - dt.date(1970, 1, 1)).days * 86_400_000)
             keys = [key for key in now if now[key] != before[key]]
             if keys:
-                text = f"{pack.title} changed {', '.join(keys)} on {day}: the rules of the start hold throughout."
+                text = f"{pack.title} changed rules on {day}; those of the start hold throughout: {named_rules(keys)}."
                 found.append(Notice("rules_change_inside", "assumption", text))
     figures = pack.figures_at(math.inf if start is None else start)
     inferred = [key for key, figure in figures.items() if figure.evidence == "inferred"]
     if inferred:
         text = (
-            f"Rules of {pack.title} that no source states directly: {', '.join(inferred)} "
-            f"(backtester venue show {pack.name})."
+            f"No source states these rules of {pack.title} directly, they are inferred "
+            f"(see `backtester venue show {pack.name}`): {named_rules(inferred)}."
         )
         found.append(Notice("rules_inferred", "assumption", text))
     return found
+
+
+_INCREMENTS = {
+    "tick": "price tick",
+    "lot": "lot size",
+    "min_quantity": "smallest quantity",
+    "min_notional": "smallest notional",
+}
 
 
 def _instrument_notices(instruments: dict[str, Instrument], stored: dict[str, Instrument | None]) -> list[Notice]:
     """Tell unknown lots, ticks and minimums, and contracts that the store does not describe."""
     by_gap: dict[tuple[str, ...], list[str]] = {}
     for symbol, instrument in instruments.items():
-        fields = ("tick", "lot", "min_quantity", "min_notional")
-        missing = tuple(name for name in fields if getattr(instrument, name) is None)
+        missing = tuple(field for field in _INCREMENTS if getattr(instrument, field) is None)
         if missing:
             by_gap.setdefault(missing, []).append(symbol)
     found = [
-        Notice("unknown_increments", "warning", f"{', '.join(symbols)}: unknown {', '.join(gap)}: none is applied.")
+        Notice(
+            "unknown_increments",
+            "warning",
+            f"{', '.join(symbols)}: unknown {', '.join(_INCREMENTS[field] for field in gap)}: none is applied. "
+            "State them in the run file under "
+            f'[instruments."{symbols[0]}"], such as {"lot" if "lot" in gap else gap[0]} = 0.001.',
+        )
         for gap, symbols in by_gap.items()
     ]
     bare = [symbol for symbol, instrument in stored.items() if instrument is None]

@@ -17,7 +17,7 @@ from backtester.engine import frames
 from backtester.engine.decisions import Decisions, bars_frame, dataset_keys, decide, find_strategy, read_decisions
 from backtester.engine.identities import Books, check_identities
 from backtester.engine.manifest import Phases, combined_hash, file_sha256, sha256, timestamp, versions
-from backtester.engine.notices import collect_notices
+from backtester.engine.notices import collect_notices, data_notices
 from backtester.engine.prepare import ContractTerms, Prepared, TargetRows, prepare
 from backtester.engine.replay import ReplayRecords
 from backtester.engine.replay import replay as replay_prepared
@@ -27,7 +27,7 @@ from backtester.engine.run_file import config_text, parse_time
 from backtester.errors import DataError, UsageError
 from backtester.market.panel import Panel, load_panel
 from backtester.market.schema import timeframe_ms, timeframe_name
-from backtester.market.series import check_symbols
+from backtester.market.series import check_symbols, trade_source
 from backtester.market.store import Store
 from backtester.strategy import Strategy
 
@@ -248,7 +248,9 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         hashes["signals"] = sha256(targets.write_csv())
     digest = combined_hash(hashes)
     synthetic = run.resolved.venue == SYNTHETIC_VENUE
-    data_notes = [Notice("data", "assumption", note) for note in panel.notes]
+    equity = _equity_frame(run)
+    sources = [trade_source(store, panel.venue, symbol, panel.timeframe_ms) for symbol in panel.symbols]
+    data_notes = data_notices(panel.notes, (panel.start, panel.end), [(s.first, s.end) for s in sources])
     return Result(
         run_id=f"{moment:%Y%m%d-%H%M%S}-{_file_name(decisions.name)}-{digest[:8]}",
         config=config,
@@ -256,7 +258,7 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         timeframe_ms=panel.timeframe_ms,
         settle=run.resolved.settle,
         synthetic=synthetic,
-        equity=_equity_frame(run),
+        equity=equity,
         fills=frames.fills_frame(records.fills, panel.symbols),
         funding=frames.funding_frame(records.funding, panel.symbols),
         liquidations=frames.liquidations_frame(records.liquidations, panel.symbols),
@@ -270,6 +272,7 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
             config,
             records.counts,
             orders,
+            equity,
             [*told, *data_notes, *run.resolved.notices, *decisions.notices],
             synthetic=synthetic,
         ),

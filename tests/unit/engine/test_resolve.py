@@ -11,7 +11,9 @@ from backtester.domain.config import RunConfig
 from backtester.domain.enums import ContractKind, TierForm, TierUnit
 from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import MarginTier, TierTable
+from backtester.domain.venues.pack import VenueRules
 from backtester.engine.resolve import ResolvedRun, resolve
+from backtester.engine.rule_names import RULE_NAMES
 from backtester.engine.run_file import build_config, config_text
 from backtester.errors import AccountError, ConfigError, DataError, UnknownNameError
 
@@ -147,8 +149,12 @@ def test_a_pack_of_ones_own(tmp_path):
 def test_inferred_rules_are_told():
     run = resolve(config("blofin"), store_lookup=store())
     text = next(n.text for n in run.notices if n.code == "rules_inferred")
-    assert "takeover" in text
+    assert "who keeps what a liquidation leaves (takeover)" in text
     assert "close_fee" not in text
+
+
+def test_every_rule_has_a_plain_name():
+    assert RULE_NAMES.keys() == VenueRules.model_fields.keys()
 
 
 @pytest.mark.parametrize(
@@ -173,7 +179,9 @@ def test_an_undescribed_contract_follows_its_name(symbol, venue, kind, settle):
 def test_unknown_increments_are_told_once_for_all():
     lookup = Lookup({BTC: Instrument(symbol=BTC, tick=0.1), ETH: Instrument(symbol=ETH, tick=0.1)})
     notices = resolve(config(), store_lookup=lookup).notices
-    assert [n.text for n in notices] == [f"{BTC}, {ETH}: unknown lot, min_quantity, min_notional: none is applied."]
+    assert [n.code for n in notices] == ["unknown_increments"]
+    told = f"{BTC}, {ETH}: unknown lot size, smallest quantity, smallest notional: none is applied."
+    assert notices[0].text.startswith(told)
     stated = {s: {"lot": 0.1, "min_quantity": 0, "min_notional": 0} for s in (BTC, ETH)}
     assert resolve(config(instruments=stated), store_lookup=lookup).notices == ()
 

@@ -1,0 +1,46 @@
+"""What a run tells its reader, and how gravely."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from backtester.domain.config import RunConfig
+from backtester.engine.notices import collect_notices, data_notices
+
+DAY = 86_400_000
+COUNTS = {"takeovers": 0, "disputed_bars": 0, "coarse_unchecked": 0, "bars_waited": 0}
+ORDERS = pl.DataFrame(schema={"status": pl.String, "reason": pl.String})
+STARTS = (
+    "The run starts at 2024-11-01 00:00 UTC, where generic RIVER/USDT:USDT trade 1d begins: bars before are left out."
+)
+ENDS = "The run ends at 2025-01-01 00:00 UTC, where generic BTC/USDT:USDT funding ends: later bars are left out."
+
+
+def told(values: list[float]) -> list[str]:
+    days = pl.Series([DAY * (i + 1) for i in range(len(values))]).cast(pl.Datetime("ms", "UTC"))
+    equity = pl.DataFrame({"close_time": days, "equity": values})
+    config = RunConfig.model_validate({"account": {"balance": 1000.0}})
+    return [n.text for n in collect_notices(config, COUNTS, ORDERS, equity, [], synthetic=False) if n.code == "ruined"]
+
+
+def test_a_ruined_account_is_said_to_be_ruined() -> None:
+    expected = "Equity fell below 1 % of the initial balance on 1970-01-03 00:00 UTC: what follows trades dust."
+    assert told([1000.0, 9.99, 9.0]) == [expected]
+    assert told([1000.0, -5.0, 1000.0]) == [expected]
+    assert told([1000.0, 10.0]) == told([]) == []
+
+
+def test_a_symbol_that_cuts_much_of_the_span_is_a_warning() -> None:
+    stored = [(0, 366 * DAY), (305 * DAY, 366 * DAY)]
+    start, end = data_notices([STARTS, ENDS], (305 * DAY, 365 * DAY), stored)
+    assert (start.code, start.severity) == ("span_cut", "warning")
+    assert start.text == f"305 days (83 % of the stored span) are lost. {STARTS}"
+    assert (end.severity, end.text) == ("assumption", ENDS)
+
+
+def test_a_small_cut_and_other_notes_are_assumptions() -> None:
+    joins = "B joins at its first bar, 2024-11-01 00:00 UTC."
+    notices = data_notices([STARTS, joins], (5 * DAY, 100 * DAY), [(0, 100 * DAY), (5 * DAY, 100 * DAY)])
+    assert {n.severity for n in notices} == {"assumption"}
+    asked = data_notices([joins], (50 * DAY, 100 * DAY), [(0, 100 * DAY), (80 * DAY, 100 * DAY)])
+    assert [n.severity for n in asked] == ["assumption"]
