@@ -15,6 +15,7 @@ from tests.reference.decisions import Decisions
 from tests.reference.engine import Moment, liquidate
 from tests.reference.groups import Group, groups_held
 from tests.reference.market import Due, Market
+from tests.reference.prices import shortened
 from tests.reference.walker import Walker
 
 KEEP_ABOVE = 1 + Fraction(1, 10**9)  # a capped payment leaves this multiple of the requirement
@@ -90,12 +91,12 @@ def settle(book: Book, market: Market, due: Due, marks: Mapping[int, Fraction]) 
     if position.size == 0:
         return
     price = settlement_price(book, market, due, marks)
-    payment = position.size * rules.kind.worth(price) * due.rate
+    payment = shortened(position.size * rules.kind.worth(price) * due.rate)
     paid_from = book.case.settings.funding_paid_from
     if paid_from == "capped" and payment > 0:
         group = Group(book, i if rules.isolated else None)
         at = {**marks, i: price}
-        payment = min(payment, max(ZERO, group.balance(at) - group.required(at) * KEEP_ABOVE))
+        payment = shortened(min(payment, max(ZERO, group.balance(at) - group.required(at) * KEEP_ABOVE)))
     if rules.isolated:
         from_free = ZERO
         if paid_from == "wallet_first":

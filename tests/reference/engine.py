@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.reference.book import ZERO, Book, Position
 from tests.reference.groups import Group
-from tests.reference.prices import slipped
+from tests.reference.prices import shortened, slipped
 from tests.reference.remainder import Excess, largest_passing_size, size_below_floor
 
 
@@ -147,9 +147,9 @@ def step_down(group: Group, moment: Moment) -> bool:
     remaining, bound = choice
     closed = abs(position.size) - remaining
     row = story(group, i, moment)
-    realised = rules.kind.profit(closed * position.side, position.entry, price)
+    realised = shortened(rules.kind.profit(closed * position.side, position.entry, price))
     after = balance + rules.kind.profit(closed * position.side, mark, price)
-    fee = min(closed * rules.kind.worth(price) * fee_rate, max(ZERO, after))
+    fee = shortened(min(closed * rules.kind.worth(price) * fee_rate, max(ZERO, after)))
     write_engine_fill(book, i, closed, moment, realised, "liquidation_step")
     book.post(moment.time, i, "realized_pnl", realised)
     book.post(moment.time, i, "liquidation_fee", -fee)
@@ -209,19 +209,25 @@ def surrender(group: Group, moment: Moment) -> None:
     shares = {i: own_share(group, i, moment) for i in rows}
     for i, row in rows.items():
         position, kind = book.positions[i], book.rules[i].kind
-        realised = book.unrealised(i, moment.marks[i])
+        realised = shortened(book.unrealised(i, moment.marks[i]))
         price = write_engine_fill(book, i, abs(position.size), moment, realised, "liquidation")
         book.post(moment.time, i, "realized_pnl", realised)
-        book.post(moment.time, i, "insurance_clearance", -shares[i])
+        last_of_cross = group.isolated is None and group.members() == [i]
+        share = shortened(shares[i])
+        if group.isolated is not None:
+            share = position.margin + realised
+        elif last_of_cross:
+            share = book.free_wallet
+        book.post(moment.time, i, "insurance_clearance", -share)
         book.outcome.liquidations.append(
             row
             | {
                 "kind": "takeover",
                 "quantity": abs(position.size),
                 "execution_price": price,
-                "margin_lost": shares[i] - realised,
+                "margin_lost": share - realised,
                 "liquidation_fee": ZERO,
-                "insurance_flow": kind.profit(position.size, moment.marks[i], price) + shares[i],
+                "insurance_flow": kind.profit(position.size, moment.marks[i], price) + share,
             }
         )
         forget(book, i)
@@ -235,12 +241,13 @@ def sell_out(group: Group, moment: Moment) -> None:
         row, position, kind = story(group, i, moment), book.positions[i], book.rules[i].kind
         balance = group.balance(moment.marks)
         _, price = engine_prices(book, i, moment)
-        realised = kind.profit(position.size, position.entry, price)
+        realised = shortened(kind.profit(position.size, position.entry, price))
         left = balance + kind.profit(position.size, moment.marks[i], price)
         rate = Fraction(book.case.settings.liquidation_fee)
-        fee = min(abs(position.size) * kind.worth(price) * rate, max(ZERO, left))
+        fee = shortened(min(abs(position.size) * kind.worth(price) * rate, max(ZERO, left)))
         alone = group.members() == [i]
-        clearance = max(ZERO, -(left - fee)) if alone else ZERO
+        own = book.free_wallet if group.isolated is None else position.margin
+        clearance = max(ZERO, -(own + realised - fee)) if alone else ZERO
         write_engine_fill(book, i, abs(position.size), moment, realised, "liquidation")
         book.post(moment.time, i, "realized_pnl", realised)
         book.post(moment.time, i, "liquidation_fee", -fee)

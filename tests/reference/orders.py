@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tests.reference.book import ZERO, Book, Order
-from tests.reference.prices import sign, slipped
+from tests.reference.prices import shortened, sign, slipped
 
 SNAP = Fraction(1e-9)
 SLACK = Fraction(1e-12)
@@ -18,7 +18,7 @@ NOTHING = Fraction(1e-9)
 def whole_steps(quantity: Fraction, step: Fraction) -> Fraction:
     """Return a size rounded toward zero to the quantity step, or to the step next to it within the snap."""
     if step == 0:
-        return quantity
+        return shortened(quantity)
     steps = quantity / step
     nearest = math.floor(steps + Fraction(1, 2))
     if abs(steps - nearest) <= SNAP * max(Fraction(1), abs(steps) / 10**6):
@@ -77,7 +77,7 @@ def write_own_fill(
 ) -> None:
     """Write a fill of the trader's and post its profit and fee."""
     i = ticket.order.symbol
-    fee = abs(signed) * book.rules[i].kind.worth(price) * book.rules[i].fee
+    fee = shortened(abs(signed) * book.rules[i].kind.worth(price) * book.rules[i].fee)
     book.write_fill(
         time,
         i,
@@ -104,9 +104,9 @@ def reduce(book: Book, ticket: Ticket, time: int) -> None:
     side = position.side
     closed = min(abs(position.size), abs(ticket.wanted))
     price = slipped(ticket.reference, -side, rules.slippage)
-    realised = rules.kind.profit(closed * side, position.entry, price)
+    realised = shortened(rules.kind.profit(closed * side, position.entry, price))
     write_own_fill(book, ticket, -closed * side, price, realised, side, time)
-    position.margin -= position.margin * closed / abs(position.size)
+    position.margin = shortened(position.margin * (abs(position.size) - closed) / abs(position.size))
     position.size -= closed * side
 
 
@@ -126,7 +126,7 @@ def increase(book: Book, ticket: Ticket, marks: Mapping[int, Fraction], time: in
     position.size += side * quantity
     position.bound = None
     if rules.isolated:
-        position.margin += quantity * initial_margin(book, i, side, price)
+        position.margin += shortened(quantity * initial_margin(book, i, side, price))
     write_own_fill(book, ticket, side * quantity, price, ZERO, side, time)
 
 
@@ -193,5 +193,5 @@ def room_in_tiers(book: Book, i: int, mark: Fraction) -> Fraction:
         return Fraction(10**30)
     limit = cap * rules.contract_size if table.counts_contracts else cap / rules.kind.worth(mark)
     if rules.step == 0:
-        return limit * (1 - SLACK)
+        return shortened(limit * (1 - SLACK))
     return max(ZERO, (math.ceil(limit / rules.step) - 1) * rules.step)

@@ -25,8 +25,8 @@ class Kind:
     def average(self, size: Fraction, entry: Fraction, added: Fraction, price: Fraction) -> Fraction:
         """Return the entry price after adding to a position: arithmetic mean, harmonic for inverse contracts."""
         if self.inverse:
-            return (size + added) / (size / entry + added / price)
-        return (size * entry + added * price) / (size + added)
+            return 1 / shortened((size / entry + added / price) / (size + added))
+        return shortened((size * entry + added * price) / (size + added))
 
     def between(self, start: Fraction, end: Fraction, f: Fraction) -> Fraction:
         """Return the price a fraction of the way from one to another, at constant speed of the contract's worth."""
@@ -54,6 +54,24 @@ class Kind:
 def slipped(price: Fraction, side: int, slippage: Fraction) -> Fraction:
     """Return the price of a market fill: a buyer pays more, a seller gets less."""
     return price * (1 + side * slippage)
+
+
+SIGNIFICANT_BITS = 256
+
+
+def shortened(number: Fraction) -> Fraction:
+    """Return the number cut to 256 significant bits.
+
+    Sizes, entries and amounts are cut when they are stored: a position that is reduced at a computed trigger has as
+    many digits as all that led there, and twice as many after the next step. Within an event all is exact. The cut
+    keeps floats, signs and powers of two as they are.
+    """
+    if number == 0:
+        return number
+    shift = SIGNIFICANT_BITS - (abs(number.numerator).bit_length() - number.denominator.bit_length())
+    scaled = number * 2**shift if shift >= 0 else number / 2**-shift
+    whole = Fraction(abs(scaled.numerator) // scaled.denominator * (1 if number > 0 else -1))
+    return whole / 2**shift if shift >= 0 else whole * 2**-shift
 
 
 def sign(number: Fraction | float) -> int:

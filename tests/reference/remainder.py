@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from tests.reference.book import Book
+from tests.reference.prices import shortened
 
 CRUMB = 1 - Fraction(1, 10**9)  # without a quantity step sizes stay this far below a bound
 HALVINGS = 200
@@ -23,7 +24,7 @@ def size_below_floor(book: Book, i: int, mark: Fraction, tier: int) -> Fraction:
     """Return the largest size strictly below the floor of a bracket."""
     limit = book.tables[i][book.bar].brackets[tier].floor / unit_measure(book, i, mark)
     step = book.rules[i].step
-    return (math.ceil(limit / step) - 1) * step if step else limit * CRUMB
+    return (math.ceil(limit / step) - 1) * step if step else shortened(limit * CRUMB)
 
 
 def largest_passing_size(book: Book, i: int, mark: Fraction, excess: Excess) -> tuple[Fraction, int] | None:
@@ -75,7 +76,7 @@ def _largest_multiple(
 def _supremum(low: Fraction, high: Fraction, excess: Callable[[Fraction], Fraction]) -> Fraction | None:
     """Return (just below) the supremum of the sizes in ``(low, high)`` with a positive excess."""
     if excess(high) > 0:
-        return high * CRUMB
+        return shortened(high * CRUMB)
     good = low if excess(low) > 0 else _inner_point(low, high, excess)
     if good is None:
         return None
@@ -83,7 +84,7 @@ def _supremum(low: Fraction, high: Fraction, excess: Callable[[Fraction], Fracti
     for _ in range(HALVINGS):
         middle = (good + bad) / 2
         good, bad = (middle, bad) if excess(middle) > 0 else (good, middle)
-    return good * CRUMB
+    return shortened(good * CRUMB)
 
 
 def _inner_point(low: Fraction, high: Fraction, excess: Callable[[Fraction], Fraction]) -> Fraction | None:
