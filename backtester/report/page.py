@@ -19,6 +19,9 @@ from backtester.report.key_figures import headline
 from backtester.report.section import Plot, Section
 from backtester.report.sections import SECTIONS
 
+OPEN_ASSUMPTIONS = 3
+"""More assumptions than this are folded up."""
+
 _GRAVITY = {"error": 0, "warning": 1, "assumption": 2}
 
 
@@ -101,10 +104,16 @@ def _run_facts(result: Result) -> list[tuple[str, str]]:
     ]
 
 
-def _notices(result: Result) -> list[Notice]:
-    """Return warnings, then assumptions; the first line of the page says that data is synthetic, so they do not."""
-    kept = [n for n in result.notices if n.code != "synthetic"]
-    return sorted(kept, key=lambda n: _GRAVITY[n.severity])
+def _notices(result: Result) -> dict[str, list[Notice]]:
+    """Return the notices to show, warnings first, and the assumptions to fold up where there are many.
+
+    The first line of the page says that data is synthetic, so they do not.
+    """
+    kept = sorted((n for n in result.notices if n.code != "synthetic"), key=lambda n: _GRAVITY[n.severity])
+    assumed = [n for n in kept if n.severity == "assumption"]
+    if len(assumed) <= OPEN_ASSUMPTIONS:
+        return {"shown": kept, "folded": []}
+    return {"shown": [n for n in kept if n.severity != "assumption"], "folded": assumed}
 
 
 @cache

@@ -241,7 +241,7 @@ def liquidation_section(result: Result) -> Section:
         short="Liquidations",
         lead="Why each one happened: at the trigger the margin balance fell to the requirement; then who paid whom.",
         template="plots.html.j2",
-        tables=(build("liquidations", "Liquidations", frame, columns, 2000),) if frame.height else (),
+        tables=(build("liquidations", "Liquidations", frame, columns, 2000, page_size=15),) if frame.height else (),
         context={"empty": "No position was liquidated."},
     )
 

@@ -56,6 +56,8 @@ class Table:
         Sort keys of each row: numbers, text or None.
     total : int
         Rows that exist; more than are shown where the table was cut.
+    page_size : int
+        Rows shown at a time; narrow windows show at most 15.
     """
 
     name: str
@@ -64,14 +66,23 @@ class Table:
     rows: list[list[str | tuple[str, str]]] = field(default_factory=list)
     keys: list[list[float | int | str | None]] = field(default_factory=list)
     total: int = 0
+    page_size: int = 50
 
     def payload(self) -> dict[str, Any]:
         """Return what the page's script needs."""
         columns = [{"label": c.label, "number": c.is_number, "signed": c.is_signed, "key": c.key} for c in self.columns]
-        return {"columns": columns, "rows": self.rows, "keys": self.keys}
+        return {"columns": columns, "rows": self.rows, "keys": self.keys, "size": self.page_size}
 
 
-def build(name: str, caption: str, frame: pl.DataFrame, columns: Sequence[Column], limit: int = 20_000) -> Table:
+def build(
+    name: str,
+    caption: str,
+    frame: pl.DataFrame,
+    columns: Sequence[Column],
+    limit: int = 20_000,
+    *,
+    page_size: int = 50,
+) -> Table:
     """Return a table of a frame, its first ``limit`` rows.
 
     Parameters
@@ -84,6 +95,8 @@ def build(name: str, caption: str, frame: pl.DataFrame, columns: Sequence[Column
         What to show.
     limit : int
         Most rows that the page carries.
+    page_size : int
+        Rows shown at a time.
     """
     records = frame.head(limit).to_dicts()
     return Table(
@@ -93,6 +106,7 @@ def build(name: str, caption: str, frame: pl.DataFrame, columns: Sequence[Column
         rows=[[_shown(c.text(r)) for c in columns] for r in records],
         keys=[[_key(r[c.key]) for c in columns] for r in records],
         total=frame.height,
+        page_size=page_size,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 
 from backtester import analytics
@@ -25,6 +26,14 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 HOSTILE = "<script>alert('x')</script>\"'&" + "long" * 2_500
 
 
+def ruined() -> Result:
+    """A run with many liquidations and many assumptions."""
+    run = sample.make(2, 24 * 100, exposure=9.0, seed=11)
+    many = pl.concat([run.liquidations] * (40 // run.liquidations.height + 1))
+    assumed = tuple(Notice("data", "assumption", f"Assumption number {i}.") for i in range(6))
+    return replace(run, liquidations=many, notices=(*run.notices, *assumed))
+
+
 def hostile() -> Result:
     """A run whose names and parameters are made of what breaks pages."""
     run = sample.make(2, 24 * 40, names=(HOSTILE, "B/USDT:USDT"))
@@ -37,6 +46,7 @@ def hostile() -> Result:
 RUNS: dict[str, Callable[[], Result]] = {
     "several": lambda: sample.make(3, 24 * 150),
     "risky": lambda: sample.make(2, 24 * 100, exposure=9.0, seed=11),
+    "ruined": ruined,
     "flat": sample.flat,
     "one-trade": sample.one_trade,
     "liquidated": sample.liquidated,
@@ -160,6 +170,36 @@ def test_trades_sort_by_clicking_a_heading_and_page(browser: Browser, pages: dic
         page.locator('[data-table="trades"]').get_by_role("button", name="Next").click()
         assert column(page, net) == expected[::-1][50:100]
     assert faults == []
+    page.close()
+
+
+def test_many_assumptions_open_by_keyboard_and_on_paper(
+    browser: Browser, pages: dict[str, tuple[Result, Path]]
+) -> None:
+    page, faults = visit(browser, pages["ruined"][1])
+    assert page.get_by_text("mark and trade differ").is_visible()
+    last = page.get_by_text("Assumption number 5.")
+    assert not last.is_visible()
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert last.is_visible()
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert not last.is_visible()
+    page.emulate_media(media="print")
+    assert last.is_visible()
+    page.emulate_media(media="screen")
+    assert not last.is_visible()
+    page.locator("#notices summary").press("Enter")
+    assert last.is_visible()
+    assert faults == []
+    page.close()
+
+
+def test_liquidations_page_at_fifteen_rows(browser: Browser, pages: dict[str, tuple[Result, Path]]) -> None:
+    page, _ = visit(browser, pages["ruined"][1])
+    table = page.locator('[data-table="liquidations"]')
+    assert table.locator("tbody tr").count() == 15
+    table.get_by_role("button", name="Next").click()
+    assert table.get_by_role("status").inner_text().startswith("16\u201330 of ")
     page.close()
 
 

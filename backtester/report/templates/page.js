@@ -42,6 +42,16 @@
   }
   window.addEventListener("beforeprint", drawAll);
 
+  // Paper has nothing to click: what is folded up opens for it and closes again.
+  let opened = [];
+  window.addEventListener("beforeprint", function () {
+    opened = Array.from(document.querySelectorAll("details:not([open])"));
+    opened.forEach(function (details) { details.open = true; });
+  });
+  window.addEventListener("afterprint", function () {
+    opened.forEach(function (details) { details.open = false; });
+  });
+
   document.getElementById("theme-switch").addEventListener("click", function () {
     root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
     try { localStorage.setItem("backtester-theme", root.dataset.theme); } catch (error) { /* private windows keep nothing */ }
@@ -76,7 +86,7 @@
   }
   function makeTable(box) {
     const data = JSON.parse(box.querySelector("script").textContent);
-    const size = window.innerWidth <= 760 ? 15 : 50, body = box.querySelector("tbody"), heads = Array.from(box.querySelectorAll("th"));
+    const size = window.innerWidth <= 760 ? Math.min(15, data.size) : data.size, body = box.querySelector("tbody"), heads = Array.from(box.querySelectorAll("th"));
     let order = data.rows.map(function (_, i) { return i; }), column = -1, direction = 1, page = 0;
     const sorter = element("span", { className: "sorter" }, box.querySelector(".table-tools"));
     const pages = box.querySelector(".table-pages");
