@@ -35,7 +35,7 @@ def waterfall_figure(parts: Sequence[tuple[str, float]], settle: str, digits: in
             connector={"line": {"color": theme.MUTED, "width": 1, "dash": "dot"}},
             increasing={"marker": {"color": theme.GAIN}},
             decreasing={"marker": {"color": theme.LOSS}},
-            totals={"marker": {"color": theme.SECOND}},
+            totals={"marker": {"color": theme.GAIN if total > 0 else theme.LOSS if total < 0 else theme.MUTED}},
         )
     )
     figure.update_layout(**theme.layout(110 + 34 * len(labels)))

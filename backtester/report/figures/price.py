@@ -12,6 +12,8 @@ from backtester.report.figures.series import milliseconds
 
 CANDLES = 500
 MARKERS = 400
+CROWD = 150
+"""More markers than this are small and let the line show through."""
 
 
 def price_figure(bars: pl.DataFrame, trades: pl.DataFrame, liquidations: pl.DataFrame) -> go.Figure:
@@ -49,6 +51,7 @@ def price_figure(bars: pl.DataFrame, trades: pl.DataFrame, liquidations: pl.Data
         figure, kept.filter(pl.col("exit_time").is_not_null() & ~pl.col("exit_reason").is_in(["liquidation", "flip"]))
     )
     _add_liquidations(figure, liquidations)
+    _soften_crowd(figure)
     figure.update_layout(**theme.layout(460))
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(**theme.time_axis(rangeslider={"visible": False}))
@@ -127,3 +130,12 @@ def _add_marks(
     if len(times):
         x, y = milliseconds(times), prices.cast(pl.Float64).to_numpy().astype(np.float64)
         figure.add_trace(go.Scatter(x=x, y=y, mode="markers", name=name, text=text, hoverinfo="text", marker=marker))
+
+
+def _soften_crowd(figure: go.Figure) -> None:
+    """Make many markers small and translucent, so that they do not hide the price."""
+    marks = [trace for trace in figure.data if trace.type == "scatter" and trace.mode == "markers"]
+    if sum(len(trace.x) for trace in marks) <= CROWD:
+        return
+    for trace in marks:
+        trace.marker.update(size=0.65 * trace.marker.size, opacity=0.6, line_width=1 if trace.name == "Exit" else 0)

@@ -15,7 +15,7 @@ import pytest
 from backtester import analytics
 from backtester.engine.result import Notice, Result
 from backtester.errors import StoreError
-from backtester.report import figures
+from backtester.report import figures, theme
 from backtester.report.page import render_page, write_page
 from tests.unit.report import sample
 
@@ -69,6 +69,34 @@ def test_warnings_come_before_assumptions_and_figures(result: Result) -> None:
     text = " ".join(Body(render_page(result)).text)
     places = [text.index(part) for part in ("mark and trade differ", "Margin tiers of", "Total return")]
     assert places == sorted(places)
+
+
+def test_many_assumptions_fold_up_and_warnings_never_do(result: Result) -> None:
+    three = (*(Notice("a", "assumption", f"Assumed {i}.") for i in range(3)), Notice("w", "warning", "Beware."))
+    assert "</summary>" not in _notices(render_page(replace(result, notices=three)))
+    four = _notices(render_page(replace(result, notices=(*three, Notice("a", "assumption", "Assumed 3.")))))
+    assert "<strong>4 assumptions</strong></summary>" in four
+    assert four.index("Beware.") < four.index("<details>") < four.index("Assumed 0.") < four.index("Assumed 3.")
+
+
+def _notices(page: str) -> str:
+    """Return the part of a page that tells warnings and assumptions."""
+    return page.split('id="notices"')[1].split("</section>", maxsplit=1)[0]
+
+
+def test_the_total_has_the_colour_of_its_sign() -> None:
+    for amount, colour in ((5.0, theme.GAIN), (-5.0, theme.LOSS), (-1.0, theme.MUTED)):
+        figure = figures.waterfall_figure([("Price", amount), ("Fees", 1.0)], "USDT")
+        assert figure.data[0].totals.marker.color == colour
+
+
+def test_many_markers_let_the_price_show_through() -> None:
+    run = analytics.complete(sample.one_trade())
+    few = figures.price_figure(run.bars, run.trades, run.liquidations)
+    many = figures.price_figure(run.bars, pl.concat([run.trades] * 200), run.liquidations)
+    shown = [next(t.marker for t in f.data if t.name == "Exit") for f in (few, many)]
+    assert shown[1].size < shown[0].size
+    assert (shown[0].opacity, shown[1].opacity) == (None, 0.6)
 
 
 def test_hostile_names_stay_text(result: Result) -> None:
