@@ -6,17 +6,21 @@ A field that is None is taken from the venue's rule pack and the stored instrume
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backtester.domain.instrument import SHORTEST_INTERVAL_HOURS
 from backtester.domain.margin_tiers import MarginTier
+
+Names = Annotated[tuple[str, ...], Field(strict=False)]  # TOML has lists
+Brackets = Annotated[tuple[MarginTier, ...], Field(strict=False)]
 
 
 class Section(BaseModel):
-    """Base of the sections: frozen, no unknown keys."""
+    """Base of the sections: frozen, no unknown keys, finite numbers, no other type in place of a number or a boolean."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class FeatureConfig(Section):
@@ -31,7 +35,7 @@ class FeatureConfig(Section):
     """
 
     path: str
-    columns: tuple[str, ...] = ()
+    columns: Names = ()
 
 
 class DataConfig(Section):
@@ -60,14 +64,14 @@ class DataConfig(Section):
     """
 
     venue: str = "synthetic"
-    symbols: tuple[str, ...] = ()
+    symbols: Names = ()
     timeframe: str | None = None
     start: str | None = None
     end: str | None = None
     mark: Literal["mark", "trade"] = "mark"
     mark_timeframe: str | None = None
     allow_gaps: bool = False
-    reference: tuple[str, ...] = ()
+    reference: Names = ()
     features: dict[str, FeatureConfig] = Field(default_factory=dict)
 
 
@@ -86,10 +90,10 @@ class AccountConfig(Section):
         Leverage setting of every contract.
     """
 
-    balance: float = Field(10_000.0, gt=0, allow_inf_nan=False)
+    balance: float = Field(10_000.0, gt=0)
     margin_mode: Literal["cross", "isolated"] = "cross"
     position_mode: Literal["one_way"] = "one_way"
-    leverage: float = Field(5.0, gt=0, allow_inf_nan=False)
+    leverage: float = Field(5.0, gt=0)
 
 
 class FeesConfig(Section):
@@ -208,9 +212,9 @@ class InstrumentConfig(Section):
     min_quantity: float | None = Field(None, ge=0)
     min_notional: float | None = Field(None, ge=0)
     settle: str | None = None
-    taker_fee: float | None = None
-    maker_fee: float | None = None
-    funding_interval_hours: float | None = Field(None, gt=0)
+    taker_fee: float | None = Field(None, gt=-1, lt=1)
+    maker_fee: float | None = Field(None, gt=-1, lt=1)
+    funding_interval_hours: float | None = Field(None, ge=SHORTEST_INTERVAL_HOURS)
 
 
 class StrategyConfig(Section):
@@ -251,6 +255,6 @@ class RunConfig(Section):
     funding: FundingConfig = FundingConfig()
     liquidation: LiquidationConfig = LiquidationConfig()
     instruments: dict[str, InstrumentConfig] = Field(default_factory=dict)
-    tiers: dict[str, tuple[MarginTier, ...]] = Field(default_factory=dict)
+    tiers: dict[str, Brackets] = Field(default_factory=dict)
     strategy: StrategyConfig = StrategyConfig()
     report: ReportConfig = ReportConfig()

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backtester.domain.enums import ContractKind
 
+SHORTEST_INTERVAL_HOURS = 1 / 60
+
 
 class Instrument(BaseModel):
     """A perpetual contract at one venue.
@@ -36,7 +38,7 @@ class Instrument(BaseModel):
         Hours between settlements where the records do not tell.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     symbol: str
     kind: ContractKind = ContractKind.LINEAR
@@ -46,9 +48,9 @@ class Instrument(BaseModel):
     min_quantity: float | None = Field(None, ge=0)
     min_notional: float | None = Field(None, ge=0)
     settle: str = "USDT"
-    taker_fee: float | None = None
-    maker_fee: float | None = None
-    funding_interval_hours: float = Field(8.0, gt=0)
+    taker_fee: float | None = Field(None, gt=-1, lt=1)
+    maker_fee: float | None = Field(None, gt=-1, lt=1)
+    funding_interval_hours: float = Field(8.0, ge=SHORTEST_INTERVAL_HOURS)
 
     @property
     def base(self) -> str:

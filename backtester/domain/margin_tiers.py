@@ -31,10 +31,10 @@ class MarginTier(BaseModel):
         Rise of the rate per contract, for ramps only.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     notional_floor: float = Field(0.0, ge=0)
-    notional_cap: float = Field(math.inf, gt=0)
+    notional_cap: float = Field(math.inf, gt=0, allow_inf_nan=True)
     maintenance_margin_rate: float = Field(ge=0, lt=1)
     max_leverage: float = Field(gt=0)
     maintenance_amount: float | None = None

@@ -9,13 +9,31 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import tomli_w
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from backtester.domain.config import RunConfig
 from backtester.errors import ConfigError, UnknownNameError, UsageError, nearest_names
 
 Tree = dict[str, Any]
+
+# What pydantic calls a fault, by its beginning, and what the value must be.
+_EXPECTED = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "string": "a text",
+    "tuple": "a list",
+    "dict": "a table of keys",
+    "model": "a table of keys",
+    "finite_number": "a finite number",
+    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "greater than {gt:g}",
+    "less_than_equal": "at most {le:g}",
+    "less_than": "less than {lt:g}",
+}
 
 
 def read_tree(path: Path) -> Tree:
@@ -88,7 +106,7 @@ def build_config(tree: Mapping[str, Any]) -> RunConfig:
         A key does not exist (with the nearest one) or a value is out of bounds.
     """
     try:
-        return RunConfig.model_validate(_times_as_text(tree))
+        return RunConfig.model_validate(_times_as_text(_own_numbers(tree)))
     except ValidationError as error:
         raise _explained(error) from error
 
@@ -119,6 +137,18 @@ def parse_time(text: str, key: str) -> int:
     return round(moment.timestamp() * 1000)
 
 
+def _own_numbers(tree: Mapping[str, Any]) -> Tree:
+    """Return the tree with numpy's numbers, which notebooks hold, as Python's own."""
+    return {
+        key: _own_numbers(value)
+        if isinstance(value, Mapping)
+        else value.item()
+        if isinstance(value, np.generic)
+        else value
+        for key, value in tree.items()
+    }
+
+
 def _times_as_text(tree: Mapping[str, Any]) -> Tree:
     """Return the tree with TOML's own dates in section ``data`` as the text that the configuration holds."""
     data = tree.get("data")
@@ -134,7 +164,9 @@ def _explained(error: ValidationError) -> UsageError:
     place = [str(part) for part in fault["loc"]]
     key = ".".join(place)
     if fault["type"] == "extra_forbidden":
-        return UnknownNameError("key", key, _siblings(place))
+        homes = _homes(key) if len(place) == 1 else []
+        hint = f"Did you mean {' or '.join(map(repr, homes))}?" if homes else ""
+        return UnknownNameError("key", key, _siblings(place), hint=hint)
     if fault["type"] == "literal_error":
         expected = str(fault.get("ctx", {}).get("expected", ""))
         near = nearest_names(
@@ -142,8 +174,23 @@ def _explained(error: ValidationError) -> UsageError:
         )
         hint = f"Did you mean {near[0]!r}?" if near else ""
         return ConfigError(f"{key} must be {expected}, not {fault['input']!r}.", hint)
-    message = fault["msg"].removeprefix("Value error, ")
-    return ConfigError(f"{key}: {message} (given: {fault['input']!r}).")
+    if fault["type"] == "missing":
+        return ConfigError(f"{key} must be given.")
+    return ConfigError(f"{key} {_problem(fault)}.")
+
+
+def _problem(fault: ErrorDetails) -> str:
+    """Return what a value must be, in plain words."""
+    expected = next((words for kind, words in _EXPECTED.items() if fault["type"].startswith(kind)), "")
+    if not expected:
+        return f"is refused ({fault['msg'].removeprefix('Value error, ')})"
+    return f"must be {expected.format(**fault.get('ctx', {}))}, not {fault['input']!r}"
+
+
+def _homes(key: str) -> list[str]:
+    """Return the full names of a key that was written without its section."""
+    sections = {name: _first_model(field.annotation) for name, field in RunConfig.model_fields.items()}
+    return [f"{name}.{key}" for name, model in sections.items() if model is not None and key in model.model_fields]
 
 
 def _siblings(place: list[str]) -> list[str]:

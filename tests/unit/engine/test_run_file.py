@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from backtester.domain.config import RunConfig
@@ -25,6 +26,7 @@ from backtester.errors import ConfigError, UnknownNameError, UsageError
     [
         ({"dta": {}}, "'data'"),
         ({"data": {"venu": "x"}}, "'data.venue'"),
+        ({"slippage_bps": 2}, "'execution.slippage_bps'"),
         ({"execution": {"slipage_bps": 1}}, "'execution.slippage_bps'"),
         ({"instruments": {"BTC/USDT:USDT": {"lots": 1}}}, "'instruments.BTC/USDT:USDT.lot'"),
         (
@@ -41,16 +43,46 @@ def test_unknown_keys_name_the_nearest(tree: dict, nearest: str) -> None:
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        ({"account": {"leverage": -1}}, "account.leverage: Input should be greater than 0"),
+        ({"account": {"leverage": -1}}, "account.leverage must be greater than 0, not -1"),
+        ({"account": {"leverage": True}}, "account.leverage must be a number, not True"),
+        ({"account": {"balance": "5"}}, "account.balance must be a number, not '5'"),
+        ({"data": {"allow_gaps": "yes"}}, "data.allow_gaps must be true or false, not 'yes'"),
+        ({"data": {"symbols": 3}}, "data.symbols must be a list, not 3"),
+        ({"data": {"venue": 3}}, "data.venue must be a text, not 3"),
+        ({"execution": {"band": float("inf")}}, "execution.band must be a finite number"),
+        ({"instruments": {"A": {"taker_fee": float("nan")}}}, "instruments.A.taker_fee must be"),
+        ({"instruments": {"A": {"maker_fee": -3}}}, "instruments.A.maker_fee must be greater than -1"),
+        ({"instruments": {"A": {"taker_fee": 5}}}, "instruments.A.taker_fee must be less than 1"),
+        ({"instruments": {"A": {"lot": float("inf")}}}, "instruments.A.lot must be a finite number"),
+        ({"instruments": {"A": {"min_notional": float("inf")}}}, "instruments.A.min_notional must be a finite"),
+        ({"instruments": {"A": {"funding_interval_hours": 1e-5}}}, "instruments.A.funding_interval_hours must be at"),
+        ({"tiers": {"A": [{"max_leverage": 5}]}}, r"maintenance_margin_rate must be given"),
+        (
+            {"tiers": {"A": [{"max_leverage": 5, "maintenance_margin_rate": True}]}},
+            r"tiers\.A\.0\.maintenance_margin_rate must be a number",
+        ),
+        (
+            {
+                "tiers": {
+                    "A": [{"max_leverage": 5, "maintenance_margin_rate": 0.1, "notional_floor": 5, "notional_cap": 4}]
+                }
+            },
+            r"tiers\.A\.0 is refused \(notional_cap 4",
+        ),
         ({"account": {"balance": float("inf")}}, "account.balance"),
         ({"execution": {"latency_bars": 1.5}}, "execution.latency_bars"),
         ({"data": {"mark": "trad"}}, "Did you mean 'trade'"),
-        ({"data": 5}, "data:"),
+        ({"data": 5}, "data must be a table of keys, not 5"),
     ],
 )
 def test_values_out_of_bounds_name_their_key(tree: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_config(tree)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    account = build_config({"account": {"leverage": np.int64(3), "balance": np.float32(50)}}).account
+    assert (account.leverage, account.balance) == (3.0, 50.0)
 
 
 def test_settings_reach_any_key() -> None:
