@@ -89,6 +89,12 @@ def test_times_of_a_csv(tmp_path: Path, text: str) -> None:
         ({"time": [at(0)], "target": [1.0]}, DataError, "no open_time and no decision_time"),
         ({"open_time": [at(0)], "decision_time": [at(0)], "target": [1.0]}, DataError, "both"),
         ({"open_time": [at(0)], "target": ["long"]}, DataError, "not numbers"),
+        (
+            {"open_time": [at(0)], "target": [1.0], "stop_loss": [9.0]},
+            DataError,
+            "'stop_loss', but this version trades",
+        ),
+        ({"open_time": [at(0)], "target": [1.0], "size": [9.0]}, DataError, "'size' means nothing here"),
         ({"open_time": ["soon"], "target": [1.0]}, DataError, "row 1 has no time"),
         ({"open_time": [at(0)], "symbol": ["A/USDT"], "target": [1.0]}, UnknownNameError, "Did you mean 'A/USDT:USDT'"),
     ],
