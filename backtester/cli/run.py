@@ -82,6 +82,11 @@ def run(
     Without symbols or timeframe all of the venue's symbols are run at the coarsest stored timeframe; without a span the
     longest that all needed series cover. What was chosen is said.
     """
+    from backtester import api
+    from backtester.cli.output import say
+    from backtester.engine.run_file import build_config
+    from backtester.errors import UsageError
+
     options: dict[str, dict[str, Any]] = {
         "data": {
             "venue": venue,
@@ -94,10 +99,11 @@ def run(
         "strategy": {"name": strategy, "signals": None if signals is None else str(signals)},
         "report": {"enabled": False if no_report else None},
     }
-    tree = _tree(config, setting or [], options, param or [])
-    from backtester import api
-    from backtester.engine.run_file import build_config
-
+    if symbols and not options["data"]["symbols"]:
+        raise UsageError("--symbols names no contract.", "Leave it out to run all of the venue.")
+    tree, unused = _tree(config, setting or [], options, param or [])
+    if unused and not quiet:
+        say(f"Note: {unused}")
     with _progress(quiet=quiet) as progress:
         result = api.run(build_config(tree), data=store, out=out, strategies=strategies or [], progress=progress)
     _print(result, as_json=as_json, quiet=quiet)
@@ -105,38 +111,49 @@ def run(
 
 def _tree(
     config: Path | None, settings: list[str], options: dict[str, dict[str, Any]], params: list[str]
-) -> dict[str, Any]:
-    """Put the configuration together: the run file, then --set, then the options, then the parameters."""
-    from backtester.engine.run_file import merge, parse_setting, read_tree
+) -> tuple[dict[str, Any], str]:
+    """Put the configuration together: the run file, then --set, then the options, then the parameters.
+
+    The second value tells what of the run file is not used.
+    """
+    from backtester.engine.run_file import build_config, merge, parse_setting, read_tree
     from backtester.errors import UsageError
     from backtester.strategy.params import parse_assignments
 
     tree = read_tree(config) if config is not None else {}
+    given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in options.items()}
+    unused = _one_source(tree, given["strategy"])
     for setting in settings:
         tree = merge(tree, parse_setting(setting))
-    given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in options.items()}
-    _one_source(tree, given["strategy"])
+    build_config(tree)  # a wrong value is refused even where an option replaces it
     tree = merge(tree, {section: keys for section, keys in given.items() if keys})
+    if {"name", "signals"} <= tree.get("strategy", {}).keys():
+        raise UsageError("A strategy and signals are both given.", "Give one of the two.")
     if params:
         if tree.get("strategy", {}).get("signals") is not None:
             raise UsageError("--param goes with a strategy, not with --signals.")
         tree = merge(tree, {"strategy": {"params": parse_assignments(params)}})
-    return tree
+    return tree, unused
 
 
-def _one_source(tree: dict[str, Any], given: dict[str, Any]) -> None:
-    """Let a strategy or signals on the command line replace what the run file names; refuse both at once."""
+def _one_source(tree: dict[str, Any], given: dict[str, Any]) -> str:
+    """Let a strategy or signals on the command line replace what the run file names; refuse both at once.
+
+    Returns what of the run file is not used, in words; empty where all of it is.
+    """
     from backtester.errors import UsageError
 
     if "name" in given and "signals" in given:
         raise UsageError("A strategy and --signals are both given.", "Give one of the two.")
     named = tree.get("strategy")
-    if not isinstance(named, dict):
-        return
-    if "signals" in given or ("name" in given and given["name"] != named.get("name")):
-        tree["strategy"] = {}
-    elif "name" in given:
-        named.pop("signals", None)
+    if not given or not isinstance(named, dict):
+        return ""
+    kept = "name" in given and given["name"] == named.get("name", given["name"])
+    dropped = {"signals"} if kept else {"name", "signals", "params"}
+    chosen = f"--signals {given['signals']}" if "signals" in given else f"the strategy {given['name']}"
+    tree["strategy"] = {key: value for key, value in named.items() if key not in dropped}
+    unused = [f"strategy.{key}" for key in ("name", "signals", "params") if key in dropped and named.get(key)]
+    return f"{chosen} is run: {', '.join(unused)} of the run file not used." if unused else ""
 
 
 @contextmanager

@@ -83,6 +83,24 @@ def test_options_override_the_run_file(shell, tmp_path: Path) -> None:
     assert json.loads(out)["strategy"] == "buy_and_hold"
 
 
+def test_parameters_of_the_run_file_go_with_its_strategy(shell, tmp_path: Path) -> None:
+    """They are kept where the file names no strategy or the same one, else said to be unused."""
+
+    def run(text: str) -> tuple[str, str]:
+        (tmp_path / "p.toml").write_text(text + "[strategy.params]\nfast = 30\n")
+        code, out, err = shell("run", "trend", "--config", "p.toml", *SHORT, "--json", "--no-report")
+        assert code == 0, err
+        return (Path(json.loads(out)["run_dir"]) / "config.toml").read_text(), err
+
+    for text in ("", '[strategy]\nname = "trend"\n'):
+        config, err = run(text)
+        assert "fast = 30" in config
+        assert "not used" not in err
+    config, err = run('[strategy]\nname = "other"\n')
+    assert "fast = 30" not in config
+    assert "the strategy trend is run: strategy.name, strategy.params of the run file not used" in err
+
+
 def test_signals_from_a_file(shell, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("decision_time,target\n2024-11-02T00:30Z,1\n2024-11-20,0\n")
     code, out, _ = shell("run", "--signals", "mine.csv", *SHORT, "--json", "--no-report")
@@ -109,6 +127,10 @@ def test_signals_from_a_file(shell, tmp_path: Path) -> None:
         (["run", "trend", "--set", "execution.slipage_bps=3"], 2, "Did you mean 'execution.slippage_bps'"),
         (["run", "trend", "--margin-mode", "crossed"], 2, "Did you mean 'cross'"),
         (["run", "trend", "--signals", "x.csv"], 2, "both given"),
+        (["run", "trend", "--set", "strategy.signals=x.csv"], 2, "both given"),
+        (["run", "trend", "--symbols", ","], 2, "--symbols names no contract"),
+        (["run", "trend", "--symbols", "BTC/USDT:USDT", "--set", "data.symbols=3"], 2, "data.symbols must be a list"),
+        (["run", "trend", "--set", "account.leverage=true"], 2, "account.leverage must be a number"),
         (["run", "--signals", "x.csv"], 2, "There is no file x.csv"),
         (["run", "trend", "--config", "none.toml"], 2, "cannot be read"),
         (["run", "trend", "--leverage", "500"], 1, "exceeds the maximum"),
