@@ -65,13 +65,17 @@ class UnknownNameError(UsageError):
         Every name that exists; the nearest are suggested.
     where : str, optional
         Where it was looked for, said after the name.
+    hint : str, optional
+        The way on, in place of the nearest names.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "", hint: str = "") -> None:
         names = sorted(set(known))
         near = nearest_names(name, names)
         place = f" {where}" if where else ""
-        if near:
+        if hint:
+            pass
+        elif near:
             hint = f"Did you mean {' or '.join(repr(n) for n in near)}?"
         elif names:
             shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
@@ -138,10 +142,21 @@ def nearest_names(name: str, known: Iterable[str], count: int = 2) -> list[str]:
     -------
     list of str
         Possibly empty; compared without case.
+        A name that differs in signs alone, or that breaks off, goes before all others.
     """
+    known = list(known)
+    letters = _letters(name)
+    alike = [k for k in known if _letters(k) == letters] or [k for k in known if _letters(k).startswith(letters)]
+    if 0 < len(alike) <= count and len(letters) > 1:
+        return alike
     by_lower = {k.lower(): k for k in known}
     found = difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.5)
     return [by_lower[f] for f in found]
+
+
+def _letters(name: str) -> str:
+    """Return letters and digits alone: ``BTC/USDT:USDT`` and ``btcusdtusdt`` are one name to a reader."""
+    return "".join(c for c in name.lower() if c.isalnum())
 
 
 def format_time(ms: int) -> str:

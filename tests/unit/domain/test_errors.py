@@ -49,6 +49,13 @@ def test_nearest_names_ignore_case():
     assert errors.nearest_names("qqq", ["trend"]) == []
 
 
+def test_other_signs_or_a_name_cut_off_mean_one_name_alone():
+    known = ["BTC/USDT:USDT", "ETH/USDT:USDT", "BCH/USDT:USDT"]
+    for written in ("BTCUSDT", "BTC/USDT", "btc/usdt:usdt", "btc"):
+        assert errors.nearest_names(written, known) == ["BTC/USDT:USDT"]
+    assert len(errors.nearest_names("BTC", [*known, "BTC/USD:BTC"])) == 2
+
+
 @pytest.mark.parametrize(
     ("ms", "text"),
     [
