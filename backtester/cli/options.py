@@ -15,7 +15,14 @@ StoreOption = Annotated[Path, typer.Option("--store", metavar="DIR", help="Folde
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs and their reports.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables; errors are still said.")]
-VenueOption = Annotated[str | None, typer.Option("--venue", metavar="NAME", help="Venue of the data and of the rules.")]
+VenueOption = Annotated[
+    str | None,
+    typer.Option(
+        "--venue",
+        metavar="NAME",
+        help="Venue of the data and of the rules; default: the only one stored, else synthetic.",
+    ),
+]
 SymbolsOption = Annotated[
     list[str] | None,
     typer.Option("--symbols", "--symbol", metavar="A,B", help="Contracts, separated by commas or given repeatedly."),

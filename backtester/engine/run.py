@@ -12,7 +12,7 @@ import polars as pl
 
 from backtester.domain.config import RunConfig
 from backtester.domain.enums import ContractKind, MarginMode
-from backtester.domain.venues import load_pack
+from backtester.domain.venues import load_pack, pack_names
 from backtester.engine import frames
 from backtester.engine.decisions import Decisions, bars_frame, dataset_keys, decide, find_strategy, read_decisions
 from backtester.engine.identities import Books, check_identities
@@ -27,7 +27,7 @@ from backtester.engine.run_file import config_text, parse_time
 from backtester.errors import DataError, UsageError
 from backtester.market.panel import Panel, load_panel
 from backtester.market.schema import timeframe_ms, timeframe_name
-from backtester.market.series import check_symbols, trade_source
+from backtester.market.series import check_symbols, held_venues, trade_source
 from backtester.market.store import Store
 from backtester.strategy import Strategy
 
@@ -117,11 +117,16 @@ def execute(
 
 
 def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[Notice, ...]]:
-    """Return the configuration with symbols and timeframe, and what was chosen for what was left out.
+    """Return the configuration with venue, symbols and timeframe, and what was chosen for what was left out.
 
-    The symbols are all of the venue that have traded bars, the timeframe is the coarsest stored for all of them.
+    The venue is the only one stored, else the made-up one; the symbols are all of the venue that have traded bars; the
+    timeframe is the coarsest stored for all of them.
     """
     data, told = config.data, []
+    if "venue" not in data.model_fields_set:
+        venue, text = _venue(store)
+        data = data.model_copy(update={"venue": venue})
+        told.append(Notice("venue_chosen", "assumption", text))
     venue = load_pack(data.venue).name
     if not data.symbols:
         data = data.model_copy(update={"symbols": tuple(store.symbols(venue))})
@@ -129,7 +134,7 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
             raise DataError(
                 f"{venue} trade",
                 f"the store {store.root} holds no contract of this venue",
-                hint="Make one with `backtester data demo`, or bring data in with `backtester data import`.",
+                hint=held_venues(store.venues("trade")),
             )
         text = f"No symbols were named: all {len(data.symbols)} of {venue} are traded ({', '.join(data.symbols)})."
         told.append(Notice("symbols_chosen", "assumption", text))
@@ -139,6 +144,23 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
         text = f"No timeframe was named: {data.timeframe}, the coarsest that is stored."
         told.append(Notice("timeframe_chosen", "assumption", text))
     return config.model_copy(update={"data": data}), tuple(told)
+
+
+def _venue(store: Store) -> tuple[str, str]:
+    """Return the venue of a run that names none, and how it was chosen."""
+    stored = store.venues("trade")
+    if stored and SYNTHETIC_VENUE not in stored:
+        if len(stored) > 1:
+            raise UsageError(f"No venue is named, and the store holds {len(stored)}.", held_venues(stored))
+        if stored[0] not in pack_names():
+            raise UsageError(
+                f"No venue is named, and no rules are shipped for the only one stored, {stored[0]}.",
+                "Name its rules: --venue PATH.toml.",
+            )
+    venue = stored[0] if len(stored) == 1 else SYNTHETIC_VENUE
+    others = ", ".join(name for name in stored if name != venue)
+    reason = f"the made-up one; the store also holds {others}" if others else "the only one stored"
+    return venue, f"No venue was named: {venue}, {reason if stored else 'the made-up one'}."
 
 
 def _coarsest(store: Store, venue: str, symbols: Sequence[str]) -> str:

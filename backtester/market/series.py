@@ -62,13 +62,22 @@ class BarSource:
 
 def check_symbols(store: Store, venue: str, symbols: Iterable[str]) -> None:
     """Refuse a venue or a symbol that the store does not hold, with the nearest names."""
-    venues = store.venues()
+    venues = store.venues("trade")
     if venue not in venues:
-        raise UnknownNameError("venue", venue, venues, "in the store")
+        raise UnknownNameError("venue", venue, venues, "in the store", held_venues(venues))
     known = store.symbols(venue)
     for symbol in symbols:
         if symbol not in known:
-            raise UnknownNameError("symbol", symbol, known, f"in the store's venue {venue!r}")
+            elsewhere = [other for other in venues if symbol in store.symbols(other)]
+            hint = f"{elsewhere[0]} has it: use --venue {elsewhere[0]}." if elsewhere else ""
+            raise UnknownNameError("symbol", symbol, known, f"in the store's venue {venue!r}", hint)
+
+
+def held_venues(venues: Sequence[str]) -> str:
+    """Return the way on where a venue has no bars: those that have some."""
+    if venues:
+        return f"The store holds: {', '.join(venues)}; use --venue {venues[0]}."
+    return "Make a market with `backtester data demo`, or bring data in with `backtester data import`."
 
 
 def stored_timeframes(store: Store, venue: str, symbol: str, series: str) -> list[int]:

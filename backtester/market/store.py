@@ -119,9 +119,9 @@ class Store:
             if child.name.startswith(f"{name}="):
                 self._collect(child, rest, (*values, unquote(child.name[len(name) + 1 :])), found)
 
-    def venues(self) -> list[str]:
-        """Return the venues that have any data, sorted."""
-        return sorted({k.venue for k in self.keys()})
+    def venues(self, series: str | None = None) -> list[str]:
+        """Return the venues that have a series, sorted; None: any data."""
+        return sorted({k.venue for k in self.keys(series=series)})
 
     def symbols(self, venue: str, series: str | None = "trade") -> list[str]:
         """Return the symbols of a venue that have a series, sorted; None: any series.
