@@ -52,6 +52,7 @@ def as_store(frame: FrameLike, tree: Mapping[str, Any]) -> Iterator[OpenedStore]
     funding = {"source": "none", **tree.get("funding", {})}
     if funding["source"] == "history":
         raise UsageError("A frame has no funding history.", 'Leave funding out, or use source = "constant" or a store.')
+    _refuse_repeated(bars, with_symbols="symbol" in _lower_names(frame))
     symbols = bars["symbol"].unique(maintain_order=True).to_list()
     data.setdefault("symbols", symbols)
     with tempfile.TemporaryDirectory(prefix="backtester-") as folder:
@@ -106,6 +107,27 @@ def _as_time(values: pl.Series) -> pl.Series:
     if values.dtype == pl.Date:
         return values.cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
     raise DataError("frame", f"open_time is of type {values.dtype}, not a time", hint="Convert it to a datetime, UTC.")
+
+
+def _lower_names(frame: FrameLike) -> set[str]:
+    return {str(name).lower() for name in frame.columns}
+
+
+def _refuse_repeated(bars: pl.DataFrame, *, with_symbols: bool) -> None:
+    """Refuse a frame with two rows of one time and symbol: bars of several markets that were read as one."""
+    repeated = bars.filter(pl.struct("symbol", "open_time").is_duplicated())
+    if repeated.is_empty():
+        return
+    first = repeated.sort("open_time")
+    of_symbol = f" of {first['symbol'][0]}" if with_symbols else ""
+    hint = (
+        "Does it mix venues or timeframes? Leave one of the two rows out."
+        if with_symbols
+        else "Does it mix venues or symbols? Add a column symbol, or leave one of them out."
+    )
+    raise DataError(
+        "the frame", f"the same time{of_symbol} stands in two rows, first", first["open_time"].dt.epoch("ms")[0], hint
+    )
 
 
 def _step(bars: pl.DataFrame) -> int:

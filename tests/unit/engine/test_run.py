@@ -18,7 +18,10 @@ from backtester import MarginTier, Param, Strategy
 from backtester.engine import folder as run_folder
 from backtester.engine.folder import load_result, run_folders, staged_folder
 from backtester.engine.result import FRAMES, Notice
+from backtester.engine.run import with_timeframe
+from backtester.engine.run_file import build_config
 from backtester.errors import DataError, InternalError, StoreError, StrategyError, UnknownNameError, UsageError
+from backtester.market.store import DatasetKey, Store
 
 BTC = "BTC/USDT:USDT"
 ETH = "ETH/USDT:USDT"
@@ -157,7 +160,25 @@ def test_symbols_and_timeframe_are_chosen_and_said(demo_store: Path) -> None:
     result = backtester.run("buy_and_hold", data=demo_store, out=None, start="2024-12-01")
     assert result.config.data.timeframe == "1h"
     assert len(result.symbols) == 3
-    assert {"symbols_chosen", "timeframe_chosen"} <= {n.code for n in result.notices}
+    told = {n.code: n.text for n in result.notices}
+    assert {"symbols_chosen", "timeframe_chosen"} <= set(told)
+    assert told["venue_chosen"] == "No venue was named: synthetic, the only one stored."
+
+
+def test_the_only_venue_is_chosen_and_others_are_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    bars = frame().with_columns(pl.col("open_time").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC"))
+    store.write(DatasetKey("binance", BTC, "trade", "1h"), bars, source="test")
+    config, told = with_timeframe(backtester.RunConfig(), store)
+    assert config.data.venue == "binance"
+    assert told[0].text == "No venue was named: binance, the only one stored."
+    with pytest.raises(DataError, match="The store holds: binance; use --venue binance"):
+        with_timeframe(build_config({"data": {"venue": "synthetic"}}), store)
+    store.write(DatasetKey("okx", BTC, "trade", "1h"), bars, source="test")
+    with pytest.raises(UsageError, match="The store holds: binance, okx"):
+        with_timeframe(backtester.RunConfig(), store)
+    store.write(DatasetKey("synthetic", BTC, "trade", "1h"), bars, source="test")
+    assert "the store also holds binance, okx" in with_timeframe(backtester.RunConfig(), store)[1][0].text
 
 
 def test_signals_from_a_file(done: backtester.Result, demo_store: Path, tmp_path: Path) -> None:
@@ -220,6 +241,8 @@ def test_a_frame_needs_tiers_and_prices() -> None:
         backtester.run(Flip(), data=frame(), out=None)
     with pytest.raises(DataError, match="no column high, low"):
         backtester.run(Flip(), data=frame().drop("high", "low"), tiers=TIERS, out=None)
+    with pytest.raises(DataError, match=r"the frame: .* two rows, first at 2025-01-01 00:00 UTC.\nDoes it mix venues"):
+        backtester.run(Flip(), data=pl.concat([frame(), frame()]), tiers=TIERS, out=None)
     with pytest.raises(UsageError, match="not list"):
         backtester.run(Flip(), data=[1, 2], tiers=TIERS, out=None)
 
