@@ -96,7 +96,7 @@ def import_data(
     from backtester.market.intake import bring_in, check_venue
     from backtester.market.store import Store
 
-    check_venue(venue)
+    venue = check_venue(venue)
     store = Store(store_dir)
     names, wanted_series = split_list(symbols), split_list(series)
     bars = split_list(timeframe)

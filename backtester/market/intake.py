@@ -9,7 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from backtester.errors import DataError, UsageError
+from backtester.domain.venues import load_pack, pack_names
+from backtester.errors import DataError, UnknownNameError, UsageError
 from backtester.market.schema import DatasetKey
 from backtester.market.store import Store, WriteReport
 
@@ -104,13 +105,15 @@ def bring_in(
 
 
 def check_venue(venue: str) -> str:
-    """Return a venue's name if it can be one."""
-    if re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", venue):
-        return venue
-    raise UsageError(
-        f"{venue!r} is not a venue's name.",
-        "Write it in lower case as the rule packs do, for example binance; `backtester venue list` shows them.",
+    """Return the name of the venue whose rules are shipped under this name, or stand in this file (``.toml``)."""
+    if venue.endswith(".toml") or venue in pack_names():
+        return load_pack(venue).name
+    error = UnknownNameError("venue", venue, pack_names())
+    error.hint += (
+        " For another venue use --venue generic, or the path of a rule pack of your own (.toml; it may say "
+        'extends = "generic").'
     )
+    raise error
 
 
 def check_symbol(symbol: str) -> str:

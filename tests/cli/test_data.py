@@ -191,7 +191,7 @@ def test_tables_and_tiers_come_in(call: Call, files: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--venue", "Binance"], "is not a venue's name"),
+        (["--venue", "Binance"], "Did you mean 'binance'? For another venue use --venue generic"),
         (["--venue", "binance", "--symbol", "BTC/USDT"], "Did you mean 'BTC/USDT:USDT'"),
         (["--venue", "binance", "--columns", "open_time=x"], "--columns means nothing with --format freqtrade"),
         (["--venue", "binance", "--valid-from", "2025-01-01"], "--valid-from means nothing"),
@@ -230,7 +230,7 @@ def test_filters_that_nothing_passes_name_the_nearest(call: Call, files: Path) -
     call("import", files, "--format", "ccxt-tiers", "--venue", "binance")
     for arguments, words in (
         (("--venue", "binanse"), "Did you mean 'binance'?"),
-        (("--symbol", "BTC"), "Known: BTC/USDT:USDT."),
+        (("--symbol", "BTC"), "Did you mean 'BTC/USDT:USDT'?"),
         (("--series", "trades"), "Did you mean 'trade' or 'tiers'?"),
         (("--series", "index"), "Nothing stored passes these filters"),
     ):

@@ -500,8 +500,20 @@ def test_a_stated_amount_that_breaks_continuity_is_said(tmp_path: Path) -> None:
 def test_names_of_venues_and_symbols() -> None:
     assert check_venue("binance") == "binance"
     assert check_symbol(BTC) == BTC
-    with pytest.raises(UsageError, match="'Binance' is not a venue's name"):
-        check_venue("Binance")
+    for wrong in ("Binance", "binanc"):
+        with pytest.raises(UnknownNameError, match=r"Did you mean 'binance'\? For another venue use --venue generic"):
+            check_venue(wrong)
+    with pytest.raises(UnknownNameError, match="use --venue generic"):
+        check_venue("kraken")
+
+
+def test_a_rule_pack_of_ones_own_names_the_venue(tmp_path: Path) -> None:
+    pack = tmp_path / "mine.toml"
+    pack.write_text('extends = "generic"\nname = "mine"\ntitle = "Mine"\nabout = "."\n')
+    assert check_venue(str(pack)) == "mine"
+
+
+def test_spellings_of_a_symbol() -> None:
     for wrong in ("BTCUSDT", "BTC/USDT", "BTC-USDT"):
         with pytest.raises(UsageError, match="not the unified name") as caught:
             check_symbol(wrong)
