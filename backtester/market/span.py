@@ -210,11 +210,16 @@ def resolve_span(found: Sequence[SymbolSeries], start: int | None, end: int | No
     if start is None:
         first = _longest_start(found, first_bars, grid, phase, notes)
     else:
-        first = _explicit_start(found, first_bars, start, ceil_to(start, grid, phase), notes)
+        first = _explicit_start(found, first_bars, (start, end), ceil_to(start, grid, phase), notes)
     if end is None:
         last = _longest_end(found, grid, phase, notes)
     else:
-        last = _explicit_end(found, end, floor_to(end, step, phase), notes)
+        last = _explicit_end(found, end, floor_to(end, step, phase), first, notes)
+    if last <= first and start is not None and end is None:
+        end_name = min(found, key=lambda series: series.last_end[0]).last_end[1]
+        raise DataError(
+            end_name, f"the start {format_time(start)} is not before the end of the data,", last, "Start earlier."
+        )
     if last <= first:
         raise DataError(
             found[0].trade.name,
@@ -261,33 +266,38 @@ def _longest_end(found: Sequence[SymbolSeries], grid: int, phase: int, notes: li
 
 
 def _explicit_start(
-    found: Sequence[SymbolSeries], first_bars: Sequence[int], asked: int, first: int, notes: list[str]
+    found: Sequence[SymbolSeries],
+    first_bars: Sequence[int],
+    asked: tuple[int, int | None],
+    first: int,
+    notes: list[str],
 ) -> int:
     earliest = min(first_bars)
+    start, end = asked
     if earliest > first:
         source = found[first_bars.index(earliest)].latest_source
+        is_before = end is not None and end <= earliest
         raise DataError(
             source.name,
-            f"no symbol has data from {format_time(asked)} on; the first bar that can be replayed opens",
-            earliest,
-            f"Use --start {_argument(earliest)} or later.",
+            f"data begins {format_time(earliest)}, after the end of the range"
+            if is_before
+            else f"data begins {format_time(earliest)}, after the start {format_time(start)}",
+            hint=f"Use --start {_argument(earliest)} or later{', and a later --end' if is_before else ''}.",
         )
-    if first != asked:
-        notes.append(f"The start {format_time(asked)} is no bar's open: the run starts at {format_time(first)}.")
+    if first != start:
+        notes.append(f"The start {format_time(start)} is no bar's open: the run starts at {format_time(first)}.")
     return first
 
 
-def _explicit_end(found: Sequence[SymbolSeries], asked: int, last: int, notes: list[str]) -> int:
+def _explicit_end(found: Sequence[SymbolSeries], asked: int, last: int, first: int, notes: list[str]) -> int:
     for series in found:
         end, name = series.last_end
         if end < last:
             earlier = min(s.last_end[0] for s in found)
-            raise DataError(
-                name,
-                f"it ends before {format_time(asked)}, namely",
-                end,
-                f"Use --end {_argument(earlier)} or earlier, or leave the end out.",
-            )
+            hint = f"Use --end {_argument(earlier)} or earlier, or leave the end out."
+            if earlier <= first:  # no end would help
+                hint = f"Start before {_argument(earlier)} too, or leave the symbol out."
+            raise DataError(name, f"it ends before {format_time(asked)}, namely", end, hint)
     if last != asked:
         notes.append(f"The end {format_time(asked)} is no bar's end: the run ends at {format_time(last)}.")
     return last

@@ -127,8 +127,19 @@ def test_a_symbol_joins_late_when_a_start_is_given(store: Store) -> None:
 def test_someone_must_be_there_from_the_start(store: Store) -> None:
     put_symbol(store)
     error = refused(store, start=T0 - H)
-    assert error.at == T0
-    assert "--start 2025-01-01T00:00" in str(error)
+    assert "data begins 2025-01-01 00:00 UTC, after the start 2024-12-31 23:00 UTC" in str(error)
+    assert error.hint == "Use --start 2025-01-01T00:00 or later."
+
+
+def test_the_way_on_does_not_lead_into_the_next_refusal(store: Store) -> None:
+    put_symbol(store)
+    before = refused(store, start=T0 - 4 * H, end=T0)
+    assert before.hint == "Use --start 2025-01-01T00:00 or later, and a later --end."
+    put(store, A, "mark", "1h", bars(T0, 40, volume=False))
+    after = refused(store, start=T0 + 1000 * H)
+    assert after.hint == "Start earlier."
+    both = refused(store, start=T0 + 1000 * H, end=T0 + 1010 * H)
+    assert "--end" not in both.hint
 
 
 def test_a_series_that_ends_too_early_is_refused(store: Store) -> None:
@@ -167,7 +178,7 @@ def test_unknown_names_are_met_with_the_nearest(store: Store) -> None:
     put_symbol(store)
     with pytest.raises(UnknownNameError, match="A/USDT:USDT"):
         load(store, ("A/USDT",))
-    with pytest.raises(UnknownNameError, match="'test'"):
+    with pytest.raises(UnknownNameError, match="The store holds: test; use --venue test"):
         load_panel(store, "tset", (A,), "1h")
 
 
