@@ -150,7 +150,11 @@ def _companions(store: Store, key: DatasetKey) -> Iterator[Finding]:
             'Import it, or run with data.mark = "trade".',
         ),
         ("funding", "no funding records", 'Import them, or run with funding.source = "none".'),
-        ("tiers", "no margin tiers", "Import them (--format ccxt-tiers), or write [[tiers]] in the run file."),
+        (
+            "tiers",
+            "no margin tiers: every run of it is refused until they are imported or stated",
+            "Import them (--format ccxt-tiers), or state [[tiers.SYMBOL]] in the run file.",
+        ),
     )
     for series, text, hint in wanted:
         if series not in have:

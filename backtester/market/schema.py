@@ -198,9 +198,13 @@ def timeframe_ms(timeframe: str) -> int:
     """
     match = re.fullmatch(r"([1-9]\d*)(s|m|h|d|w)", timeframe.strip())
     if match is None:
+        lower = timeframe.strip().lower()
+        is_case = re.fullmatch(r"[1-9]\d*[shdw]", lower)  # 1M is a month to many
         raise UsageError(
             f"{timeframe!r} is not a timeframe.",
-            "Write a count and one of s, m, h, d, w: 5m, 1h, 4h, 1d. Months have no fixed length.",
+            f"Did you mean {lower!r}?"
+            if is_case
+            else "Write a count and one of s, m, h, d, w: 5m, 1h, 4h, 1d. Months have no fixed length.",
         )
     return int(match[1]) * _UNIT_MS[match[2]]
 
