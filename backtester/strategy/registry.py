@@ -109,6 +109,8 @@ def lookup(name: str, folders: Iterable[Path] = ()) -> tuple[Entry, tuple[str, .
     UsageError
         When a folder does not exist.
     """
+    if name.endswith(".py"):
+        raise UsageError(f"{name!r} is a file: a strategy is called by its name.", _name_hint(Path(name)))
     places = _places(folders)
     found = [entry for entry in _entries(places, wanted=name) if entry.name == name]
     usable = [entry for entry in found if entry.strategy is not None]
@@ -117,13 +119,23 @@ def lookup(name: str, folders: Iterable[Path] = ()) -> tuple[Entry, tuple[str, .
         if broken:
             raise StrategyError(f"Strategy {name!r} cannot be imported.", broken[0].broken)
         known = {entry.name for entry in _entries(places, wanted=None) if entry.strategy is not None}
-        raise UnknownNameError("strategy", name, known)
+        looked = ", ".join(f"./{LOCAL_FOLDER}" if folder == LOCAL_FOLDER else origin for origin, folder in places)
+        raise UnknownNameError("strategy", name, known, f"in {looked}")
     notes = [
         f"Strategy {name!r} of {usable[0].origin} is used; it shadows the one of {entry.origin}."
         for entry in usable[1:]
     ]
     notes += [f"{entry.path} is broken and passed over: {' '.join(entry.broken.split())}" for entry in broken]
     return usable[0], tuple(notes)
+
+
+def _name_hint(path: Path) -> str:
+    """Return how the strategies of a file are called."""
+    if not path.is_file():
+        return f"There is no file {path} either; `backtester strategy list` shows what there is."
+    names = " or ".join(repr(strategy.name) for strategy in load_file(path))
+    is_local = path.resolve().parent == LOCAL_FOLDER.resolve()
+    return f"Write {names}." if is_local else f"Write {names}, with --strategies {path.parent}."
 
 
 def find(name: str, folders: Iterable[Path] = ()) -> type[Strategy]:

@@ -128,8 +128,19 @@ def test_a_broken_file_does_not_hide_the_bundled_one(tmp_path) -> None:
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown strategy 'trned'.\nDid you mean 'trend'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown strategy 'trned' in .*, bundled.\nDid you mean 'trend'"):
         registry.find("trned")
+
+
+def test_a_file_is_answered_with_the_name_in_it(tmp_path) -> None:
+    path = tmp_path / "dip.py"
+    path.write_text(
+        "from backtester.strategy import Strategy\nclass BuyDip(Strategy):\n    def target(self):\n        return 1.0\n"
+    )
+    with pytest.raises(UsageError, match="'buy_dip', with --strategies"):
+        registry.find(str(path))
+    with pytest.raises(UsageError, match=r"There is no file nowhere\.py either"):
+        registry.find("nowhere.py")
 
 
 def test_a_missing_folder_is_a_wrong_call() -> None:
