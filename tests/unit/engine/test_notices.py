@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import polars as pl
 
+import backtester
+from backtester import MarginTier, Strategy
 from backtester.domain.config import RunConfig
 from backtester.engine.notices import collect_notices, data_notices
 
-DAY = 86_400_000
+DAY, HOUR = 86_400_000, 3_600_000
 COUNTS = {"takeovers": 0, "disputed_bars": 0, "coarse_unchecked": 0, "bars_waited": 0}
 ORDERS = pl.DataFrame(schema={"status": pl.String, "reason": pl.String})
 STARTS = (
@@ -44,3 +49,26 @@ def test_a_small_cut_and_other_notes_are_assumptions() -> None:
     assert {n.severity for n in notices} == {"assumption"}
     asked = data_notices([joins], (50 * DAY, 100 * DAY), [(0, 100 * DAY), (80 * DAY, 100 * DAY)])
     assert [n.severity for n in asked] == ["assumption"]
+
+
+class Wild(Strategy):
+    """Far more than any account bears."""
+
+    def target(self) -> pl.Expr:
+        return pl.lit(20.0)
+
+
+def test_summary_and_page_tell_what_the_run_found(tmp_path: Path) -> None:
+    close = np.concatenate([np.full(200, 100.0), np.linspace(100.0, 50.0, 200)])
+    hours = pl.Series(np.arange(400) * HOUR).cast(pl.Datetime("ms", "UTC"))
+    early = pl.DataFrame({"open_time": hours, "symbol": "A/USDT:USDT", "open": close, "high": close, "low": close})
+    bars = early.with_columns(close=pl.Series(close), volume=pl.lit(1.0))
+    late = bars[100:].with_columns(symbol=pl.lit("RIVER/USDT:USDT"))
+    tiers = (MarginTier(maintenance_margin_rate=0.005, max_leverage=50),)
+    result = backtester.run(Wild(), data=pl.concat([bars, late]), tiers=tiers, leverage=20, out=tmp_path)
+    assert result.run_dir is not None
+    page = (result.run_dir / "report.html").read_text(encoding="utf-8")
+    for text in (str(result.summary["data_warnings"]), page):
+        assert "Equity fell below 1 % of the initial balance on 1970-01-" in text
+        assert "4 days (25 % of the stored span) are lost." in text
+        assert "RIVER/USDT:USDT trade 1h begins" in text
