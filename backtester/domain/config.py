@@ -18,7 +18,7 @@ Brackets = Annotated[tuple[MarginTier, ...], Field(strict=False)]
 
 
 class Section(BaseModel):
-    """Base of the sections: frozen, no unknown keys, finite numbers, no other type in place of a number or a boolean."""
+    """Base of the sections: frozen, no unknown keys, finite numbers, nothing else in place of a number or a boolean."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

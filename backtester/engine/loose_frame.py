@@ -53,6 +53,7 @@ def as_store(frame: FrameLike, tree: Mapping[str, Any]) -> Iterator[OpenedStore]
     if funding["source"] == "history":
         raise UsageError("A frame has no funding history.", 'Leave funding out, or use source = "constant" or a store.')
     _refuse_repeated(bars, with_symbols="symbol" in _lower_names(frame))
+    _refuse_unordered(bars)
     symbols = bars["symbol"].unique(maintain_order=True).to_list()
     data.setdefault("symbols", symbols)
     with tempfile.TemporaryDirectory(prefix="backtester-") as folder:
@@ -128,6 +129,18 @@ def _refuse_repeated(bars: pl.DataFrame, *, with_symbols: bool) -> None:
     raise DataError(
         "the frame", f"the same time{of_symbol} stands in two rows, first", first["open_time"].dt.epoch("ms")[0], hint
     )
+
+
+def _refuse_unordered(bars: pl.DataFrame) -> None:
+    """Refuse bars that go back in time: rows in another order than meant may be rows of something else."""
+    back = bars.filter(pl.col("open_time").diff().over("symbol") < pl.duration(milliseconds=0))
+    if back.height:
+        raise DataError(
+            "the frame",
+            f"the bars of {back['symbol'][0]} are not in order of time, first",
+            int(back["open_time"].dt.epoch("ms")[0]),
+            'Sort them: frame.sort("symbol", "open_time").',
+        )
 
 
 def _step(bars: pl.DataFrame) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from backtester.domain.config import RunConfig
-from backtester.domain.enums import OrderStatus, label
+from backtester.domain.enums import LiquidationKind, OrderStatus, label
 from backtester.engine.result import Notice
 from backtester.errors import format_time
 
@@ -97,12 +97,37 @@ def _ruin_notices(equity: pl.DataFrame, balance: float) -> list[Notice]:
     return [Notice("ruined", "warning", text)]
 
 
+def stop_notices(config: RunConfig, liquidations: pl.DataFrame, equity: pl.DataFrame) -> list[Notice]:
+    """Tell when a takeover ended trading (``liquidation.then = "stop"``).
+
+    Parameters
+    ----------
+    config : RunConfig
+        Resolved.
+    liquidations, equity : polars.DataFrame
+        Records of the run.
+    """
+    taken = liquidations.filter(pl.col("kind") == label(LiquidationKind.TAKEOVER))["time"]
+    if config.liquidation.then != "stop" or taken.is_empty():
+        return []
+    left = equity.filter(pl.col("open_time") > taken[0])
+    kept = " Positions that were not taken over are kept." if left["gross_exposure"].fill_null(0).ne(0).any() else ""
+    text = (
+        f"Trading stopped after the takeover on {format_time(int(taken.cast(pl.Int64)[0]))} (liquidation.then = stop): "
+        f"nothing is traded in the remaining {left.height} bars.{kept}"
+    )
+    return [Notice("stopped", "warning", text)]
+
+
 def _replay_notices(config: RunConfig, counts: dict[str, int]) -> list[Notice]:
     """Return what the replay and its settings have to say."""
     found = []
     if config.execution.fill == "close":
         text = "Optimistic: decisions fill at the close of the bar that they were made on (execution.fill = close)."
         found.append(Notice("optimistic_fill", "warning", text))
+    if config.execution.intrabar == "close":
+        text = "Optimistic: extremes inside bars are not tested for liquidation (execution.intrabar = close)."
+        found.append(Notice("extremes_untested", "assumption", text))
     if counts["takeovers"]:
         found.append(Notice("liquidated", "warning", f"Positions were liquidated: {counts['takeovers']} taken over."))
     if counts["disputed_bars"]:

@@ -115,6 +115,7 @@ def resolve(
     close_fees = {symbol: _close_fee(config, rules, instruments[symbol]) for symbol in symbols}
     leverage = config.account.leverage if "leverage" in config.account.model_fields_set else rules.leverage
     notices = [*_pack_notices(pack, start, end), *_instrument_notices(instruments, stored)]
+    notices += _deviation_notices(config, pack, rules, instruments)
     tiers: dict[str, tuple[TierTable, ...]] = {}
     for symbol in symbols:
         tables = chosen_tables(config.tiers, symbol, store_lookup.tier_tables(pack.name, symbol), rules)
@@ -260,6 +261,27 @@ def _pack_notices(pack: VenuePack, start: int | None, end: int | None) -> list[N
         )
         found.append(Notice("rules_inferred", "assumption", text))
     return found
+
+
+def _deviation_notices(
+    config: RunConfig, pack: VenuePack, rules: VenueRules, instruments: dict[str, Instrument]
+) -> list[Notice]:
+    """Tell the rules of the venue that the run file replaces."""
+    replaced = []
+    for key, stated in config.liquidation.model_dump(exclude={"then", "close_fee"}, exclude_none=True).items():
+        rule = "liquidation_fee" if key == "fee" else key
+        if stated != getattr(rules, rule):
+            replaced.append(rule)
+    own_fees = {rules.close_fee_rate(instrument.taker_fee or 0.0) for instrument in instruments.values()}
+    if config.liquidation.close_fee is not None and own_fees != {config.liquidation.close_fee}:
+        replaced.append("close_fee")
+    for key, stated in config.funding.model_dump(include={"paid_from", "price"}, exclude_none=True).items():
+        if stated != getattr(rules, f"funding_{key}"):
+            replaced.append(f"funding_{key}")
+    if not replaced:
+        return []
+    text = f"The run file replaces rules of {pack.title}: {named_rules(replaced)}."
+    return [Notice("rules_replaced", "assumption", text)]
 
 
 _INCREMENTS = {

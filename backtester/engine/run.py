@@ -17,7 +17,7 @@ from backtester.engine import frames
 from backtester.engine.decisions import Decisions, bars_frame, dataset_keys, decide, find_strategy, read_decisions
 from backtester.engine.identities import Books, check_identities
 from backtester.engine.manifest import Phases, combined_hash, file_sha256, sha256, timestamp, versions
-from backtester.engine.notices import collect_notices, data_notices
+from backtester.engine.notices import collect_notices, data_notices, stop_notices
 from backtester.engine.prepare import ContractTerms, Prepared, TargetRows, prepare
 from backtester.engine.replay import ReplayRecords
 from backtester.engine.replay import replay as replay_prepared
@@ -271,6 +271,7 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
     digest = combined_hash(hashes)
     synthetic = run.resolved.venue == SYNTHETIC_VENUE
     equity = _equity_frame(run)
+    liquidations = frames.liquidations_frame(records.liquidations, panel.symbols)
     sources = [trade_source(store, panel.venue, symbol, panel.timeframe_ms) for symbol in panel.symbols]
     data_notes = data_notices(panel.notes, (panel.start, panel.end), [(s.first, s.end) for s in sources])
     return Result(
@@ -283,7 +284,7 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         equity=equity,
         fills=frames.fills_frame(records.fills, panel.symbols),
         funding=frames.funding_frame(records.funding, panel.symbols),
-        liquidations=frames.liquidations_frame(records.liquidations, panel.symbols),
+        liquidations=liquidations,
         ledger=frames.ledger_frame(records.ledger, panel.symbols, run.resolved.settle),
         positions=frames.positions_frame(records.positions, panel.symbols),
         orders=orders,
@@ -295,7 +296,13 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
             records.counts,
             orders,
             equity,
-            [*told, *data_notes, *run.resolved.notices, *decisions.notices],
+            [
+                *stop_notices(config, liquidations, equity),
+                *told,
+                *data_notes,
+                *run.resolved.notices,
+                *decisions.notices,
+            ],
             synthetic=synthetic,
         ),
         manifest={

@@ -129,6 +129,14 @@ def test_rules_of_the_start_hold():
     assert stated.config.liquidation.mmr_basis == "mark"
 
 
+def test_rules_that_the_run_file_replaces_are_told():
+    own = resolve(config("bybit", liquidation={"takeover": "bankruptcy"}), store_lookup=store())
+    assert "rules_replaced" not in codes(own)
+    other = resolve(config(liquidation={"fee": 0.02, "step": "tier"}, funding={"price": "index"}), store_lookup=store())
+    (text,) = [n.text for n in other.notices if n.code == "rules_replaced"]
+    assert "kind of partial liquidation (step), liquidation fee (liquidation_fee), price that values" in text
+
+
 def test_the_span_given_wins_and_is_written():
     span = {"start": ms("2025-10-01"), "end": ms("2025-10-02") + 1500}
     run = resolve(config("bybit"), store_lookup=store(), **span)

@@ -220,6 +220,33 @@ def frame(bars: int = 400) -> pl.DataFrame:
     return pl.DataFrame({"open_time": times, "open": open_, "high": high, "low": low, "close": close, "volume": 1.0})
 
 
+def test_what_ends_or_spares_a_run_is_told() -> None:
+    """Trading that a takeover ended, and extremes that are not tested."""
+    struck = pl.int_range(pl.len()) == 200
+    bars = frame().with_columns(
+        pl.when(struck).then(60.0).otherwise("low").alias("low"),
+        pl.when(struck).then(200.0).otherwise("high").alias("high"),
+    )
+    settings = {"liquidation": {"then": "stop"}}
+    result = backtester.run(Flip(exposure=5), data=bars, tiers=TIERS, leverage=10, settings=settings, out=None)
+    (text,) = [n.text for n in result.notices if n.code == "stopped"]
+    left = result.equity.filter(pl.col("open_time") > result.liquidations["time"][0]).height
+    assert f"nothing is traded in the remaining {left} bars" in text
+    assert "kept" not in text
+    assert result.equity["gross_exposure"].tail(left).fill_null(0).abs().max() == 0
+    settings = {"execution": {"intrabar": "close"}}
+    spared = backtester.run(Flip(exposure=5), data=bars, tiers=TIERS, leverage=10, settings=settings, out=None)
+    assert "extremes_untested" in {n.code for n in spared.notices}
+    assert "stopped" not in {n.code for n in spared.notices}
+
+
+def test_bars_of_a_frame_are_in_order() -> None:
+    bars = frame()
+    swapped = pl.concat([bars[:5], bars[6:7], bars[5:6], bars[7:]])
+    with pytest.raises(DataError, match=r'not in order of time, first at 2025-01-01 05:00 UTC.\n.*sort\("symbol"'):
+        backtester.run(Flip(), data=swapped, tiers=TIERS, out=None)
+
+
 def test_a_frame_is_enough() -> None:
     result = backtester.run(Flip(), data=frame(), tiers=TIERS, out=None)
     assert result.equity.height == 400
