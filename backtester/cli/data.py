@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from backtester.market.store import Store
 
 app = typer.Typer(
-    help="Import, check and list market data; make the synthetic market.", no_args_is_help=True, add_completion=False
+    help="Import, check and list market data; make the synthetic market.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 

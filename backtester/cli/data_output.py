@@ -161,7 +161,7 @@ def print_findings(
     shown, left = _worth_showing(findings, everything=everything)
     for venue, group in _by_venue(shown, lambda f: f.key):
         rows = [(f.severity, " ".join(_name(f.key)).strip(), f"{f.text}.") for f in group]
-        print_table(("", "dataset", "finding"), rows, f"{venue} in {store.root}")
+        print_table(("", "dataset", "finding"), rows, f"{venue} in {store.root}", whole=(0, 1))
     hints = {f.code: f.hint for f in reversed(shown) if f.hint}
     if hints:
         typer.echo("What to do:")

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import typer
 
+_NARROWEST = 5  # letters of a column that may be folded
+
 
 def print_json(content: object) -> None:
     """Print JSON on stdout; numbers that are not finite become null, since JSON has none."""
@@ -26,7 +28,11 @@ def finite(content: object) -> object:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", right: Sequence[int] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    right: Sequence[int] = (),
+    whole: Sequence[int] = (0,),
 ) -> None:
     """Print a table on stdout.
 
@@ -40,6 +46,8 @@ def print_table(
         Stands above the table.
     right : sequence of int
         Places of the columns whose figures stand right-aligned.
+    whole : sequence of int
+        Places of the columns that are never broken over lines, so that what stands there can be copied.
     """
     from rich import box
     from rich.console import Console
@@ -48,10 +56,17 @@ def print_table(
 
     table = Table(box=box.SIMPLE, title=title or None, title_justify="left", show_header=any(columns))
     for place, name in enumerate(columns):
-        table.add_column(name, justify="right" if place in right else "left", overflow="fold")
-    for row in rows:
+        table.add_column(
+            name, justify="right" if place in right else "left", overflow="fold", no_wrap=place in {*right, *whole}
+        )
+    lines = [*rows]
+    for row in lines:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    longest = [max(map(len, column)) for column in zip(columns, *lines, strict=True)]
+    needed = sum(size if place in {*right, *whole} else min(size, _NARROWEST) for place, size in enumerate(longest))
+    console = Console()
+    console.width = max(console.width, needed + 3 * len(longest) + 1)  # rather wider than the screen than cut off
+    console.print(table)
 
 
 def say(text: str) -> None:

@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 
 RunArgument = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="Name of a run, the beginning of one, or its folder; the newest.")
+    str | None, typer.Argument(metavar="RUN", help="Name of a run, the beginning of one, or its folder; the newest.")
 ]
 
 _COLUMNS = (
@@ -47,12 +47,20 @@ def list_runs(out: OutOption = DEFAULT_OUT, as_json: JsonOption = False) -> None
         kept = ("run", "path", "strategy", "symbols", "start", "end", *(key for key, _, _ in _COLUMNS))
         print_json([{key: row.get(key) for key in kept} for row in rows])
         return
+    if not rows:
+        typer.echo(f"There is no run in {out} yet. Make one with `backtester run STRATEGY`.")
+        return
     cells = [
-        [row["run"], str(row.get("strategy", "broken")), str(row.get("symbols", ""))]
+        [row["run"], _bases(str(row.get("symbols", "broken")))]
         + [figure_text(row.get(key), style, str(row.get("settle", ""))) for key, _, style in _COLUMNS]
         for row in rows
     ]
-    print_table(("run", "strategy", "symbols", *(label for _, label, _ in _COLUMNS)), cells, right=(3, 4, 5))
+    print_table(("run", "coins", *(label for _, label, _ in _COLUMNS)), cells, right=(2, 3, 4))
+
+
+def _bases(symbols: str) -> str:
+    """Return the short names of contracts: there is no room for more beside the name of a run."""
+    return " ".join(symbol.strip().partition("/")[0] for symbol in symbols.split(","))
 
 
 @app.command("open")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 StrategyArgument = Annotated[
-    str | None, typer.Argument(metavar="[STRATEGY]", help="Name of a strategy; see `backtester strategy list`.")
+    str | None, typer.Argument(metavar="STRATEGY", help="Name of a strategy; see `backtester strategy list`.")
 ]
 ParamOption = Annotated[
     list[str] | None,

@@ -11,7 +11,9 @@ from backtester.cli.options import JsonOption
 if TYPE_CHECKING:
     from backtester.domain.venues import Figure, VenuePack
 
-app = typer.Typer(help="List venues and show their rules.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="List venues and show their rules.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 AtOption = Annotated[
     str | None, typer.Option("--at", metavar="TIME", help="Rules of this day, UTC; without it the newest.")
