@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from backtester.strategy.causality import CausalityReport
     from backtester.strategy.registry import Entry
 
-app = typer.Typer(help="List, write and check strategies.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="List, write and check strategies.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 MOST_SYMBOLS = 4
 DEMO_DAYS = 210
@@ -71,7 +73,8 @@ def new_strategy(
         print_json({"name": name, "strategy": str(module), "test": str(test)})
     elif not quiet:
         typer.echo(f"Wrote {module} and its test {test}.")
-        typer.echo(f"Next: pytest {test}, backtester strategy check {name}, backtester run {name}.")
+        typer.echo(f"Next: backtester strategy check {name}, then backtester run {name}.")
+        typer.echo(f"Its test: python -m pytest {test} (needs: pip install pytest).")
 
 
 @app.command("check")
@@ -265,7 +268,9 @@ def _entry_content(entry: Entry) -> dict[str, object]:
 
 
 def _place(entry: Entry) -> str:
-    return f"{entry.origin}/{entry.path.name}" if entry.path and entry.origin != "bundled" else entry.origin
+    """Return the folder, and the file where the name does not tell it."""
+    is_told = entry.path is None or entry.path.stem == entry.name or entry.origin == "bundled"
+    return entry.origin if is_told or entry.path is None else f"{entry.origin}/{entry.path.name}"
 
 
 def _parameters(entry: Entry) -> str:

@@ -144,3 +144,24 @@ def test_check_of_stored_data(capsys, tmp_path):
     assert "BTC/USDT:USDT" in err
     code, _, err = call(capsys, "check", "trend", "--venue", "binance")
     assert (code, "Unknown venue 'binance' in the store" in err) == (2, True)
+
+
+def test_tables_keep_names_whole_and_help_is_plain(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "60")
+    name = "a_strategy_whose_name_is_long"
+    assert exit_code(["strategy", "new", name, "--quiet"]) == 0
+    run = tmp_path / "reports" / "20250101-120000-a_strategy_whose_name_is_long-01234567"
+    assert exit_code(["reports", "list"]) == 0
+    assert "There is no run in reports yet" in capsys.readouterr().out
+    run.mkdir(parents=True)
+    (run / "manifest.json").write_text("{}")
+    for command, shown in ((["strategy", "list"], name), (["reports", "list"], run.name)):
+        assert exit_code(command) == 0
+        assert f" {shown} " in capsys.readouterr().out
+    for command in (["data", "import"], ["strategy", "check"], ["venue", "show"], ["run"]):
+        assert exit_code([*command, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert text.startswith("Usage: ")
+        assert "<bool>" not in text
+        assert "[[" not in text
