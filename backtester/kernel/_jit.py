@@ -23,7 +23,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",  # x / 0 is inf or nan, as in numpy: a ZeroDivisionError could not leave the kernel anyway
-    "cache": True,
 }
 
 
@@ -61,6 +60,8 @@ def constant(code: int) -> int:
 # The account's steps allocate nothing: they do without reference counts, whose atomic updates cost more than the
 # accounting itself, and without the wrappers through which C code calls a function.
 STEP_OPTIONS = {"_nrt": False, "no_cfunc_wrapper": True}
+# Parts are stored inside the functions that Python calls: machine code of their own would double the time to compile.
+PART_OPTIONS = {"no_cpython_wrapper": True, "cache": False}
 
 
 def step(function: F) -> F:
@@ -68,17 +69,17 @@ def step(function: F) -> F:
 
     Called from Python it would crash; call its ``py_func`` instead.
     """
-    return _compiled(function, **STEP_OPTIONS, no_cpython_wrapper=True)
+    return _compiled(function, **STEP_OPTIONS, **PART_OPTIONS)
 
 
 def inlined(function: F) -> F:
     """Compile a small step into its callers: the account's arrays are many arguments, and a call pushes them all."""
-    return _compiled(function, **STEP_OPTIONS, no_cpython_wrapper=True, forceinline=True)
+    return _compiled(function, **STEP_OPTIONS, **PART_OPTIONS, forceinline=True)
 
 
 def entry(function: F) -> F:
     """Compile a step that Python calls."""
-    return _compiled(function, **STEP_OPTIONS)
+    return _compiled(function, **STEP_OPTIONS, cache=True)
 
 
 def njit(function: F) -> F:
@@ -94,7 +95,7 @@ def njit(function: F) -> F:
     callable
         The compiled function; ``getattr(f, "py_func", f)`` is its source.
     """
-    return _compiled(function, no_cfunc_wrapper=True)
+    return _compiled(function, no_cfunc_wrapper=True, cache=True)
 
 
 def _compiled(function: F, **options: bool) -> F:

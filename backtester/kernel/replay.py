@@ -41,6 +41,7 @@ TRADES = constant(1)
 AT_OPEN = constant(0)
 INSIDE = constant(1)
 NO = constant(0)
+ONE = constant(1)
 YES = constant(1)
 NO_GROUP = constant(-2)
 
@@ -222,7 +223,7 @@ def fire_on_leg(
             if book.positions[i]["walked"] == NO:
                 continue
             book.single[0] = i
-            f = first_trigger(setup, book, book.single, 1, book.positions[i]["margin"], at)
+            f = first_trigger(setup, book, book.single, ONE, book.positions[i]["margin"], at)
             if f < first:
                 first = f
                 group = i
