@@ -64,7 +64,6 @@ check: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m pytest -q -p no:xdist tests/benchmark
-	$(BIN)/python tests/benchmark/run_year.py
 
 format: $(DEV)
 	$(BIN)/ruff format .
