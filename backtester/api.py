@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -21,6 +23,9 @@ from backtester.market.store import Store
 from backtester.strategy import Strategy
 
 __all__ = ["load_result", "run", "save"]
+
+DEFAULT_STORE = Path("data")
+DEFAULT_OUT = Path("reports")
 
 # Arguments that stand for a key of the run file.
 _SHORT_NAMES = {
@@ -102,10 +107,18 @@ def run(
         )
     progress("Analysing", None)
     result = complete(result)
-    return result if out is None else save(result, out, progress)
+    if out is None:
+        return result
+    return save(result, out, progress, folders=_folders(data, strategies))
 
 
-def save(result: Result, out: Path | str, progress: Progress = silent) -> Result:
+def save(
+    result: Result,
+    out: Path | str,
+    progress: Progress = silent,
+    *,
+    folders: Sequence[tuple[str, Path]] = (),
+) -> Result:
     """Write a run's folder and its page.
 
     Parameters
@@ -116,6 +129,8 @@ def save(result: Result, out: Path | str, progress: Progress = silent) -> Result
         Folder of all runs.
     progress : callable
         Called with each phase.
+    folders : sequence of tuple of str and Path
+        Options of the command that repeats the run: where its data and strategies lie.
 
     Returns
     -------
@@ -124,7 +139,12 @@ def save(result: Result, out: Path | str, progress: Progress = silent) -> Result
     """
     folder = Path(out)
     run_id = free_run_id(folder, result.run_id)
-    named = replace(result, run_id=run_id, summary={**result.summary, "run_id": run_id})
+    named = replace(
+        result,
+        run_id=run_id,
+        summary={**result.summary, "run_id": run_id},
+        manifest={**result.manifest, "command": _command(folder, run_id, folders)},
+    )
     with staged_folder(folder, named.run_id) as stage:
         progress("Writing the run's folder", None)
         write_files(named, stage)
@@ -134,6 +154,27 @@ def save(result: Result, out: Path | str, progress: Progress = silent) -> Result
             progress("Writing the report", None)
             write_page(named, stage / REPORT_FILE)
     return replace(named, run_dir=folder / named.run_id)
+
+
+def _folders(data: Store | Path | str | FrameLike, strategies: Sequence[Path | str]) -> list[tuple[str, Path]]:
+    """Return the folders of a run that are not the defaults, each with its option; a frame has none."""
+    root = data.root if isinstance(data, Store) else Path(data) if isinstance(data, str | Path) else DEFAULT_STORE
+    store = [] if root == DEFAULT_STORE else [("--store", root)]
+    return [*store, *(("--strategies", Path(folder)) for folder in strategies)]
+
+
+def _command(out: Path, run_id: str, folders: Sequence[tuple[str, Path]]) -> str:
+    """Return the command line that repeats a run, to be called where it was called."""
+    options = [("--config", out / run_id / "config.toml"), *folders]
+    if out != DEFAULT_OUT:
+        options.append(("--out", out))
+    return shlex.join(["backtester", "run", *(part for name, path in options for part in (name, _from_here(path)))])
+
+
+def _from_here(path: Path) -> str:
+    """Return a path relative to the current folder where it lies below it, else absolute."""
+    here, whole = Path.cwd(), Path(os.path.abspath(path))  # noqa: PTH100 - links are kept as they were written
+    return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
 
 
 def _opened(data: Store | Path | str | FrameLike, tree: Tree) -> AbstractContextManager[OpenedStore]:

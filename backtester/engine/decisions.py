@@ -16,7 +16,8 @@ from backtester.engine.signal_file import Clock, outside_text, read_signals
 from backtester.errors import StrategyError, UsageError
 from backtester.market.frame import signal_bars
 from backtester.market.panel import Panel
-from backtester.market.schema import timeframe_name
+from backtester.market.schema import timeframe_ms, timeframe_name
+from backtester.market.series import bar_source, stored_timeframes
 from backtester.market.store import DatasetKey, Store
 from backtester.strategy import Strategy, evaluate, registry
 
@@ -194,6 +195,19 @@ def _index(panel: Panel, i: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 def dataset_keys(store: Store, panel: Panel, references: Sequence[str]) -> list[DatasetKey]:
-    """Return every stored dataset of the symbols that were traded or read."""
-    symbols = dict.fromkeys((*panel.symbols, *references))
-    return [key for symbol in symbols for key in store.keys(panel.venue, symbol)]
+    """Return the stored datasets that the run reads or may read, of the symbols that were traded or read."""
+    found: dict[DatasetKey, None] = {}
+    for symbol in dict.fromkeys((*panel.symbols, *references)):
+        found |= dict.fromkeys(key for key in store.keys(panel.venue, symbol) if _is_read(store, panel, key))
+    return list(found)
+
+
+def _is_read(store: Store, panel: Panel, key: DatasetKey) -> bool:
+    """Return whether bars of the run's timeframes come from a dataset; what has no timeframe is always read."""
+    if key.timeframe == "event":
+        return True
+    stored = stored_timeframes(store, key.venue, key.symbol, key.series)
+    steps = {panel.timeframe_ms, *((panel.mark_timeframe_ms,) if key.series == "mark" else ())}
+    sources = [bar_source(store, key.venue, key.symbol, key.series, step) for step in steps]
+    used = {source.stored_ms for source in sources if source is not None}
+    return timeframe_ms(key.timeframe) in (used or stored)  # a series that is only coarser may be read too

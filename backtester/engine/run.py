@@ -259,13 +259,15 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
     moment = timestamp()
     datasets = dataset_keys(store, panel, decisions.references)
     hashes: dict[str, object] = {
-        "config": sha256(config_text(config)),
+        "config": sha256(config_text(_without_paths(config, run.resolved.venue))),
         "strategy": sha256(decisions.source),
         "data": {str(key): store.fingerprint(key) for key in datasets},
     }
     targets = decisions.targets
     for name, feature in config.data.features.items():
         hashes[f"feature {name}"] = file_sha256(Path(feature.path))
+    if config.data.venue.endswith(".toml"):
+        hashes["venue"] = file_sha256(Path(config.data.venue))
     if config.strategy.signals is not None:
         hashes["signals"] = sha256(targets.write_csv())
     digest = combined_hash(hashes)
@@ -328,7 +330,29 @@ def _final_config(run: Replayed) -> RunConfig:
     strategy = config.strategy
     if strategy.signals is None:
         strategy = strategy.model_copy(update={"name": run.decisions.name, "params": run.decisions.params})
-    return config.model_copy(update={"strategy": strategy})
+    else:
+        strategy = strategy.model_copy(update={"signals": _absolute(strategy.signals)})
+    features = {
+        name: feature.model_copy(update={"path": _absolute(feature.path)})
+        for name, feature in config.data.features.items()
+    }
+    venue = _absolute(config.data.venue) if config.data.venue.endswith(".toml") else config.data.venue
+    data = config.data.model_copy(update={"features": features, "venue": venue})
+    return config.model_copy(update={"data": data, "strategy": strategy})
+
+
+def _absolute(path: str) -> str:
+    """Return a path that means the same file from any folder."""
+    return str(Path(path).resolve())
+
+
+def _without_paths(config: RunConfig, venue: str) -> RunConfig:
+    """Return a configuration whose hash does not depend on where files lie: their content is hashed by itself."""
+    features = {name: feature.model_copy(update={"path": name}) for name, feature in config.data.features.items()}
+    data = config.data.model_copy(update={"features": features, "venue": venue})
+    signals = None if config.strategy.signals is None else "signals"
+    strategy = config.strategy.model_copy(update={"signals": signals})
+    return config.model_copy(update={"data": data, "strategy": strategy})
 
 
 def _equity_frame(run: Replayed) -> pl.DataFrame:

@@ -21,6 +21,7 @@ from backtester.engine.result import FRAMES, Notice
 from backtester.engine.run import with_timeframe
 from backtester.engine.run_file import build_config
 from backtester.errors import DataError, InternalError, StoreError, StrategyError, UnknownNameError, UsageError
+from backtester.market.schema import TIME
 from backtester.market.store import DatasetKey, Store
 
 BTC = "BTC/USDT:USDT"
@@ -129,7 +130,11 @@ def test_same_input_same_bytes(done: backtester.Result, demo_store: Path, tmp_pa
         if file.name not in {"manifest.json", "report.html"}:
             assert (again.run_dir / file.name).read_bytes() == file.read_bytes(), file.name
     assert again.run_id.rpartition("-")[2] == done.run_id.rpartition("-")[2]
-    stamps = [text.replace(r.run_id, "") for r in (done, again) for text in [(r.run_dir / "report.html").read_text()]]
+    stamps = [
+        text.replace(str(r.run_dir.parent), "").replace(r.run_id, "")
+        for r in (done, again)
+        for text in [(r.run_dir / "report.html").read_text()]
+    ]
     first, second = (text.splitlines() for text in stamps)
     assert len(first) == len(second)
 
@@ -191,6 +196,41 @@ def test_signals_from_a_file(done: backtester.Result, demo_store: Path, tmp_path
     assert result.strategy_name == "my signals: 1"
     assert "-my-signals-1-" in result.run_id
     assert "my signals: 1.parquet" in result.strategy_source
+
+
+def test_files_are_hashed_by_content_and_named_from_anywhere(
+    demo_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        Path("s.csv").write_text("open_time,target\n2024-03-02,1\n")
+        settings = {"strategy": {"signals": "s.csv"}, "report": {"enabled": False}}
+        run = backtester.run(
+            backtester.RunConfig(), settings=settings, data=demo_store, out="reports", symbols=[BTC], **SPAN
+        )
+        runs.append(run)
+        assert run.config.strategy.signals == str(tmp_path / name / "s.csv")
+        assert (
+            run.manifest["command"] == f"backtester run --config reports/{run.run_id}/config.toml --store {demo_store}"
+        )
+        monkeypatch.chdir(tmp_path)
+        again = backtester.run(tmp_path / name / "reports" / run.run_id / "config.toml", data=demo_store, out=None)
+        assert again.manifest["hashes"] == run.manifest["hashes"]
+    assert runs[0].manifest["hashes"] == runs[1].manifest["hashes"]
+
+
+def test_the_identity_holds_what_the_run_reads_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    bars = frame().with_columns(pl.col("open_time").dt.replace_time_zone("UTC").cast(TIME))
+    store.write(DatasetKey("generic", BTC, "trade", "1h"), bars, source="test")
+    options = {"venue": "generic", "tiers": TIERS, "out": None, "timeframe": "1h"}
+    settings = {"data": {"mark": "trade"}, "funding": {"source": "none"}}
+    first = backtester.run(Flip(), data=store, settings=settings, **options)
+    store.write(DatasetKey("generic", BTC, "trade", "5m"), bars, source="test")
+    second = backtester.run(Flip(), data=store, settings=settings, **options)
+    assert first.manifest["hashes"] == second.manifest["hashes"]
 
 
 def test_own_features_are_read_and_hashed(demo_store: Path, tmp_path: Path) -> None:
