@@ -42,6 +42,13 @@ def test_what_is_no_timeframe_is_refused(name: str) -> None:
         timeframe_ms(name)
 
 
+def test_a_unit_in_capitals_is_answered_with_the_timeframe() -> None:
+    with pytest.raises(UsageError, match="Did you mean '1h'"):
+        timeframe_ms("1H")
+    with pytest.raises(UsageError, match="Months have no fixed length"):
+        timeframe_ms("1M")
+
+
 def test_keys_are_checked() -> None:
     with pytest.raises(UnknownNameError, match="Unknown series 'trades'"):
         DatasetKey("binance", "BTC/USDT:USDT", "trades", "1h")
