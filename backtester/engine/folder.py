@@ -47,6 +47,11 @@ def staged_folder(out: Path, run_id: str) -> Iterator[Path]:
         stage.chmod(0o755)
         yield stage
         stage.rename(out / run_id)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(
+            f"The run's folder {out / run_id} cannot be written: a file is in the place of a folder.",
+            "Move the file away or choose another folder with --out.",
+        ) from error
     except OSError as error:
         raise StoreError(
             f"The run's folder {out / run_id} cannot be written: {error.strerror or error}.",

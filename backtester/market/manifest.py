@@ -133,22 +133,33 @@ class Manifest:
         return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def is_stored(folder: Path) -> bool:
+    """Return whether a folder holds a dataset: a manifest, or parts whose manifest is lost."""
+    return (folder / MANIFEST_NAME).is_file() or next(folder.glob("[!.]*.parquet"), None) is not None
+
+
 def read_manifest(folder: Path, name: str) -> Manifest | None:
     """Return the manifest of a dataset's folder, None where there is none.
 
     Raises
     ------
     StoreError
-        The file is there and cannot be understood.
+        The file is there and cannot be understood, or it is lost and the parts that it named are still there.
     """
     path = folder / MANIFEST_NAME
     try:
         with explained(path, "read"):
             text = path.read_bytes()
     except StoreError as e:
-        if isinstance(e.__cause__, FileNotFoundError):
-            return None
-        raise
+        if not isinstance(e.__cause__, FileNotFoundError):
+            raise
+        if is_stored(folder):
+            raise StoreError(
+                f"{name}: {folder} holds files without a manifest.",
+                f"Put its {MANIFEST_NAME} back, or import the whole series again with `backtester data import … "
+                "--replace`.",
+            ) from e
+        return None
     try:
         content = json.loads(text)
         if content["format"] != FORMAT:

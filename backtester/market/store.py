@@ -25,7 +25,7 @@ from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import MarginTier, TierTable
 from backtester.errors import DataError, StoreError
 from backtester.market.atomic import explained, publish, sync_folder, write_durably, writer_lock
-from backtester.market.manifest import MANIFEST_NAME, Import, Manifest, Part, read_manifest
+from backtester.market.manifest import MANIFEST_NAME, Import, Manifest, Part, is_stored, read_manifest
 from backtester.market.merge import merge
 from backtester.market.parts import check_part, settle_names, stage, staged_name, time_span
 from backtester.market.schema import SERIES, TIME, DatasetKey, conform
@@ -106,7 +106,7 @@ class Store:
         found: list[DatasetKey],
     ) -> None:
         if not wanted:
-            if (folder / MANIFEST_NAME).is_file() and values[2] in SERIES:  # a later version may store other series
+            if values[2] in SERIES and is_stored(folder):  # a later version may store other series
                 found.append(DatasetKey(*values))
             return
         (name, value), rest = wanted[0], wanted[1:]
@@ -132,7 +132,7 @@ class Store:
 
     def has(self, key: DatasetKey) -> bool:
         """Return whether a dataset is stored."""
-        return (self.folder(key) / MANIFEST_NAME).is_file()
+        return is_stored(self.folder(key))
 
     def folder(self, key: DatasetKey) -> Path:
         """Return the folder of a dataset, which need not exist."""

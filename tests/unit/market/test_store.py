@@ -15,6 +15,7 @@ from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import MarginTier, TierTable
 from backtester.errors import DataError, StoreError
 from backtester.market import atomic, parts
+from backtester.market.quality import check
 from backtester.market.schema import TIME, DatasetKey, instrument_frame, tier_frame
 from backtester.market.store import Store
 
@@ -160,6 +161,19 @@ def test_a_damaged_part_is_named_with_the_way_on(store: Store, damage: str) -> N
         store.write(KEY, bars(NEW_YEAR + 400 * HOUR, 1), source="more")
     store.write(KEY, bars(NEW_YEAR, 400), source="again", replace=True)
     assert store.damaged(KEY) == []
+
+
+def test_parts_without_a_manifest_are_not_overlooked(store: Store) -> None:
+    store.write(KEY, bars(NEW_YEAR, 5), source="test")
+    (store.folder(KEY) / "manifest.json").unlink()
+    assert store.keys() == [KEY]
+    for look in (store.read, store.span, lambda key: store.write(key, bars(NEW_YEAR, 5), source="test")):
+        with pytest.raises(StoreError, match="files without a manifest"):
+            look(KEY)
+    assert "without a manifest" in store.damaged(KEY)[0]
+    assert [f.code for f in check(store, [KEY])] == ["damaged"]
+    store.write(KEY, bars(NEW_YEAR, 5), source="test", replace=True)
+    assert store.read(KEY).height == 5
 
 
 def test_a_damaged_manifest_is_named(store: Store) -> None:
