@@ -109,6 +109,7 @@ def lookup(name: str, folders: Iterable[Path] = ()) -> tuple[Entry, tuple[str, .
     UsageError
         When a folder does not exist.
     """
+    folders = tuple(folders)
     if name.endswith(".py"):
         raise UsageError(f"{name!r} is a file: a strategy is called by its name.", _name_hint(Path(name)))
     places = _places(folders)
@@ -119,7 +120,7 @@ def lookup(name: str, folders: Iterable[Path] = ()) -> tuple[Entry, tuple[str, .
         if broken:
             raise StrategyError(f"Strategy {name!r} cannot be imported.", broken[0].broken)
         known = {entry.name for entry in _entries(places, wanted=None) if entry.strategy is not None}
-        looked = ", ".join(f"./{LOCAL_FOLDER}" if folder == LOCAL_FOLDER else origin for origin, folder in places)
+        looked = ", ".join((f"./{LOCAL_FOLDER}", *map(str, folders), "the entry points and the bundled ones"))
         raise UnknownNameError("strategy", name, known, f"in {looked}")
     notes = [
         f"Strategy {name!r} of {usable[0].origin} is used; it shadows the one of {entry.origin}."

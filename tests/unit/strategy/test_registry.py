@@ -128,7 +128,10 @@ def test_a_broken_file_does_not_hide_the_bundled_one(tmp_path) -> None:
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown strategy 'trned' in .*, bundled.\nDid you mean 'trend'"):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"Unknown strategy 'trned' in ./strategies, the entry points and the bundled ones.\nDid you mean 'trend'",
+    ):
         registry.find("trned")
 
 
