@@ -13,6 +13,10 @@ from tests.reference.prices import shortened, slipped
 from tests.reference.remainder import Excess, largest_passing_size, size_below_floor
 
 
+# A fee cut to the balance leaves nothing: rounding must not decide whether that is more than zero.
+NOTHING_LEFT = Fraction(1e-12)
+
+
 @dataclass(frozen=True)
 class Moment:
     """Where the engine comes: the marks, the traded prices where they matter, the time of the rows."""
@@ -99,7 +103,7 @@ def step_candidate(group: Group, moment: Moment) -> int | None:
     """Return the position that would be stepped down, None when there is none or the rules forbid it."""
     book, settings = group.book, group.book.case.settings
     balance = group.balance(moment.marks)
-    if settings.step == "none" or balance <= 0:
+    if settings.step == "none" or balance <= NOTHING_LEFT * Fraction(settings.balance):
         return None
     lowest = max(1, settings.step_from_tier - 1)
     once = settings.step_once or settings.step == "restore"
