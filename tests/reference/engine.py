@@ -12,7 +12,6 @@ from tests.reference.groups import Group
 from tests.reference.prices import shortened, slipped
 from tests.reference.remainder import Excess, largest_passing_size, size_below_floor
 
-
 # A fee cut to the balance leaves nothing: rounding must not decide whether that is more than zero.
 NOTHING_LEFT = Fraction(1e-12)
 

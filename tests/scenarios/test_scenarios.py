@@ -6,13 +6,14 @@ import pytest
 
 from tests.reference.account import replay
 from tests.reference.adapter import run_kernel
-from tests.scenarios import funding_tables, liquidation_tables, order_tables, step_tables
+from tests.scenarios import funding_tables, joint_tables, liquidation_tables, order_tables, step_tables
 from tests.scenarios.table import Scenario, case_of, check
 
 SCENARIOS = [
     *funding_tables.SCENARIOS,
     *order_tables.SCENARIOS,
     *liquidation_tables.SCENARIOS,
+    *joint_tables.SCENARIOS,
     *step_tables.SCENARIOS,
 ]
 
