@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import polars as pl
+from pydantic import ValidationError
 
 from backtester.domain.enums import ContractKind
 from backtester.domain.instrument import Instrument
@@ -226,7 +227,12 @@ class Store:
         if not self.has(key):
             return None
         row = self.read(key).row(0, named=True)
-        return Instrument(**{**row, "kind": ContractKind[row["kind"].upper()]})
+        try:
+            return Instrument(**{**row, "kind": ContractKind[row["kind"].upper()]})
+        except ValidationError as e:
+            fault = e.errors(include_url=False)[0]
+            problem = f"{fault['loc'][0]} {fault['input']!r} is out of bounds"
+            raise DataError(str(key), problem, hint="Import the contract again with a figure that fits.") from e
 
     def damaged(self, key: DatasetKey) -> list[str]:
         """Return what is wrong with a dataset's files, by full checksum; empty when all are whole."""

@@ -337,6 +337,14 @@ def test_an_instrument_comes_back_and_is_replaced(store: Store) -> None:
         assert store.instrument("binance", "BTC/USDT:USDT") == contract
 
 
+def test_a_stored_contract_out_of_bounds_is_named(store: Store) -> None:
+    key = DatasetKey("binance", "BTC/USDT:USDT", "instrument", "event")
+    frame = instrument_frame(Instrument(symbol=key.symbol)).with_columns(pl.lit(5.0).alias("taker_fee"))
+    store.write(key, frame, source="test")
+    with pytest.raises(DataError, match=r"taker_fee 5\.0 is out of bounds"):
+        store.instrument(key.venue, key.symbol)
+
+
 def test_keys_narrow_by_each_part(store: Store) -> None:
     for symbol in ("ETH/USDT:USDT", "BTC/USDT:USDT", "币安人生/USDT:USDT"):
         store.write(DatasetKey("binance", symbol, "trade", "1h"), bars(NEW_YEAR, 1), source="test")
