@@ -29,6 +29,8 @@ def price_figure(bars: pl.DataFrame, trades: pl.DataFrame, liquidations: pl.Data
         Its liquidations.
     """
     candles = ohlc(bars, CANDLES)
+    liquidations = at_bar_open(liquidations, "time", bars)
+    trades = at_bar_open(trades, "exit_time", bars)
     figure = go.Figure()
     for trace in _mark_lines(bars):
         figure.add_trace(trace)
@@ -57,6 +59,20 @@ def price_figure(bars: pl.DataFrame, trades: pl.DataFrame, liquidations: pl.Data
     figure.update_xaxes(**theme.time_axis(rangeslider={"visible": False}))
     figure.update_yaxes(**theme.value_axis())
     return figure
+
+
+def at_bar_open(rows: pl.DataFrame, column: str, bars: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with a time moved to the open of the bar that holds it, where its candle is drawn.
+
+    What happens on a bar's path carries the bar's last millisecond, which would stand over the next candle.
+    """
+    opens = bars["open_time"].cast(pl.Int64).to_numpy()
+    times = rows[column].cast(pl.Int64).fill_null(opens[0] if opens.size else 0).to_numpy()
+    if not opens.size or not times.size:
+        return rows
+    moved = opens[np.maximum(np.searchsorted(opens, times, side="right") - 1, 0)]
+    at_open = pl.Series(column, moved).cast(rows.schema[column])
+    return rows.with_columns(pl.when(pl.col(column).is_not_null()).then(at_open).alias(column))
 
 
 def _mark_lines(bars: pl.DataFrame) -> list[go.Scatter]:

@@ -16,6 +16,7 @@ from backtester import analytics
 from backtester.engine.result import Notice, Result
 from backtester.errors import StoreError
 from backtester.report import figures, theme
+from backtester.report.figures.price import at_bar_open
 from backtester.report.page import render_page, write_page
 from tests.unit.report import sample
 
@@ -185,3 +186,14 @@ def test_long_series_are_thinned() -> None:
     assert all(len(trace.x) < 4_000 for trace in figure.data)
     assert max(figure.data[0].y) == equity["equity"].max()
     assert min(figure.data[0].y) == equity["equity"].min()
+
+
+def test_path_events_stand_at_their_own_candle() -> None:
+    hours = pl.datetime_range(
+        pl.datetime(2025, 1, 1), pl.datetime(2025, 1, 1, 3), "1h", time_unit="ms", time_zone="UTC"
+    )
+    bars = pl.select(hours.alias("open_time"))
+    opens = bars["open_time"]
+    moments = pl.Series("time", [opens[1].timestamp() * 1000 + 3_599_999, opens[2].timestamp() * 1000, None])
+    rows = pl.DataFrame({"time": moments.cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))})
+    assert at_bar_open(rows, "time", bars)["time"].to_list() == [opens[1], opens[2], None]
