@@ -73,13 +73,18 @@ def requirement_after(setup: Setup, book: Book, i: int, left: float, tier: int) 
 
 @step
 def size_below_tier(setup: Setup, book: Book, i: int, tier: int) -> float:
-    """Return the largest size of position ``i`` that stays below the bracket above ``tier``."""
+    """Return the largest size of position ``i`` that stays below the bracket above ``tier``, less than is held.
+
+    On a boundary rounding can put the held size itself below it.
+    """
     instrument = setup.instruments[i]
-    unit = size_unit(setup, book, i, book.positions[i]["value_now"])
+    p = book.positions[i]
+    unit = size_unit(setup, book, i, p["value_now"])
     cap = setup.floors[tier_row(setup, book, i, tier + 1)]
+    less = less_one_step(abs(p["quantity"]), instrument["step_num"], instrument["step_den"])
     if instrument["step_num"] == 0.0:
-        return cap / unit * (1.0 - SNAP)
-    return largest_below(cap, unit, instrument["step_num"], instrument["step_den"])
+        return min(cap / unit * (1.0 - SNAP), less)
+    return min(largest_below(cap, unit, instrument["step_num"], instrument["step_den"]), less)
 
 
 @step
