@@ -291,8 +291,6 @@ def size_order(
     if held * change < 0.0:
         reducing = change if abs(change) < abs(held) else -held
     p["increase"] = add_on_grid(change, -reducing, instrument["step_num"], instrument["step_den"])
-    if reducing == change:
-        p["increase"] = 0.0
     if reducing != 0.0:
         side = 1.0 if change > 0.0 else -1.0
         fill_value = slipped(value, side, instrument["slippage"], instrument["sign"])
