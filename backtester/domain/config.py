@@ -236,10 +236,10 @@ class StrategyConfig(Section):
 
 
 class ReportConfig(Section):
-    """The page: whether it is written, and whether plotly stands inside it or beside the runs."""
+    """The page: whether it is written; plotly stands inside it."""
 
     enabled: bool = True
-    assets: Literal["inline", "shared"] = "inline"
+    assets: Literal["inline"] = "inline"
 
 
 class RunConfig(Section):

@@ -297,7 +297,7 @@ def test_bad_values_name_their_key():
 
 
 def test_strategy_and_report_pass_through():
-    sections = {"strategy": {"name": "trend", "params": {"fast": 3}}, "report": {"assets": "shared"}}
+    sections = {"strategy": {"name": "trend", "params": {"fast": 3}}, "report": {"enabled": False}}
     run = resolve(config(**sections), store_lookup=store())
     assert run.config.strategy.params == {"fast": 3}
-    assert run.config.report.assets == "shared"
+    assert not run.config.report.enabled
