@@ -10,7 +10,7 @@ from backtester.domain.enums import (
 )
 from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.account import cross_equity
-from backtester.kernel.path import line_in_tier, tier_at
+from backtester.kernel.path import line_in_tier
 from backtester.kernel.state import Book, Setup
 from backtester.kernel.value import slipped, unrealized_pnl
 
@@ -54,17 +54,6 @@ def balance_share(setup: Setup, book: Book, i: int, balance: float, requirement:
     if requirement <= 0.0:
         return balance / book.account[0]["cross_count"]
     return balance * tier_requirement(setup, book, i) / requirement
-
-
-@inlined
-def mark_tiers(setup: Setup, book: Book, group: int) -> None:
-    """Set each member's ``tier`` by its notional at ``value_now``."""
-    if group != CROSS_GROUP:
-        book.positions[group]["tier"] = tier_at(setup, book, group, book.positions[group]["value_now"])
-        return
-    for j in range(book.account[0]["cross_count"]):
-        i = book.cross[j]
-        book.positions[i]["tier"] = tier_at(setup, book, i, book.positions[i]["value_now"])
 
 
 @step

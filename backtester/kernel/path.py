@@ -79,17 +79,6 @@ def requirement_at(setup: Setup, book: Book, i: int, value: float) -> float:
     return constant + slope * abs(value)
 
 
-@step
-def maintenance_at(setup: Setup, book: Book, i: int, value: float) -> float:
-    """Return the displayed maintenance margin of position ``i`` at a mark: the requirement without the fee to close."""
-    position = book.positions[i]
-    tier = min(tier_at(setup, book, i, value), position["tier_bound"])
-    row = setup.tiers[tier + setup.tables[position["table"]]["start"]]
-    rate = row["rate"] + row["slope"] * abs(position["quantity"]) / setup.instruments[i]["contract_size"]
-    unit = abs(position["entry_value"]) if setup.rules[0]["mmr_basis"] == BASIS_ENTRY else abs(value)
-    return abs(position["quantity"]) * unit * rate - row["deduction"]
-
-
 @inlined
 def tier_boundary(setup: Setup, book: Book, i: int, tier: int, rising: int) -> float:
     """Return the unit value ``|v|`` at which position ``i`` leaves a bracket; infinity or 0 where it never does."""
