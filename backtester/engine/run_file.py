@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, get_args
@@ -73,14 +73,6 @@ def parse_setting(text: str, what: str = "--set") -> Tree:
         except tomllib.TOMLDecodeError:
             continue
     raise UsageError(f"{what} {text!r}: the key {key.strip()!r} is not valid.", "Names with dots need double quotes.")
-
-
-def parse_params(texts: Iterable[str]) -> Tree:
-    """Return strategy parameters given as ``name=value``."""
-    params: Tree = {}
-    for text in texts:
-        params.update(parse_setting(text, "--param"))
-    return params
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:

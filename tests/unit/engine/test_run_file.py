@@ -13,7 +13,6 @@ from backtester.engine.run_file import (
     build_config,
     config_text,
     merge,
-    parse_params,
     parse_setting,
     parse_time,
     read_tree,
@@ -93,7 +92,6 @@ def test_settings_reach_any_key() -> None:
     }
     assert parse_setting("data.symbols=['A', 'B']") == {"data": {"symbols": ["A", "B"]}}
     assert parse_setting('strategy.params.name=quote " inside') == {"strategy": {"params": {"name": 'quote " inside'}}}
-    assert parse_params(["fast=24", "mode=slow", "ratio=1.5"]) == {"fast": 24, "mode": "slow", "ratio": 1.5}
 
 
 @pytest.mark.parametrize("text", ["fast", "=3", "a b=3", "a..b=1"])
