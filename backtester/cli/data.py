@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backtester.cli.data_fetch import fetch_data
 from backtester.cli.options import (
     DEFAULT_STORE,
     EndOption,
@@ -32,6 +33,9 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+
+
+app.command("fetch")(fetch_data)
 
 
 class Format(StrEnum):

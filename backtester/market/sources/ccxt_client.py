@@ -171,9 +171,25 @@ class Client:
         """Return the exchange's time [ms since 1970]: the local clock may be wrong."""
         return int(time.time() * 1000 + self._skew_ms)
 
-    def finished(self, step: int) -> int:
-        """Return the end of the last bar that has finished [ms]; no later bar is to be stored."""
-        return (self.now() - _CLOSING_GRACE_MS) // step * step
+    def finished(self, step: int, phase: int = 0) -> int:
+        """Return the end of the last bar that has finished [ms]; no later bar is to be stored.
+
+        Parameters
+        ----------
+        step : int
+            Length of a bar [ms].
+        phase : int
+            A moment at which a bar opens [ms].
+        """
+        return phase + (self.now() - _CLOSING_GRACE_MS - phase) // step * step
+
+    def kept_since(self, series: str, step: int) -> int:
+        """Return the moment before which the exchange keeps nothing of a series [ms]; 0: no such limit."""
+        if series == "funding":
+            reach = self.profile.settlements_reach_ms
+            return self.now() - reach if reach else 0
+        newest = self.profile.newest_bars
+        return self.finished(step) - newest * step if newest else 0
 
     # ---- what the exchange has
 
@@ -214,7 +230,9 @@ class Client:
 
     # ---- pages
 
-    async def bars(self, symbol: str, series: str, timeframe: str, window: Window) -> pl.DataFrame:
+    async def bars(
+        self, symbol: str, series: str, timeframe: str, window: Window, *, unfinished: bool = False
+    ) -> pl.DataFrame:
         """Return the finished bars that open in a window of at most one page, as far as the exchange gives them.
 
         Parameters
@@ -227,11 +245,13 @@ class Client:
             In ccxt's form.
         window : tuple of int
             Opens, end excluded [ms].
+        unfinished : bool
+            Keep bars that are still open, which is for looking, never for the store.
         """
         start, end = window
         step = timeframe_ms(timeframe)
         limit = -(-(end - start) // step)
-        finished = self.finished(step)  # before the request: what finishes meanwhile may still change
+        finished = self.now() - _CLOSING_GRACE_MS  # before the request: what finishes meanwhile may still change
         params = {"until": end - 1} | ({"price": _PRICE[series]} if series in _PRICE else {})
         is_raw = series in self.profile.raw_candles
         frame = await self._call(
@@ -245,7 +265,8 @@ class Client:
         if self.profile.volume_in_contracts and series == "trade" and size:
             frame = frame.with_columns(pl.col("volume") * float(size))
         opens = pl.col("open_time").dt.epoch("ms")
-        return cast("pl.DataFrame", frame).filter((opens >= start) & (opens < end) & (opens + step <= finished))
+        inside = (opens >= start) & (opens < end)
+        return cast("pl.DataFrame", frame).filter(inside if unfinished else inside & (opens + step <= finished))
 
     async def _raw_bars(self, symbol: str, series: str, timeframe: str, window: Window) -> list[list[Any]]:
         start, end = window
@@ -329,12 +350,23 @@ class Client:
                 out[symbol] = found
         return out
 
-    async def funding_info(self) -> list[dict[str, Any]]:
-        """Return the raw terms of funding of all contracts, where the exchange publishes them apart; else nothing."""
-        name = {"binanceusdm": "fapiPublicGetFundingInfo", "binancecoinm": "dapiPublicGetFundingInfo"}.get(self.id)
-        if name is None:
-            return []
-        return cast("list[dict[str, Any]]", await self._call("funding terms", getattr(self._exchange, name)))
+    async def funding_terms(self) -> dict[str, dict[str, float]]:
+        """Return ``funding_interval_hours``, ``funding_cap`` and ``funding_floor`` by symbol, as far as published."""
+        published: Mapping[str, Any] = {}
+        if self.profile.funding_info:
+            rows = await self._call("funding terms", getattr(self._exchange, self.profile.funding_info))
+            published = {row["symbol"]: row for row in rows}
+        hours, cap, floor = self.profile.funding_fields
+        out = {}
+        for symbol, market in self.contracts.items():
+            row = published.get(market["id"], {}) if self.profile.funding_info else market["info"]
+            found = {
+                "funding_interval_hours": _figure(row, hours, self.profile.funding_unit_hours),
+                "funding_cap": _figure(row, cap, 1.0),
+                "funding_floor": _figure(row, floor, 1.0),
+            }
+            out[symbol] = {name: value for name, value in found.items() if value is not None}
+        return out
 
     async def volumes(self) -> dict[str, float]:
         """Return the quote volume of the last 24 hours by symbol."""
@@ -413,6 +445,12 @@ def _bar_frame(rows: Sequence[Sequence[Any]], series: str) -> pl.DataFrame:
     frame = pl.DataFrame([tuple(row[:6]) for row in rows], schema=schema, orient="row")
     frame = frame.with_columns(pl.col("open_time").cast(TIME))
     return frame if series == "trade" else frame.drop("volume")
+
+
+def _figure(row: Mapping[str, Any], field: str, unit: float) -> float | None:
+    """Return a raw figure in our unit, None where it is not published."""
+    text = row.get(field) if field else None
+    return None if text in (None, "") else float(cast("str", text)) * unit
 
 
 def _redirected(urls: Any, base_url: str) -> Any:
