@@ -45,6 +45,7 @@ import numpy as np
 from tests.exchange.answer import FOREVER_MS, TIMEFRAMES_MS, Answer, Refused, Request
 from tests.exchange.bars import HOUR_MS, MINUTE_MS, Bars, Ints, decimal_text
 from tests.exchange.contract import Contract, utc
+from tests.exchange.margin import bracket_rows
 from tests.exchange.market import BarRequest, Market
 
 API_KEY = "loopback-key"
@@ -284,23 +285,24 @@ def _leverage_bracket(market: Market, request: Request) -> Answer:
 
 def brackets(contract: Contract) -> list[dict[str, float]]:
     """Return the brackets of a contract as the exchange writes them, the maintenance amount in ``cum``."""
-    rows: list[dict[str, float]] = []
-    floor, rate_before, amount = 0, Decimal(0), Decimal(0)
-    for number, bracket in enumerate(contract.brackets, start=1):
-        rate = Decimal(bracket.maintenance_rate)
-        amount += floor * (rate - rate_before)
-        rows.append(
-            {
-                "bracket": number,
-                "initialLeverage": bracket.leverage,
-                "notionalCap": bracket.cap,
-                "notionalFloor": floor,
-                "maintMarginRatio": float(rate),
-                "cum": float(amount),
-            }
-        )
-        floor, rate_before = bracket.cap, rate
-    return rows
+    return [
+        {
+            "bracket": row.number,
+            "initialLeverage": row.leverage,
+            "notionalCap": row.cap,
+            "notionalFloor": row.floor,
+            "maintMarginRatio": float(row.maintenance_rate),
+            "cum": float(row.amount),
+        }
+        for row in bracket_rows(contract.brackets)
+    ]
+
+
+def fault_body(status: int) -> dict[str, Any]:
+    """Return the body of an error that the exchange itself reports."""
+    if status in (418, 429):
+        return {"code": -1003, "msg": "Too many requests; current limit is 2400 requests per minute."}
+    return {"code": -1001, "msg": "Internal error; unable to process your request. Please try again."}
 
 
 _ENDPOINTS: dict[str, Callable[[Market, Request], Answer]] = {

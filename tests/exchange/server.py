@@ -38,7 +38,7 @@ from tests.exchange.contract import utc
 from tests.exchange.faults import ROW_FAULTS, Fault, FaultKind, FaultPlan, Rule
 from tests.exchange.market import Market
 
-_VENUES: Mapping[str, Callable[[Market, Request], Answer]] = {"binance": binance.answer, "bybit": bybit.answer}
+_VENUES = {"binance": binance, "bybit": bybit}
 _HTML = "<html><head><title>{status}</title></head><body><h1>{status} {reason}</h1><hr>gateway</body></html>"
 
 
@@ -180,13 +180,17 @@ class ExchangeServer:
         self._open.wait()
         request = Request(parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), headers, self.now, number)
         try:
-            answer = _VENUES[self.venue](self.market, request)
+            answer = _VENUES[self.venue].answer(self.market, request)
         except Exception as error:  # noqa: BLE001 # a bug of the server must reach the test, not only a thread
             self._errors.append(error)
             answer = Answer({"code": -1000, "msg": repr(error)}, 500)
         if fault is not None and fault.kind in ROW_FAULTS and answer.rows is not None:
             fault.spoil(answer.rows)
         return answer, fault
+
+    def fault_body(self, status: int) -> dict[str, Any]:
+        """Return the body with which the venue reports an error."""
+        return _VENUES[self.venue].fault_body(status)
 
     def record(self, target: str, arrival: float, status: int | None, fault: Fault | None) -> None:
         """Write a request into the log."""
@@ -276,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.exchange.wait(fault.seconds or 0.0)
         if fault is not None and kind is FaultKind.STATUS:
             retry = {} if fault.seconds is None else {"Retry-After": f"{fault.seconds:g}"}
-            return self._write(fault.status, json.dumps({"code": -1003, "msg": "loopback fault"}).encode(), retry)
+            return self._write(fault.status, json.dumps(self.server.exchange.fault_body(fault.status)).encode(), retry)
         if fault is not None and kind is FaultKind.HTML:
             page = _HTML.format(status=fault.status, reason=HTTPStatus(fault.status).phrase)
             return self._write(fault.status, page.encode(), {"Content-Type": "text/html"})
@@ -303,7 +307,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Wait until the client goes away or the server stops; both make the connection readable."""
         self.connection.recv(1)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name is the base class's
         """Stay silent: the log of requests is `ExchangeServer.requests`."""
 
 
