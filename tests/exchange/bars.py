@@ -1,4 +1,4 @@
-"""Bars and settlements as an exchange holds them: whole numbers of the last decimal, so that text and float are exact."""
+"""Bars and settlements as an exchange holds them: whole numbers of the last decimal, so text and float are exact."""
 
 from __future__ import annotations
 

@@ -2,9 +2,10 @@
 
 Paging as the exchange does it: ``startTime`` and ``endTime`` are both included; oldest first; with ``startTime`` the
 oldest ``limit`` rows from there, without it the newest. Klines: 500 by default, 1500 at most, beyond that error -1130;
-``fundingRate``: 100 by default, 1000 at most, beyond that the odd error body with code "000002". ``fundingTime`` is
-some milliseconds late. Settlements before 2023-10-31 have an empty mark price. ``fundingInfo`` names only contracts whose
-interval is not 8 hours. A delisted contract stays listed as SETTLING, its ``deliveryDate`` the end of trading.
+``fundingRate``: 100 by default, 1000 at most, beyond that an error body of another form with code "000002" (its HTTP
+status, 400, is an assumption). ``fundingTime`` is some milliseconds late. Settlements before 2023-10-31 have an empty
+mark price. ``fundingInfo`` names only contracts whose interval is not 8 hours. A delisted contract stays listed as
+SETTLING, its ``deliveryDate`` the end of trading. Bars of a month (``1M``) are not served.
 
 What ccxt 4.5.90 (``ccxt.async_support.binanceusdm``) asks for:
 
@@ -23,14 +24,20 @@ limit, {"until": t, "price": p})``             ``premiumIndexKlines`` (price=pre
                                                ``secret`` ccxt raises AuthenticationError and sends nothing
 =============================================  ===============================================================
 
-* ``fetch_ohlcv`` clamps ``limit`` to 1000, and sends 500 when none is given (1000 when both ``since`` and ``until`` are).
-  ``since`` becomes ``startTime`` and ``until`` becomes ``endTime``, unchanged, so both are included. What comes back is sorted
-  by time, cut to rows at or after ``since``, then to the first ``limit`` rows; repeated rows stay.
-* ``fetch_funding_rate_history`` sends ``limit`` only when given and does not clamp it. ``markPrice`` is only under ``info``.
-* The unified market keeps neither delisting nor interval: ``info["deliveryDate"]`` (4133404800000: none) and ``info["status"]``.
-  ``created`` is ``onboardDate``. A market with status SETTLING has ``active`` False.
+* ``fetch_ohlcv`` clamps ``limit`` to 1000, and sends 500 when none is given (1000 when both ``since`` and ``until``
+  are). ``since`` becomes ``startTime`` and ``until`` becomes ``endTime``, unchanged, so both are included. What comes
+  back is sorted by time, cut to rows at or after ``since``, then to the first ``limit`` rows; repeated rows stay.
+* Rows are ``[time, open, high, low, close, volume]``; the volume of mark, index and premium bars is 0.0.
+* ``fetch_funding_rate_history`` sends ``limit`` only when given and does not clamp it. ``markPrice`` is only under
+  ``info``. Its times are the stamped ones, and a stamp a few ms after ``since`` counts: a page that begins at the last
+  stamp + 1 loses nothing, one that begins at the rounded time repeats the row.
+* The unified market keeps neither delisting nor interval: ``info["deliveryDate"]`` (4133404800000: none) and
+  ``info["status"]``. ``created`` is ``onboardDate``. A market with status SETTLING has ``active`` False.
 * ``precision`` holds tick and lot as sizes (TICK_SIZE); ``limits["cost"]["min"]`` is the smallest notional.
 * ``fetch_funding_intervals`` returns only what ``fundingInfo`` lists; ``interval`` is a text such as ``4h``.
+* Rate limit: a leaky bucket of 50 ms a unit; a page of klines costs 1, 2, 5 or 10 units for up to 99, 499, 1000, 1500
+  bars, so 499 bars a page (about 5000 bars/s) are no slower than 1000 (about 4000 bars/s). A page of funding costs 1
+  although the exchange allows ``fundingRate`` and ``fundingInfo`` together 500 requests in 5 minutes (600 ms each).
 """
 
 from __future__ import annotations

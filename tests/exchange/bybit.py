@@ -1,30 +1,44 @@
 """Bybit v5, public market endpoints: a pure function of market, request and time.
 
-Paging as the exchange does it: rows come newest first, as texts, in the envelope ``retCode, retMsg, result, time``. Klines: 200 by
-default, 1000 at most; ``start`` and ``end`` are included, and the bar that holds ``start`` counts. When the span holds more than
-``limit``, the newest ``limit`` rows of it are returned, so pages go backward; with ``start`` alone the oldest from there. Funding
-history: 200 at most, newest first, and ``startTime`` without ``endTime`` is an error. Instruments: 500 by default, 1000 at most,
-with a cursor; only traded ones unless ``status`` asks for others. Risk limits: 15 symbols a page, with a cursor.
-A ``limit`` beyond the largest is taken for the largest: an assumption, the documents only give the range.
-Premium bars, as mark and index bars, have five fields and no volume.
+Paging as the exchange does it: rows come newest first, as texts, in the envelope ``retCode, retMsg, result, time``.
+Klines: 200 by default, 1000 at most; ``start`` and ``end`` are included, and the bar that holds ``start`` counts. When
+the span holds more than ``limit``, the newest ``limit`` rows of it are returned, so pages go backward; with ``start``
+alone the oldest from there. Funding history: 200 at most, newest first, and ``startTime`` without ``endTime`` is an
+error. Instruments: 500 by default, 1000 at most, with a cursor; only traded ones unless ``status`` asks for others.
+Risk limits: 15 symbols a page, with a cursor. A ``limit`` beyond the largest is taken for the largest: an assumption,
+the documents only give the range. Mark, index and premium bars have five fields and no volume.
 
 What ccxt 4.5.90 (``ccxt.async_support.bybit``) asks for:
 
 =============================================  ===============================================================
 call                                           request
 =============================================  ===============================================================
-``load_markets()``                             ten times ``GET /v5/market/instruments-info``: spot; linear and
+``load_markets()``                             11 times ``GET /v5/market/instruments-info``: spot; linear and
                                                inverse with limit=1000, each also with status=PreLaunch; option
-                                               for six base coins. Then the cursors. Three of them remain with
-                                               ``options["fetchMarkets"]["types"] = ["linear"]``: no, two
+                                               for six base coins; then the cursors. Two with
+                                               ``options["fetchMarkets"]["types"] = ["linear"]``
 ``fetch_time()``                               ``GET /v5/market/time``
 ``fetch_ohlcv(symbol, timeframe, since,        ``GET /v5/market/kline``, ``mark-price-kline`` (price=mark),
 limit, {"until": t, "price": p})``             ``index-price-kline``, ``premium-index-price-kline``
 ``fetch_funding_rate_history(...)``            ``GET /v5/market/funding/history``
+``fetch_funding_intervals()``                  not supported; ``info["fundingInterval"]`` of a market [minutes]
 ``fetch_tickers()``                            ``GET /v5/market/tickers`` with category=linear
 ``fetch_leverage_tiers()``                     ``GET /v5/market/risk-limit``, all pages by cursor
 ``fetch_market_leverage_tiers(symbol)``        ``GET /v5/market/risk-limit`` with symbol
 =============================================  ===============================================================
+
+* ``fetch_ohlcv`` sends ``limit`` as given (200 when not, although ``since`` and ``until`` may span more), ``since``
+  rounded up to the grid as ``start``, ``until`` as ``end``. With both and a longer span the page is the newest part of
+  it, so keep ``until - since`` below ``limit`` bars, or page backward. What comes back is sorted, cut to rows at or
+  after ``since``, then to the first ``limit`` rows. The volume of mark, index and premium bars is None.
+* ``fetch_funding_rate_history`` with ``since`` and without ``until`` sends ``endTime = since + limit * interval`` with
+  the interval of *today*. Where settlements were more frequent than that, the page is the newest part of the window and
+  those before it are missing without a word. Pass ``until``, and page backward from the oldest row.
+* Without ``status`` only traded instruments are listed: ccxt knows no delisted ones (BadSymbol).
+* Rate limit: a leaky bucket of 20 ms a unit; each of these requests costs 5, so 10 requests a second, whatever
+  ``limit``.
+* ``fetch_leverage_tiers`` swallows up to three errors a page and asks again at once. The maintenance amount is only
+  under ``info["mmDeduction"]``, empty for none.
 """
 
 from __future__ import annotations
@@ -37,8 +51,8 @@ import numpy as np
 from tests.exchange.answer import FOREVER_MS, TIMEFRAMES_MS, Answer, Refused, Request
 from tests.exchange.bars import HOUR_MS, Bars, decimal_text, open_of
 from tests.exchange.contract import Contract
-from tests.exchange.market import BarRequest, Market
 from tests.exchange.margin import bracket_rows
+from tests.exchange.market import BarRequest, Market
 
 _KLINES = {
     "kline": "trade",

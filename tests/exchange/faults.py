@@ -1,8 +1,38 @@
 """A plan of faults, the same at each run whatever the order of requests.
 
-A rule names a fault, the paths and (optionally) the requests that it hits: by number, or by chance. Chance is drawn from the
-seed, the request's target and how often this target was asked before, so it does not depend on which of several
-concurrent requests came first. ``attempts`` bounds how often one target is hit: with ``attempts=2`` the third try is served.
+A rule names a fault, the paths and (optionally) the requests that it hits: by number, or by chance. Chance is drawn
+from the seed, the request's target and how often this target was asked before, so it does not depend on which of
+several concurrent requests came first. ``attempts`` bounds how often one target is hit: with ``attempts=2`` the third
+try is served.
+
+What the faults become in the async client of ccxt 4.5.90 (``OperationFailed`` > ``NetworkError`` > the others;
+``ExchangeError`` and ``BadResponse`` are not below it):
+
+=========================================  ==================================  ==================================
+fault                                      Binance                             Bybit
+=========================================  ==================================  ==================================
+429 or 418, JSON or not                    DDoSProtection (NetworkError)       RateLimitExceeded (NetworkError) by
+                                                                               retCode 10006, at any HTTP status
+500 to 504 with the exchange's JSON        OperationFailed, not NetworkError   ExchangeError (retCode 10016)
+500, 502, 503, 403 with HTML               ExchangeNotAvailable                ExchangeNotAvailable; 403 is
+                                                                               RateLimitExceeded
+504 with HTML                              RequestTimeout                      RequestTimeout
+200 with HTML, 200 with truncated JSON     no exception: an empty list, or     no exception: an empty list
+                                           (without ``since``) rows of None
+connection cut in the body                 ExchangeError, ``__cause__`` is aiohttp's ClientPayloadError
+connection ends before the answer          ExchangeNotAvailable, after aiohttp's own second try
+no answer within ``timeout`` ms            RequestTimeout
+rows out of order                          sorted by ccxt
+a row twice                                stays twice
+=========================================  ==================================  ==================================
+
+``load_markets`` on such a 200 answer returns no markets and keeps that result until ``load_markets(True)``;
+``fetch_time`` returns None; ``fetch_tickers`` (Binance) and ``fetch_market_leverage_tiers`` (Bybit) raise
+AttributeError and TypeError. So a subclass has to look at the body: ``handle_errors(code, reason, url, method,
+headers, body, response, ...)`` is called for every answer with its own headers, and ``response`` is None when the body
+is no JSON. ``last_response_headers`` is one attribute for all concurrent calls; the ``headers`` of ``handle_errors``
+(and of ``on_rest_response``) are the answer's own, so Retry-After can be read there without a race; names keep the
+server's case.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the loopback exchange knows: contracts, bars, settlements, and where some of them are missing.
 
-``Market.generated(seed=3)`` needs no data; ``Market.from_real(folder)`` serves a folder of real files. The market is the truth that a
-test compares with what a client downloaded: ``market.bars(...)`` and ``market.settlements(...)`` return everything that
-the exchange has to give, listing bounds and holes included.
+``Market.generated(seed=3)`` needs no data; ``Market.from_real(folder)`` serves a folder of real files. The market is
+the truth that a test compares with what a client downloaded: ``market.bars(...)`` and ``market.settlements(...)``
+return everything that the exchange has to give, listing bounds and holes included.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class BarRequest:
 
 
 def demo_contracts() -> tuple[Contract, ...]:
-    """Return five contracts: an old one, interval changes, a late listing, a delisting, a small price with a whole lot."""
+    """Return an old contract, one with interval changes, a late listing, a delisting, a small price with whole lots."""
     return (
         Contract("BTC", listed=utc("2021-06-01"), tick="0.10", lot="0.001", min_notional="100", first_price=40_000.0),
         Contract(
@@ -150,7 +150,7 @@ class Market:
         return next((c for c in self.contracts if name in (c.id, c.symbol)), None)
 
     def bars(self, contract: Contract, series: str, timeframe_ms: int, first: int, last: int) -> Bars:
-        """Return the bars whose opens lie in ``[first, last]`` [ms], both included, oldest first; all are closed bars."""
+        """Return the bars whose opens lie in ``[first, last]`` [ms], both included, oldest first; all are final."""
         bars = self.source.bars(contract, series, timeframe_ms, first, last)
         alive = bars.open_time + timeframe_ms > contract.listed
         if contract.delisted is not None:

@@ -76,7 +76,7 @@ class RecordedSource:
 
 
 def recorded_contracts(source: RecordedSource, exchange_info: Mapping[str, Any], tiers: Path) -> tuple[Contract, ...]:
-    """Return the contracts of an ``exchangeInfo`` answer that have files, with the brackets of a file in ccxt's form."""
+    """Return the contracts of ``exchangeInfo`` that have files, with the brackets of a file in ccxt's form."""
     brackets = json.loads(tiers.read_text()) if tiers.exists() else {}
     return tuple(_contracts(source.bases(), exchange_info, brackets))
 

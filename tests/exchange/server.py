@@ -7,11 +7,16 @@ In a test::
         ...
         assert [seen.path for seen in server.requests()] == [...]
 
-The server stops with the ``with`` block, also when the test fails; connections that still wait are ended. An error inside the
-server is answered with 500 and raised at the end of the block.
+The server stops with the ``with`` block, also when the test fails; connections that still wait are ended. An error
+inside the server is answered with 500 and raised at the end of the block.
 
-As a process, for tests that kill the client: ``python -m tests.exchange.server --venue binance --seed 3 --now 2024-03-20``
-prints its address as the only line of stdout and ends when its stdin closes.
+As a process, for tests that kill the client: ``python -m tests.exchange.server --venue binance --seed 3 --now
+2024-03-20`` prints its address as the only line of stdout and ends when its stdin closes.
+
+What a client has to know: ccxt takes addresses from ``exchange.urls["api"]`` (a dict; Bybit's hold ``{hostname}``);
+keep the path of each, since Binance's end in ``/fapi/v1``. A request on a connection that was used before and ends
+without a byte is sent once more by aiohttp itself, so one ccxt call can be two requests here. ``exchange.close()``
+sleeps ``timeout_on_exit`` = 250 ms.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -65,6 +70,34 @@ class Seen:
     time: float
     status: int | None
     fault: Fault | None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What goes over the wire.
+
+    Attributes
+    ----------
+    status : int or None
+        HTTP status; None when the connection ends without an answer.
+    body : bytes
+        What Content-Length announces.
+    headers : mapping
+        Further header fields.
+    sent : int or None
+        Bytes of the body after which the connection ends; None for all of them and an open connection.
+    delay : float
+        Time before the answer [s].
+    hangs : bool
+        Nothing happens until one of both sides goes away.
+    """
+
+    status: int | None
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    sent: int | None = None
+    delay: float = 0.0
+    hangs: bool = False
 
 
 class ExchangeServer:
@@ -188,9 +221,27 @@ class ExchangeServer:
             fault.spoil(answer.rows)
         return answer, fault
 
-    def fault_body(self, status: int) -> dict[str, Any]:
-        """Return the body with which the venue reports an error."""
-        return _VENUES[self.venue].fault_body(status)
+    def spoil(self, answer: Answer, fault: Fault | None) -> Reply:
+        """Return what is sent of an answer that suffers a fault."""
+        body = json.dumps(answer.body, separators=(",", ":")).encode()
+        reply = Reply(answer.status, body, answer.headers)
+        if fault is None:
+            return reply
+        if fault.kind in (FaultKind.HANG, FaultKind.REFUSE):
+            return Reply(None, hangs=fault.kind is FaultKind.HANG)
+        if fault.kind is FaultKind.STATUS:
+            retry = {} if fault.seconds is None else {"Retry-After": f"{fault.seconds:g}"}
+            return Reply(fault.status, json.dumps(_VENUES[self.venue].fault_body(fault.status)).encode(), retry)
+        if fault.kind is FaultKind.HTML:
+            page = _HTML.format(status=fault.status, reason=HTTPStatus(fault.status).phrase).encode()
+            return Reply(fault.status, page, {"Content-Type": "text/html"})
+        if fault.kind is FaultKind.TRUNCATED:
+            return replace(reply, body=body[: len(body) * 2 // 3])
+        if fault.kind is FaultKind.CUT:
+            return replace(reply, sent=len(body) // 2)
+        if fault.kind is FaultKind.SLOW:
+            return replace(reply, delay=fault.seconds or 0.0)
+        return reply
 
     def record(self, target: str, arrival: float, status: int | None, fault: Fault | None) -> None:
         """Write a request into the log."""
@@ -260,52 +311,32 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        exchange, arrival, status = self.server.exchange, time.monotonic(), None
+        exchange, arrival = self.server.exchange, time.monotonic()
         answer, fault = exchange.respond(self.path, {name.lower(): value for name, value in self.headers.items()})
-        try:
-            exchange.wait(exchange.delay)
-            status = self._send(answer, fault)
-        finally:
-            exchange.record(self.path, arrival, status, fault)
+        reply = exchange.spoil(answer, fault)
+        exchange.wait(exchange.delay + reply.delay)
+        # written down before the first byte leaves: whoever has the answer finds the request in the log
+        exchange.record(self.path, arrival, reply.status, fault)
+        self._send(reply)
 
-    def _send(self, answer: Answer, fault: Fault | None) -> int | None:
-        """Send the answer, spoilt as the fault says; return its status, or None when there is none."""
-        kind = None if fault is None else fault.kind
-        if kind is FaultKind.HANG:
-            self._hang()
-            return self._end()
-        if kind is FaultKind.REFUSE:
-            return self._end()
-        if fault is not None and kind is FaultKind.SLOW:
-            self.server.exchange.wait(fault.seconds or 0.0)
-        if fault is not None and kind is FaultKind.STATUS:
-            retry = {} if fault.seconds is None else {"Retry-After": f"{fault.seconds:g}"}
-            return self._write(fault.status, json.dumps(self.server.exchange.fault_body(fault.status)).encode(), retry)
-        if fault is not None and kind is FaultKind.HTML:
-            page = _HTML.format(status=fault.status, reason=HTTPStatus(fault.status).phrase)
-            return self._write(fault.status, page.encode(), {"Content-Type": "text/html"})
-        body = json.dumps(answer.body, separators=(",", ":")).encode()
-        if kind is FaultKind.TRUNCATED:
-            body = body[: len(body) * 2 // 3]
-        return self._write(answer.status, body, answer.headers, cut=kind is FaultKind.CUT)
-
-    def _write(self, status: int, body: bytes, headers: Mapping[str, str], *, cut: bool = False) -> int:
-        self.send_response(status)
-        fields = {"Content-Type": "application/json;charset=UTF-8", "Content-Length": str(len(body)), **headers}
+    def _send(self, reply: Reply) -> None:
+        if reply.hangs:
+            self.connection.recv(1)  # until the client goes away or the server stops: both make it readable
+        if reply.status is None:
+            self.close_connection = True
+            return
+        self.send_response(reply.status)
+        fields = {
+            "Content-Type": "application/json;charset=UTF-8",
+            "Content-Length": str(len(reply.body)),
+            **reply.headers,
+        }
         for name, value in fields.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if cut else body)
-        if cut:
-            self._end()
-        return status
-
-    def _end(self) -> None:
-        self.close_connection = True
-
-    def _hang(self) -> None:
-        """Wait until the client goes away or the server stops; both make the connection readable."""
-        self.connection.recv(1)
+        self.wfile.write(reply.body[: reply.sent])
+        if reply.sent is not None:
+            self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name is the base class's
         """Stay silent: the log of requests is `ExchangeServer.requests`."""
