@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,6 @@ from backtester.cli.options import (
     SymbolsOption,
     split_list,
 )
-
-if TYPE_CHECKING:
-    from backtester.market.fetch import FetchRequest
 
 _SPELLINGS = {"instruments": "instrument", "tier": "tiers", "trades": "trade"}
 
@@ -62,6 +59,10 @@ def fetch_data(
         str | None,
         typer.Option("--base-url", metavar="URL", help="Scheme and host of a mirror or proxy of the exchange."),
     ] = None,
+    pause_ms: Annotated[
+        float | None,
+        typer.Option("--pause", metavar="MS", min=0, help="Between requests, in place of the exchange's rate limit."),
+    ] = None,
     store_dir: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -73,7 +74,7 @@ def fetch_data(
     """
     from backtester.cli.fetch_output import FetchScreen, print_fetch
     from backtester.engine.run_file import parse_time
-    from backtester.market.fetch import FetchRequest, fetch
+    from backtester.market.fetch import FetchRequest, Route, fetch
     from backtester.market.store import Store
 
     request = FetchRequest(
@@ -90,7 +91,7 @@ def fetch_data(
     )
     store = Store(store_dir)
     with FetchScreen(store, quiet=quiet) as screen:
-        result = fetch(store, request, watch=screen, base_url=_address(base_url), dry_run=dry_run)
+        result = fetch(store, request, watch=screen, route=Route(_address(base_url), pause_ms), dry_run=dry_run)
     print_fetch(store, result, dry_run=dry_run, as_json=as_json, quiet=quiet)
     if result.failures:
         raise typer.Exit(1)

@@ -119,7 +119,7 @@ class FetchScreen(Watch):
         if task.key in self._ids:
             self._progress.remove_task(self._ids.pop(task.key))
         elif not self._quiet and not self._bars:
-            came = f"{report.added:,} new rows, {report.total:,} in all" if report is not None else "nothing new"
+            came = f"{counted(report.added, 'new row')}, {report.total:,} in all" if report else "nothing new"
             say(f"{task.key}: {came}")
 
     def failed(self, key: DatasetKey, error: BacktesterError) -> None:
@@ -161,7 +161,7 @@ def print_fetch(store: Store, result: FetchResult, *, dry_run: bool, as_json: bo
     if dry_run:
         _print_plan(plan)
         return
-    print_write_table(result.reports)
+    print_write_table(sorted(result.reports, key=lambda report: report.key))
     new = sum(report.added for report in result.reports)
     if not plan.tasks and not result.failures:
         typer.echo(f"Nothing is missing: {counted(plan.complete, 'dataset')} in {store.root} complete.")

@@ -2,6 +2,7 @@
 
 from backtester.market.fetch.download import fetch
 from backtester.market.fetch.request import FetchRequest
+from backtester.market.fetch.venues import Route
 from backtester.market.fetch.watch import FetchResult, Watch
 
-__all__ = ["FetchRequest", "FetchResult", "Watch", "fetch"]
+__all__ = ["FetchRequest", "FetchResult", "Route", "Watch", "fetch"]

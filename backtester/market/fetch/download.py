@@ -9,13 +9,13 @@ from typing import TypeVar
 
 import polars as pl
 
-from backtester.errors import BacktesterError, DataError, UnknownNameError
+from backtester.errors import BacktesterError, DataError, KeyRequiredError, UnknownNameError
 from backtester.market.acceptance import accept_bars, accept_funding
 from backtester.market.fetch.pages import Page, settlement_pages, split, whole_page
 from backtester.market.fetch.planning import Target, make_plan
 from backtester.market.fetch.request import FetchRequest, chosen_symbols
 from backtester.market.fetch.terms import TermsDesk
-from backtester.market.fetch.venues import VenueExchanges, first_of, lacks, needed_ids, opened, venue_exchanges
+from backtester.market.fetch.venues import Route, VenueExchanges, first_of, lacks, needed_ids, opened, venue_exchanges
 from backtester.market.fetch.watch import FetchResult, Plan, Task, Watch
 from backtester.market.journal import Journal
 from backtester.market.schema import EVENT, DatasetKey, timeframe_ms
@@ -33,7 +33,7 @@ def fetch(
     request: FetchRequest,
     *,
     watch: Watch | None = None,
-    base_url: str | None = None,
+    route: Route | None = None,
     dry_run: bool = False,
 ) -> FetchResult:
     """Bring what is missing from a venue's exchanges into the store.
@@ -49,8 +49,8 @@ def fetch(
         What.
     watch : Watch, optional
         Told what happens.
-    base_url : str, optional
-        Scheme and host in place of the exchanges' own: a mirror or a proxy.
+    route : Route, optional
+        How the exchanges are reached; None: as ccxt does.
     dry_run : bool
         Plan only.
 
@@ -61,23 +61,23 @@ def fetch(
     ExchangeError
         An exchange cannot be reached, before anything was stored.
     """
-    return asyncio.run(_Fetch(store, request, watch or Watch(), base_url).run(dry_run=dry_run))
+    return asyncio.run(_Fetch(store, request, watch or Watch(), route or Route()).run(dry_run=dry_run))
 
 
 class _Fetch:
     """One fetch while it runs."""
 
-    def __init__(self, store: Store, request: FetchRequest, watch: Watch, base_url: str | None) -> None:
+    def __init__(self, store: Store, request: FetchRequest, watch: Watch, route: Route) -> None:
         self._store = store
         self._request = request
         self._watch = watch
-        self._base_url = base_url
+        self._route = route
         self._result = FetchResult(Plan((), 0, 0.0))
 
     async def run(self, *, dry_run: bool) -> FetchResult:
         exchanges = venue_exchanges(self._request.venue)
         named = self._request.symbols or tuple(self._stored_symbols(exchanges.venue) if self._request.update else ())
-        async with opened(needed_ids(exchanges, named), self._base_url) as clients:
+        async with opened(needed_ids(exchanges, named), self._route) as clients:
             targets = await self._targets(exchanges, clients)
             plan, failures = await make_plan(self._store, targets, self._request)
             self._result.plan = plan
@@ -157,6 +157,11 @@ class _Fetch:
                         await self._bring(task, clients[task.exchange])
                     else:
                         self._finish(task, await desk.bring(task))
+                except KeyRequiredError as error:
+                    if self._request.series:
+                        self._fail(task.key, error)
+                    else:  # it came with the default, so the rest is what was asked for
+                        self._note(f"{error.message} {error.hint}".removesuffix("."))
                 except BacktesterError as error:
                     self._fail(task.key, error)
 
@@ -170,7 +175,7 @@ class _Fetch:
     async def _bring(self, task: Task, client: Client) -> None:
         """Download one dataset page by page."""
         horizon = client.now() - _BELIEVED_AFTER_MS
-        source = f"{client.id} by ccxt" + ("" if self._base_url is None else f", at {client.host}")
+        source = f"{client.id} by ccxt" + ("" if self._route.base_url is None else f", at {client.host}")
         async with _journal(self._store, task) as journal:
             for empty in task.asked:
                 await _finished(journal.append, _no_rows(task), _until(empty, horizon))

@@ -11,6 +11,7 @@ import polars as pl
 from backtester.market.intervals import HOUR_MS
 from backtester.market.windows import Window, coalesced, missing_runs
 
+_JITTER_MS = 60_000  # settlements are stamped some moments late
 _MOST_RUNS = 4  # holes of one page that are asked for one by one; more are asked for as one
 
 
@@ -81,7 +82,7 @@ async def settlement_pages(ask: Callable[[Window], Awaitable[pl.DataFrame]], win
     """Yield the settlements of a window, page by page, whichever end the exchange begins with.
 
     Their number is not known before, so each page is followed by questions for what lies on either side of it, until
-    answers are empty. Less than an hour is not asked for: settlements stand on whole hours.
+    answers are empty. A side that is no longer than the intervals inside the page holds no other settlement.
 
     Parameters
     ----------
@@ -101,8 +102,9 @@ async def settlement_pages(ask: Callable[[Window], Awaitable[pl.DataFrame]], win
             continue
         times = rows["funding_time"].dt.epoch("ms").to_numpy()
         first, last = int(times.min()), int(times.max())
+        interval = max(HOUR_MS, int(np.diff(np.sort(times)).max(initial=0)))
         sides = [(start, first), (last + 1, end)]
-        later = [(a, b) for a, b in sides if b - a >= HOUR_MS]
+        later = [(a, b) for a, b in sides if b - a > interval + _JITTER_MS]
         settled = (first if sides[0] in later else start, last + 1 if sides[1] in later else end)
         yield Page(rows.sort("funding_time"), settled)
         open_windows += later

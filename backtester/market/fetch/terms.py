@@ -64,7 +64,7 @@ class TermsDesk:
             return await asyncio.shield(self._answers[place])
         except ExchangeError as error:
             if task.key.symbol == self._symbols[place][0]:
-                raise ExchangeError(error.message, _offer(error.hint)) from error
+                raise type(error)(error.message, _offer(error.hint)) from error
             return {}  # said once is enough
 
     def _write_tiers(self, task: Task, brackets: Sequence[Mapping[str, Any]] | None, today: int) -> WriteReport | None:

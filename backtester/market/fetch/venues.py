@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from backtester.domain.venues import load_pack, pack_names
 from backtester.errors import UnknownNameError, UsageError
 from backtester.market.fetch.request import is_pattern
+from backtester.market.retry import RetryPolicy
 from backtester.market.schema import EVENT
 from backtester.market.sources.ccxt_client import Client, known_exchanges
 
+_POLICY = RetryPolicy(attempts=9)
 _LINEAR = ("USDT", "USDC", "BUSD", "FDUSD", "USD")
 
 
@@ -30,6 +32,28 @@ class VenueExchanges:
 
     venue: str
     ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Route:
+    """How exchanges are reached.
+
+    Attributes
+    ----------
+    base_url : str or None
+        Scheme and host in place of the exchanges' own: a mirror or a proxy.
+    pause_ms : float or None
+        Pause between requests in place of the exchanges' rate limits [ms].
+    timeout_ms : int
+        How long an answer is waited for [ms].
+    policy : RetryPolicy
+        How failed requests are repeated.
+    """
+
+    base_url: str | None = None
+    pause_ms: float | None = None
+    timeout_ms: int = 20_000
+    policy: RetryPolicy = _POLICY
 
 
 def venue_exchanges(name: str) -> VenueExchanges:
@@ -64,9 +88,12 @@ def needed_ids(exchanges: VenueExchanges, symbols: Iterable[str]) -> tuple[str, 
 
 
 @asynccontextmanager
-async def opened(ids: Sequence[str], base_url: str | None) -> AsyncIterator[list[Client]]:
+async def opened(ids: Sequence[str], route: Route) -> AsyncIterator[list[Client]]:
     """Open exchanges, and close them whatever happens."""
-    clients = [Client(exchange_id, base_url) for exchange_id in ids]
+    clients = [
+        Client(i, route.base_url, pause_ms=route.pause_ms, timeout_ms=route.timeout_ms, policy=route.policy)
+        for i in ids
+    ]
     try:
         async with asyncio.TaskGroup() as group:
             for client in clients:

@@ -22,7 +22,7 @@ import aiohttp
 import ccxt.async_support as ccxt
 import polars as pl
 
-from backtester.errors import ExchangeError
+from backtester.errors import ExchangeError, KeyRequiredError
 from backtester.market.retry import RetryPolicy, is_transient, retry_after_seconds
 from backtester.market.schema import TIME, timeframe_ms
 from backtester.market.sources.ccxt_profiles import PROFILES, Profile
@@ -107,10 +107,12 @@ class Client:
         Name in ccxt.
     base_url : str, optional
         Scheme and host that take the place of the exchange's own in every request: a mirror or proxy.
+    pause_ms : float, optional
+        Pause between requests in place of ccxt's rate limit [ms].
+    timeout_ms : int
+        How long an answer is waited for [ms].
     policy : RetryPolicy
         How failed requests are repeated.
-    seed : int, optional
-        Of the jitter.
 
     Attributes
     ----------
@@ -123,7 +125,13 @@ class Client:
     """
 
     def __init__(
-        self, exchange_id: str, base_url: str | None = None, policy: RetryPolicy = _DOWNLOAD, seed: int | None = None
+        self,
+        exchange_id: str,
+        base_url: str | None = None,
+        *,
+        pause_ms: float | None = None,
+        timeout_ms: int = 20_000,
+        policy: RetryPolicy = _DOWNLOAD,
     ) -> None:
         self.id = exchange_id
         base = getattr(ccxt, exchange_id)
@@ -131,10 +139,12 @@ class Client:
         keys = {"apiKey": os.environ.get(f"{name}_APIKEY"), "secret": os.environ.get(f"{name}_SECRET")}
         options = {
             "enableRateLimit": True,
-            "timeout": 20_000,
+            "timeout": timeout_ms,
             "aiohttp_trust_env": True,
             **{k: v for k, v in keys.items() if v},
         }
+        if pause_ms is not None:
+            options |= {"enableRateLimit": pause_ms > 0, "rateLimit": pause_ms}
         self._exchange = type(exchange_id, (_Watched, base), {})(options)
         self.host = urlsplit(base_url).netloc if base_url else _host(self._exchange)
         if base_url:
@@ -142,7 +152,7 @@ class Client:
         self.profile = PROFILES.get(exchange_id, Profile())
         self.contracts: dict[str, dict[str, Any]] = {}
         self._policy = policy
-        self._random = Random(seed)  # noqa: S311 - jitter
+        self._random = Random()  # noqa: S311 - jitter
         self._resume_at = 0.0
         self._skew_ms = 0.0
 
@@ -424,9 +434,9 @@ class Client:
             raise ExchangeError(f"{self.id} ({self.host}): {error}.") from error
         if isinstance(error, ccxt.AuthenticationError | ccxt.ArgumentsRequired | ccxt.PermissionDenied):
             name = self.id.upper()
-            raise ExchangeError(
+            raise KeyRequiredError(
                 f"{self.id} wants an API key for {what}.",
-                f"Set {name}_APIKEY and {name}_SECRET to a key that may read.",
+                f"Set {name}_APIKEY and {name}_SECRET in the environment to a key that may read.",
             ) from error
         if isinstance(error, ccxt.RequestTimeout):
             return "does not answer", None
