@@ -130,4 +130,5 @@ class Contract:
         steps = np.zeros(len(hours), np.int64)
         for start, step in self.intervals:
             steps[hours * HOUR_MS > start] = step
-        return hours[hours % np.maximum(steps, 1) == 0] * HOUR_MS
+        times: Ints = hours[hours % np.maximum(steps, 1) == 0] * HOUR_MS
+        return times

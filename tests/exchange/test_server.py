@@ -206,7 +206,6 @@ def test_minutes_add_up(name: str, series: str) -> None:
         )
         coarse = MARKET.bars(who, series, TIMEFRAMES_MS[timeframe], first, last).frame()
         assert coarse.drop("volume").equals(summed)
-    assert minutes["low"].min() < minutes["high"].max()
     for low_or_high, sign in (("low", 1), ("high", -1)):
         inside = np.minimum(sign * minutes["open"].to_numpy(), sign * minutes["close"].to_numpy())
         assert np.all(sign * minutes[low_or_high].to_numpy() <= inside)
@@ -495,9 +494,10 @@ def test_exceptions(server: ExchangeServer, fault: Fault, at_binance: type, at_b
     server.faults = FaultPlan(Rule(fault, path=PAGES[server.venue]))
     with pytest.raises(ccxt.BaseError) as caught:
         ask(server, lambda client: client.fetch_ohlcv(BTC, "1h", utc("2024-03-01"), 10), timeout=300)
-    assert type(caught.value) is (at_binance if server.venue == "binance" else at_bybit)
+    error: BaseException = caught.value
+    assert type(error) is (at_binance if server.venue == "binance" else at_bybit)
     if fault.kind is FaultKind.CUT:
-        assert type(caught.value.__cause__).__name__ == "ClientPayloadError"
+        assert type(error.__cause__).__name__ == "ClientPayloadError"
 
 
 @pytest.mark.parametrize("fault", [Fault(FaultKind.TRUNCATED), Fault(HTML, 200)], ids=lambda fault: fault.kind)
