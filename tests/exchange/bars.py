@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -16,10 +17,11 @@ _TIME = pl.Datetime("ms", "UTC")
 
 Ints = NDArray[np.int64]
 Row = list[str]
+Time = TypeVar("Time", int, Ints)
 
 
-def open_of(time: int, timeframe_ms: int) -> int:
-    """Return the open [ms] of the bar that holds a moment; weeks begin on Monday."""
+def open_of(time: Time, timeframe_ms: int) -> Time:
+    """Return the open [ms] of the bar that holds a moment, or those of an array; weeks begin on Monday."""
     offset = _MONDAY_MS if timeframe_ms == 7 * DAY_MS else 0
     return (time - offset) // timeframe_ms * timeframe_ms + offset
 

@@ -35,6 +35,8 @@ limit, {"until": t, "price": p})``             ``premiumIndexKlines`` (price=pre
   ``info["status"]``. ``created`` is ``onboardDate``. A market with status SETTLING has ``active`` False.
 * ``precision`` holds tick and lot as sizes (TICK_SIZE); ``limits["cost"]["min"]`` is the smallest notional.
 * ``fetch_funding_intervals`` returns only what ``fundingInfo`` lists; ``interval`` is a text such as ``4h``.
+* With ``apiKey`` and ``secret``, ``load_markets`` first asks ``sapi`` on api.binance.com for currencies and margin
+  pairs, signed; ``options["fetchCurrencies"] = False`` prevents it.
 * Rate limit: a leaky bucket of 50 ms a unit; a page of klines costs 1, 2, 5 or 10 units for up to 99, 499, 1000, 1500
   bars, so 499 bars a page (about 5000 bars/s) are no slower than 1000 (about 4000 bars/s). A page of funding costs 1
   although the exchange allows ``fundingRate`` and ``fundingInfo`` together 500 requests in 5 minutes (600 ms each).

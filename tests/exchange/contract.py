@@ -58,8 +58,8 @@ class Contract:
     first_price : float
         Level around which a made-up price moves.
     intervals : tuple of (int, int)
-        ``(from [ms], hours)``, ascending: the funding interval in force from each moment on. Settlements stand on the
-        UTC clock: with 4 hours at 00:00, 04:00, ...
+        ``(from [ms], hours)``, ascending: the funding interval in force from each moment on; a settlement at that
+        very moment still belongs to the one before. Settlements stand on the UTC clock: with 4 hours at 00:00, 04:00.
     brackets : tuple of Bracket
         Margin brackets, the smallest first.
     """
@@ -129,5 +129,6 @@ class Contract:
         hours = np.arange(-(-begin // HOUR_MS), stop // HOUR_MS + 1, dtype=np.int64)
         steps = np.zeros(len(hours), np.int64)
         for start, step in self.intervals:
-            steps[hours * HOUR_MS >= start] = step
-        return hours[hours % np.maximum(steps, 1) == 0] * HOUR_MS
+            steps[hours * HOUR_MS > start] = step
+        times: Ints = hours[hours % np.maximum(steps, 1) == 0] * HOUR_MS
+        return times

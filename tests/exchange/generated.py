@@ -56,7 +56,7 @@ class GeneratedSource:
         minutes = np.arange(
             max(-(-begin // MINUTE_MS), contract.listed // MINUTE_MS), -(-stop // MINUTE_MS), dtype=np.int64
         )
-        opens = open_of(minutes * MINUTE_MS, timeframe_ms)  # type: ignore[arg-type] # the same algebra on an array
+        opens = open_of(minutes * MINUTE_MS, timeframe_ms)
         minutes, opens = minutes[opens >= first], opens[opens >= first]
         decimals = contract.tick_decimals if series == "trade" else 8
         if not len(minutes):
@@ -73,7 +73,7 @@ class GeneratedSource:
     def _waves(self, contract: Contract, name: str, minutes: Ints, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
         salt = zlib.crc32(f"{self.seed}|{contract.id}|{name}".encode())
         phases = np.random.default_rng(salt).uniform(0.0, 2 * np.pi, len(_PERIODS))
-        total = sizes[-1] * (_noise(minutes, salt) - 0.5)
+        total: NDArray[np.float64] = sizes[-1] * (_noise(minutes, salt) - 0.5)
         for period, size, phase in zip(_PERIODS, sizes, phases, strict=True):
             total += size * np.sin(2 * np.pi * minutes / period + phase)
         return total
