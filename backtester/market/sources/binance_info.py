@@ -81,7 +81,8 @@ def read_info(
             "this is neither exchangeInfo (symbols with contractType) nor fundingInfo (rows with fundingIntervalHours)",
             hint="Store the answer of GET /fapi/v1/exchangeInfo or of GET /fapi/v1/fundingInfo as it comes.",
         )
-    notes = [f"{file.name}: neither exchangeInfo nor fundingInfo, left out" for file in files if file not in known]
+    others = [file.name for file in files if file not in known]
+    notes = [f"neither exchangeInfo nor fundingInfo, left out: {', '.join(others)}"] if others else []
     found: dict[str, list[FoundTerms]] = {}
     for answer in contracts:
         rules = [f for f in funding if f.moment == answer.moment]
