@@ -66,6 +66,17 @@ def test_markets_come_in_twice_and_change_nothing(call: Call, tmp_path: Path) ->
     assert (terms.lot, terms.valid_from) == (0.001, 1_738_368_000_000)
 
 
+def test_symbols_without_bars_are_counted_in_the_list(
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ladder = [{"minNotional": 0, "maxNotional": 1e6, "maintenanceMarginRate": 0.004, "maxLeverage": 50}]
+    call(put(tmp_path, "t_2025-01.json", {BTC: ladder, "ETH/USDT:USDT": ladder}), "ccxt-tiers")
+    call(put(tmp_path, "m_2025-01.json", {BTC: MARKET}), "ccxt-markets")
+    assert exit_code(["data", "list", "--store", str(tmp_path / "data")]) == 0
+    told = "binance: margin tiers and contract terms alone for 2 further symbols (--all shows them)."
+    assert told in capsys.readouterr().out
+
+
 def test_binances_answers_come_in(call: Call, tmp_path: Path) -> None:
     folder = tmp_path / "api"
     folder.mkdir()
