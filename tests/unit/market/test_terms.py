@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,62 @@ def test_an_inverse_market_counts_quote_units() -> None:
     assert (found.quantity_step, found.min_notional) == (100, None)
 
 
+OKX = {"instType": "SWAP", "state": "live", "tickSz": "0.5", "lotSz": "2", "minSz": "3", "baseCcy": "", "quoteCcy": ""}
+BLOFIN = {"instType": "SWAP", "state": "live", "instId": "BTC-USDT", "contractType": "linear", "tickSize": "0.5"}
+GATE = {"name": "BTC_USDT", "type": "direct", "quanto_multiplier": "0.03", "order_size_min": 3, "mark_price": "100"}
+
+
+@pytest.mark.parametrize(
+    ("parsed", "size", "lot", "smallest"),
+    [
+        (
+            lambda: ccxt.okx().parse_market(
+                OKX
+                | {
+                    "instId": "BTC-USDT-SWAP",
+                    "uly": "BTC-USDT",
+                    "settleCcy": "USDT",
+                    "ctVal": "0.03",
+                    "ctType": "linear",
+                }
+            ),
+            0.03,
+            2,
+            3,
+        ),
+        (
+            lambda: ccxt.okx().parse_market(
+                OKX
+                | {"instId": "BTC-USD-SWAP", "uly": "BTC-USD", "settleCcy": "BTC", "ctVal": "50", "ctType": "inverse"}
+            ),
+            50,
+            2,
+            3,
+        ),
+        (
+            lambda: ccxt.blofin().parse_market(
+                BLOFIN
+                | {"baseCurrency": "BTC", "quoteCurrency": "USDT", "settleCurrency": "USDT"}
+                | {"contractValue": "0.003", "lotSize": "0.2", "minSize": "0.4", "expireTime": "4752700383085"}
+            ),
+            0.003,
+            0.2,
+            0.4,
+        ),
+        (lambda: ccxt.gate().parse_contract_market(GATE | {"order_price_round": "0.5"}, "usdt"), 0.03, 1, 3),
+    ],
+    ids=["okx", "okx inverse", "blofin", "gate"],
+)
+def test_amounts_of_ccxts_own_markets_are_contracts(
+    parsed: Callable[[], dict[str, Any]], size: float, lot: float, smallest: float
+) -> None:
+    found = market_instrument(parsed())
+    assert found is not None
+    assert (found.contract_size, found.lot, found.min_quantity, found.tick) == (size, lot, smallest, 0.5)
+    assert found.kind is (ContractKind.INVERSE if found.settle == "BTC" else ContractKind.LINEAR)
+    assert found.delisted is None
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -193,6 +250,9 @@ def test_what_is_no_perpetual_of_a_known_kind_is_none(other: dict[str, Any]) -> 
 def test_what_a_market_does_not_say_is_unknown() -> None:
     bare = {k: v for k, v in market().items() if k in ("symbol", "type", "contractSize")}
     assert market_instrument(bare) == Instrument(symbol=BTC, contract_size=0.01)
+    never = market_instrument(market(expiry=4_752_700_383_085))  # the year 2120
+    assert never is not None
+    assert never.delisted is None
     ends = market_instrument(market(expiry=1_700_000_000_000))
     assert ends is not None
     assert ends.delisted == 1_700_000_000_000
