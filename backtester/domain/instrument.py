@@ -36,6 +36,12 @@ class Instrument(BaseModel):
         Fee rates [fraction of notional]; None takes the run's.
     funding_interval_hours : float
         Hours between settlements where the records do not tell.
+    funding_cap, funding_floor : float or None
+        Largest and smallest rate of one settlement [fraction of notional]; None unknown.
+    listed, delisted : int or None
+        First and last moment of trading [ms since 1970, UTC]; None unknown.
+    valid_from : int or None
+        From when these terms hold [ms since 1970, UTC]; None: always.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -51,6 +57,11 @@ class Instrument(BaseModel):
     taker_fee: float | None = Field(None, gt=-1, lt=1)
     maker_fee: float | None = Field(None, gt=-1, lt=1)
     funding_interval_hours: float = Field(8.0, ge=SHORTEST_INTERVAL_HOURS)
+    funding_cap: float | None = None
+    funding_floor: float | None = None
+    listed: int | None = None
+    delisted: int | None = None
+    valid_from: int | None = None
 
     @property
     def base(self) -> str:

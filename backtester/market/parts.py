@@ -12,6 +12,7 @@ import polars as pl
 
 from backtester.market.atomic import publish, write_durably
 from backtester.market.manifest import Manifest, Part, content_checksum, file_checksum
+from backtester.market.schema import FILLED
 
 _ROW_GROUP = 131_072  # three months of 1m bars: a short span of a year's file is read without the rest
 
@@ -44,7 +45,8 @@ def stage(folder: Path, name: str, rows: pl.DataFrame, time: str | None, *, sour
     content = buffer.getvalue()
     first, last = time_span(rows, time)
     checksum = hashlib.sha256(content).hexdigest()
-    part = Part(rows.height, first, last, len(content), checksum, content_checksum(rows), source, now)
+    filled = int(rows[FILLED].sum()) if FILLED in rows.columns else 0
+    part = Part(rows.height, first, last, len(content), checksum, content_checksum(rows), source, now, filled)
     write_durably(folder / staged_name(name, checksum), content)
     return part
 

@@ -29,7 +29,7 @@ from backtester.market.atomic import explained, publish, sync_folder, write_dura
 from backtester.market.manifest import MANIFEST_NAME, Import, Manifest, Part, is_stored, read_manifest
 from backtester.market.merge import merge
 from backtester.market.parts import check_part, settle_names, stage, staged_name, time_span
-from backtester.market.schema import SERIES, TIME, DatasetKey, conform
+from backtester.market.schema import SERIES, TIME, DatasetKey, conform, with_flags
 
 __all__ = ["DatasetKey", "Store", "WriteReport"]
 
@@ -191,7 +191,7 @@ class Store:
         paths = self._paths(key, start, end)
         if not paths:
             return pl.LazyFrame(schema=dict(key.schema.columns))
-        frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False)
+        frame = _scan_parts(key, paths)
         if not key.schema.by_year or time is None:
             return frame
         if start is not None:
@@ -220,6 +220,11 @@ class Store:
             source = manifest.source_at(valid_from)
             tables.append(TierTable(symbol=symbol, tiers=tiers, valid_from=valid_from, source=source))
         return tables
+
+    def instruments(self, venue: str, symbol: str) -> list[Instrument]:
+        """Return the stored terms of a contract, oldest first; empty where none is stored."""
+        found = self.instrument(venue, symbol)
+        return [] if found is None else [found]
 
     def instrument(self, venue: str, symbol: str) -> Instrument | None:
         """Return the stored contract, None where there is none."""
@@ -372,7 +377,15 @@ class Store:
             raise _damaged(key, path, "is missing") from e
         except ValueError as e:
             raise _damaged(key, path, str(e)) from e
-        return pl.read_parquet(path, glob=False, hive_partitioning=False)
+        return _scan_parts(key, [path]).collect()
+
+
+def _scan_parts(key: DatasetKey, paths: list[Path]) -> pl.LazyFrame:
+    """Return the rows of parts; columns that an older version did not write are null, flags false."""
+    frame = pl.scan_parquet(
+        paths, glob=False, hive_partitioning=False, schema=dict(key.schema.columns), missing_columns="insert"
+    )
+    return with_flags(frame, key.schema)
 
 
 def _stored_manifest(folder: Path, name: str, *, replace: bool) -> Manifest:
