@@ -381,7 +381,7 @@ def _filled(
         },
     )
     for symbol, instrument in instruments.items():
-        fields = instrument.model_dump(exclude={"symbol"})
+        fields = instrument.model_dump(include=set(InstrumentConfig.model_fields))
         tree["instruments"][symbol] = {**fields, "kind": label(instrument.kind)}
     return RunConfig.model_validate(tree)
 
