@@ -39,7 +39,7 @@ def test_the_commands_without_files_run(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     small_store(tmp_path)
     commands = re.findall(r"^backtester data (?:list|check|verify).*$", PAGE, re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         assert exit_code(command.split()[1:]) == 0
 
