@@ -337,7 +337,7 @@ def test_interval_changes_inform_and_are_no_holes(store: Store) -> None:
 
 def contract(store: Store, **terms: float) -> None:
     values = {"funding_interval_hours": 8.0, **terms}
-    store.write(key("instrument"), instrument_frame(Instrument(symbol=BTC, **values)), source="test")
+    put(store, "instrument", instrument_frame(Instrument(symbol=BTC, **values)))
 
 
 def test_records_thinned_to_every_other_settlement_are_told_by_the_contract(store: Store) -> None:
