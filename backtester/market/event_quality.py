@@ -22,6 +22,8 @@ _STALE_MS = 60 * _DAY_MS
 _STALE_SETTLEMENTS = 90
 """Rates stand at a venue's usual one for weeks (35 days, 171 settlements on the real data), not for months."""
 _FROZEN_MS = 7 * _DAY_MS
+_LATER_MS = 7 * _DAY_MS
+"""Terms that begin so long after the newest record do not speak of its interval."""
 
 
 def check_funding(data: SymbolData, key: DatasetKey) -> Iterator[Finding]:
@@ -84,18 +86,22 @@ def _intervals(key: DatasetKey, frame: pl.DataFrame, terms: Sequence[Instrument]
     if newest is None:
         return
     begin = times[changes[-1][0]] if changes else times[0]
-    stated = next((i.funding_interval_hours for i in reversed(terms) if i.funding_interval_hours), None)
+    known = next((i for i in reversed(terms) if i.funding_interval_hours is not None), None)
+    stated = None if known is None else known.funding_interval_hours
     said = None
-    if stated is not None and stated != newest:
+    is_later = False
+    if known is not None and stated is not None and stated != newest:
         ratio = newest / stated
-        said = f"the contract says {stated:g} h"
-        if ratio > 1 and ratio == round(ratio):
+        since = "" if known.valid_from is None else f" from {format_time(known.valid_from)} on"
+        is_later = known.valid_from is not None and known.valid_from - times[-1] > _LATER_MS
+        said = f"the contract says {stated:g} h{since}"
+        if not is_later and ratio > 1 and ratio == round(ratio):
             said += f": {'every other settlement' if ratio == 2 else f'all but every {ratio:g}th'} may be missing"
     elif stated is None and newest * HOUR_MS not in USUAL_MS:
         said = "which no venue is known for: settlements may be missing at regular distances"
     if said is not None:
         yield Finding(
-            "warning",
+            "info" if is_later else "warning",
             "interval_differs",
             key,
             begin,
@@ -127,8 +133,7 @@ def _beyond(key: DatasetKey, rows: pl.DataFrame, terms: Instrument, *, is_assume
         return
     times = bad["funding_time"].dt.epoch("ms").to_list()
     worst = bad.row(int(bad["funding_rate"].abs().arg_max() or 0), named=True)
-    since = "" if terms.valid_from is None else f" that {'holds' if is_assumed else 'held'} from "
-    since += "" if terms.valid_from is None else format_time(terms.valid_from)
+    since = "" if terms.valid_from is None else f" that hold from {format_time(terms.valid_from)}"
     yield Finding(
         "info" if is_assumed else "warning",
         "rate_beyond_bounds",

@@ -50,7 +50,7 @@ CODES: tuple[str, ...] = get_args(Code)
 """Every kind of finding."""
 
 CUT_HINT = "A run is cut to the span that both cover, and says so."
-MISSING_HINT = "Import what is missing, or choose a span without the hole; a run goes on over it with "
+MISSING_HINT = "Fetch it (--repair) or import it, or choose a span without the hole; a run goes on over it with "
 MOST_PLACES = 1000
 
 

@@ -152,7 +152,7 @@ def test_check_fails_while_an_error_remains(call: Call, files: Path) -> None:
     assert code == 1
     assert "2 bars missing" in out
     assert "What to do:" in out
-    assert "gap: Import what is missing" in out
+    assert "gap: Fetch it (--repair) or import it" in out
     assert "3 datasets checked: 1 error, 1 warning, 1 for information. 1 more with --all." in out
     freqtrade_file(files, "futures")
     bring_in(call, files)

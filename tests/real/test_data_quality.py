@@ -207,6 +207,29 @@ def test_nothing_else_is_a_warning(checked: Check) -> None:
     assert {f.code for f in checked.findings if f.severity == "warning"} == named
 
 
+def test_records_are_held_against_the_contracts_own_terms(real_data: Path, tmp_path: Path) -> None:
+    common = ["--venue", "binance", "--store", str(tmp_path / "data"), "--quiet"]
+    for name in ("SOL", "ORCA"):
+        path = real_data / "funding" / f"{name}USDT_funding_rate_20200101_20251130.csv"
+        assert exit_code(["data", "import", str(path), "--format", "csv", "--symbol", symbol(name), *common]) == 0
+    terms = ["--format", "binance-info", "--valid-from", "2026-07-01"]
+    for name in ("exchangeInfo", "fundingInfo"):
+        path = real_data / "api" / f"binanceusdm_{name}.json"
+        assert exit_code(["data", "import", str(path), *terms, *common]) == 0
+    own = Store(tmp_path / "data")
+    held = check(own, own.keys(series="funding"))
+    bounds = found(held, "rate_beyond_bounds")
+    assert set(bounds) == {("SOL", "funding", "event")}  # it sat at -2 % in November 2022; the bounds are of 2026
+    sol = bounds["SOL", "funding", "event"]
+    assert (sol.severity, sol.count) == ("info", 31)
+    assert "the largest -2.0000% at 2022-11-09 20:00 UTC" in sol.text
+    early = found(held, "before_listing")["SOL", "funding", "event"]
+    assert (early.start, early.end, early.count) == (ms("2020-09-13T16:00"), ms("2020-09-14T07:00"), 2)
+    orca = found(held, "interval_differs")["ORCA", "funding", "event"]
+    assert orca.severity == "info"  # the terms are half a year younger than the records
+    assert "the contract says 4 h from 2026-07-01 00:00 UTC on" in orca.text
+
+
 def test_marks_are_computed_where_index_and_premium_are_stored(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -351,6 +351,12 @@ def test_records_thinned_to_every_other_settlement_are_told_by_the_contract(stor
     assert (finding.severity, finding.code, finding.count) == ("warning", "interval_differs", 6)
     assert "settle every 8 h" in finding.text
     assert "the contract says 4 h: every other settlement may be missing" in finding.text
+    contract(store, funding_interval_hours=4.0, valid_from=START + 40 * HOUR)
+    assert only(store).severity == "warning"
+    contract(store, funding_interval_hours=4.0, valid_from=START + 300 * HOUR)
+    finding = only(store)
+    assert finding.severity == "info"
+    assert "missing" not in finding.text
     contract(store, funding_interval_hours=8.0)
     assert found(store) == []
 
