@@ -98,8 +98,9 @@ def fill_marks(store: Store, key: DatasetKey, windows: Sequence[tuple[int, int]]
     """Compute the mark bars that are missing in windows from index and premium bars of the same length.
 
     Open and close are ``index * (1 + premium)`` at the same moment. The extremes of the two series need not fall on the
-    same moment, so that the product of two highs or two lows may be further out than the mark ever was; they are
-    taken as they are, and widened where that is needed to hold open and close.
+    same moment, so that the product of two highs or two lows may be further out than the mark ever was: such a bar
+    liquidates rather too early than too late. They are taken as they are, and widened where that is needed to hold open
+    and close.
 
     Parameters
     ----------
