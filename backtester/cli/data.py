@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from backtester.market.intake import Imported, Intake, Refusal
+    from backtester.market.quality import Check
     from backtester.market.schema import DatasetKey
     from backtester.market.store import Store
 
@@ -243,7 +244,7 @@ def list_data(
     store_dir: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """List what is stored: rows, span, size."""
+    """List what is stored: span, size, age since the last write and lag behind now."""
     from backtester.cli.data_output import print_list
     from backtester.market.store import Store
 
@@ -262,6 +263,12 @@ def check_data(
     divergence: Annotated[
         float, typer.Option("--divergence", min=0, help="Report trades further from the mark than this fraction.")
     ] = 0.02,
+    repair_found: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Fetch missing windows again, compute missing marks; say what was done, then check."
+        ),
+    ] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Show every finding, those for information and repeated ones too.")
     ] = False,
@@ -269,24 +276,34 @@ def check_data(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say what is wrong with the stored data; the exit code is 1 when an error remains."""
-    from rich.console import Console
-
-    from backtester.cli.data_output import print_findings
-    from backtester.market.quality import check
+    """Prove that the stored data is complete, or say what is wrong; the exit code is 1 when an error remains."""
+    from backtester.cli.data_output import print_check
+    from backtester.market.repair import repair
     from backtester.market.store import Store
 
     store = Store(store_dir)
     keys = _selected(store, venue, symbols, series, timeframe)
+    found = _checked(store, keys, divergence, quiet=quiet)
+    repairs = None
+    if repair_found:
+        repairs = repair(store, found.findings, refetch=None)
+        found = _checked(store, keys, divergence, quiet=quiet)
+    print_check(store, keys, found, repairs, everything=everything, as_json=as_json, quiet=quiet)
+    if any(f.severity == "error" for f in found.findings):
+        raise typer.Exit(1)
+
+
+def _checked(store: Store, keys: list[DatasetKey], divergence: float, *, quiet: bool) -> Check:
+    """Return what a check shows, with a line of progress on a terminal."""
+    from rich.console import Console
+
+    from backtester.market.quality import check
+
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
-        findings = check(store, keys, divergence=divergence)
-    else:
-        with console.status("Checking …") as status:
-            findings = check(store, keys, divergence=divergence, progress=lambda k: status.update(f"Checking {k} …"))
-    print_findings(store, keys, findings, everything=everything, as_json=as_json, quiet=quiet)
-    if any(f.severity == "error" for f in findings):
-        raise typer.Exit(1)
+        return check(store, keys, divergence=divergence)
+    with console.status("Checking …") as status:
+        return check(store, keys, divergence=divergence, progress=lambda k: status.update(f"Checking {k} …"))
 
 
 @app.command("show")

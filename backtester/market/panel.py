@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from backtester.errors import DataError, UsageError, format_time
 from backtester.market.clock import Grid, bridged, load_grid, selected
+from backtester.market.filled import filled_notes
 from backtester.market.funding_records import FundingRecords
 from backtester.market.schema import timeframe_ms, timeframe_name
 from backtester.market.series import BarSource, built_notes, check_symbols
@@ -181,6 +182,7 @@ def load_panel(  # noqa: PLR0917 - store, place and range read in one natural or
     span = resolve_span(found, start, end)
     grids = _load_grids(store, found, span, allow_gaps=allow_gaps)
     notes = [*span.notes, *built_notes([s for series in found for s in series.bar_sources])]
+    notes += filled_notes(store, [s for series in found for s in series.bar_sources], span.start, span.end)
     joins = span.joins
     if allow_gaps:
         grids, joins, gap_notes = _bridge(grids, found, span)

@@ -27,8 +27,8 @@ from backtester.errors import DataError, StoreError
 from backtester.market.atomic import LOCK_NAME, explained, publish, writer_lock
 from backtester.market.journal import Journal, page_paths
 from backtester.market.manifest import MANIFEST_NAME, Manifest, Part, is_stored, read_manifest
-from backtester.market.parts import check_part, staged_name
-from backtester.market.schema import SERIES, TIME, DatasetKey, conform, with_absent_columns
+from backtester.market.parts import check_part, scan_parts, staged_name
+from backtester.market.schema import SERIES, TIME, DatasetKey, conform
 from backtester.market.writer import WriteReport, damaged_part, open_writer
 
 __all__ = ["DatasetKey", "Store", "WriteReport"]
@@ -164,9 +164,7 @@ class Store:
         paths = self._paths(key, start, end)
         if not paths:
             return pl.LazyFrame(schema=dict(key.schema.columns))
-        frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False)
-        if key.series == "instrument":
-            return with_absent_columns(frame.collect(), key.series).lazy()
+        frame = scan_parts(paths, key.schema)
         if not key.schema.by_year or time is None:
             return frame
         if start is not None:
