@@ -184,6 +184,16 @@ def test_unknown_names_are_met_with_the_nearest(store: Store) -> None:
         load_panel(store, "tset", (A,), "1h")
 
 
+def test_bars_that_leave_their_grid_are_refused(store: Store) -> None:
+    put_symbol(store)
+    put(store, A, "trade", "1h", pl.concat([bars(T0, 20), bars(T0 + 20 * H + 60_000, 28)]))
+    for options in ({}, {"allow_gaps": True}):
+        assert refused(store, **options).at == T0 + 20 * H + 60_000
+        inside = refused(store, start=T0 + 24 * H, end=T0 + 40 * H, **options)
+        assert inside.at == T0 + 24 * H + 60_000
+        assert "does not open on the grid" in str(inside)
+
+
 # ---- mark
 
 
@@ -626,6 +636,10 @@ def test_an_index_finer_than_the_trades_that_does_not_divide_them(store: Store) 
     assert open_ == 100.5  # closed at 00:40
     assert close == pytest.approx(101.0 + 1 / 3 + 0.5)  # the bar that opened at 01:20 closed at 02:00
     assert known_index(panel)[1][0] == 102.0  # a bar opens at 02:00
+    hole = bars(T0, 72, 2 * H // 3, volume=False)
+    put(store, A, "index", "40m", hole.filter(~pl.int_range(pl.len()).is_in([1, 2])))
+    assert refused(store, index=True).at == T0 + 2 * H // 3
+    assert known_index(load(store, index=True, start=T0 + 2 * H))[0][0] == 102.0  # nothing older is needed
 
 
 def test_each_symbol_has_its_own_index(store: Store) -> None:
@@ -665,6 +679,14 @@ def test_over_a_permitted_hole_a_carried_index_keeps_its_last_value(store: Store
     assert known_index(panel)[23][3] == 124.5
     (note,) = (n for n in panel.notes if "allow_gaps" in n)
     assert "first at 2025-01-01 20:00 UTC: 4 bars of the run used a value more than 4h old" in note
+
+
+def test_over_a_permitted_hole_a_symbol_joins_when_its_index_is_known(store: Store) -> None:
+    put_symbol(store)
+    put(store, A, "index", "4h", without(bars(T0, 12, 4 * H, volume=False), 20, 24))
+    panel = load(store, index=True, allow_gaps=True, start=T0 + 30 * H)
+    assert panel.start == T0 + 32 * H
+    assert known_index(panel)[0] == (132.0, 132.0, 128.5, 128.5)
 
 
 def test_impossible_bars_of_a_carried_index_are_refused(store: Store) -> None:
