@@ -11,7 +11,7 @@ How rows are merged and written stands in `market.writer`, pages of a running do
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -161,7 +161,7 @@ class Store:
             A file is missing or damaged.
         """
         time = key.schema.time
-        paths = self._paths(key, start, end)
+        paths = self.paths(key, start, end)
         if not paths:
             return pl.LazyFrame(schema=dict(key.schema.columns))
         frame = scan_parts(paths, key.schema)
@@ -244,8 +244,25 @@ class Store:
                 problems.append((name, e))
         return problems
 
-    def _paths(self, key: DatasetKey, start: int | None, end: int | None) -> list[Path]:
-        """Return the files that hold part of a range, in order of time."""
+    def paths(self, key: DatasetKey, start: int | None = None, end: int | None = None) -> list[Path]:
+        """Return the files that hold part of a range, in order of time, each compared with its checksum.
+
+        Threads may ask for several datasets at once: a checksum is computed without the interpreter's lock.
+
+        Parameters
+        ----------
+        key : DatasetKey
+            The dataset.
+        start, end : int, optional
+            UTC [ms since 1970], end excluded.
+
+        Raises
+        ------
+        DataError
+            The dataset is not stored.
+        StoreError
+            A file is missing or damaged.
+        """
         manifest = self.manifest(key)
         while True:
             wanted = {
@@ -260,6 +277,26 @@ class Store:
                 if newer == manifest:
                     raise
                 manifest = newer
+
+    def confirm(self, key: DatasetKey, paths: Iterable[Path]) -> None:
+        """Refuse files that were replaced since `paths` returned them: reading them piece by piece mixed two versions.
+
+        Raises
+        ------
+        StoreError
+            A file is missing or another one.
+        """
+        for path in paths:
+            with explained(path, "read"):
+                try:
+                    stat = path.stat()
+                except FileNotFoundError:
+                    stat = None
+            if stat is None or self._trusted.get(path) != (stat.st_size, stat.st_mtime_ns):
+                raise StoreError(
+                    f"{key}: the file {path} was replaced while it was read.",
+                    "Another process writes the series: try again when it has finished.",
+                )
 
     def _part_path(self, key: DatasetKey, name: str, part: Part) -> Path:
         """Return where a part lies; finishes a write that was interrupted after its manifest was in place."""
