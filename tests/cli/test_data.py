@@ -194,7 +194,7 @@ def test_repair_says_what_was_done_what_was_not_and_what_remains(call: Call, fil
     code, out, _ = call("check")
     assert code == 1
     assert "2 bars missing" in out
-    code, out, err = call("check", "--repair")
+    code, out, err = call("check", "--repair", "--offline")
     assert (code, err) == (1, "")
     flat = " ".join(out.split())
     assert "filled BTC/USDT:USDT mark 1h 2 bars computed from index x (1 + premium)" in flat
@@ -204,13 +204,13 @@ def test_repair_says_what_was_done_what_was_not_and_what_remains(call: Call, fil
         "--start 2025-01-01T09:00 --end 2025-01-01T10:00"
     ) in flat
     assert "2 bars missing" not in flat
-    report = json.loads(call("check", "--repair", "--json")[1])
+    report = json.loads(call("check", "--repair", "--offline", "--json")[1])
     assert [r["outcome"] for r in report["repairs"]] == ["left"]
     told = {f["code"]: f for f in report["findings"]}
     assert (told["filled"]["severity"], told["filled"]["count"]) == ("info", 2)
     freqtrade_file(files, "futures")
     bring_in(call, files)
-    code, out, _ = call("check", "--repair")
+    code, out, _ = call("check", "--repair", "--offline")
     assert code == 0
     assert "There is nothing that can be repaired." in out
 
