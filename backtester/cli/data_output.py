@@ -101,7 +101,7 @@ def print_list(store: Store, keys: Sequence[DatasetKey], *, everything: bool, as
     if not keys:
         say(
             f"There is no data in {store.root} yet. `backtester data demo` makes a synthetic market, "
-            "`backtester data import` brings in your own files."
+            "`backtester data fetch` asks an exchange, `backtester data import` brings in your own files."
         )
         return
     with_bars = {(k.venue, k.symbol) for k in keys if k.series not in _TERMS}

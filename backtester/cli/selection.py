@@ -56,7 +56,8 @@ def selected(
         raise DataError(
             f"the store {store.root}",
             "there is no data yet",
-            hint="`backtester data demo` makes a synthetic market; `backtester data import` brings in your own files; "
+            hint="`backtester data demo` makes a synthetic market; `backtester data fetch` asks an exchange; "
+            "`backtester data import` brings in your own files; "
             "--store DIR names another store.",
         )
     if venue is not None and venue not in (venues := store.venues()):

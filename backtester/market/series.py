@@ -105,7 +105,7 @@ def held_venues(venues: Sequence[str]) -> str:
     """Return the way on where a venue has no bars: those that have some."""
     if venues:
         return f"The store holds: {', '.join(venues)}; use --venue {venues[0]}."
-    return "Make a market with `backtester data demo`, or bring data in with `backtester data import`."
+    return "Bring data in with `backtester data fetch` or `import`, or make a market with `backtester data demo`."
 
 
 def stored_timeframes(store: Store, venue: str, symbol: str, series: str) -> list[int]:

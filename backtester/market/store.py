@@ -126,7 +126,7 @@ class Store:
             raise DataError(
                 str(key),
                 f"there is no such series in the store {self.root}",
-                hint="`backtester data list` shows what is stored; `backtester data import` brings a series in.",
+                hint="`backtester data list` shows what is stored; `data fetch` or `data import` brings a series in.",
             )
         return found
 
