@@ -364,9 +364,12 @@ def verify_data(
     store = Store(store_dir)
     keys = selected(store, venue, symbols, series, timeframe)
     problems = {key: found for key in keys if (found := store.damaged(key))}
+    strangers = [str(path) for key in keys for path in store.strangers(key)]
     if as_json:
         damaged = [{"dataset": str(k), "problems": p} for k, p in problems.items()]
-        print_json({"store": str(store.root), "datasets": len(keys), "damaged": damaged})
+        print_json({"store": str(store.root), "datasets": len(keys), "damaged": damaged, "other_files": strangers})
+    if strangers and not quiet:
+        say(f"Note: files of another program, left alone: {', '.join(strangers)}.")
     for found in problems.values():
         for text in found:
             say(f"Error: {text}")

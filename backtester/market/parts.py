@@ -12,7 +12,7 @@ import polars as pl
 from pyarrow import parquet
 
 from backtester.market.atomic import publish, write_durably
-from backtester.market.manifest import Manifest, Part, content_checksum, file_checksum
+from backtester.market.manifest import Manifest, Part, content_checksum, file_checksum, is_part_name
 from backtester.market.schema import FILLED, SeriesSchema, with_flags
 
 _ROW_GROUP = 131_072  # three months of 1m bars: a short span of a year's file is read without the rest
@@ -96,8 +96,7 @@ def settle_names(folder: Path, manifest: Manifest) -> None:
 
 def _leftovers(folder: Path, manifest: Manifest) -> Iterator[Path]:
     for path in list(folder.iterdir()):
-        is_part = path.suffix == ".parquet" and not path.name.startswith(".")  # a page begins with a dot
-        if path.name.endswith(".next") or (is_part and path.name not in manifest.parts):
+        if path.name.endswith(".next") or (is_part_name(path.name) and path.name not in manifest.parts):
             yield path
 
 

@@ -23,10 +23,10 @@ from pydantic import ValidationError
 from backtester.domain.enums import ContractKind
 from backtester.domain.instrument import Instrument, instrument_in_force
 from backtester.domain.margin_tiers import MarginTier, TierTable
-from backtester.errors import DataError, StoreError
+from backtester.errors import DataError, StoreError, UsageError
 from backtester.market.atomic import LOCK_NAME, explained, publish, writer_lock
-from backtester.market.journal import Journal, page_paths
-from backtester.market.manifest import MANIFEST_NAME, Manifest, Part, is_stored, read_manifest
+from backtester.market.journal import PAGE_SUFFIX, Journal, page_paths
+from backtester.market.manifest import MANIFEST_NAME, Manifest, Part, is_part_name, is_stored, read_manifest
 from backtester.market.parts import check_part, scan_parts, staged_name
 from backtester.market.schema import SERIES, TIME, DatasetKey, conform
 from backtester.market.writer import WriteReport, damaged_part, open_writer
@@ -81,7 +81,8 @@ class Store:
     ) -> None:
         if not wanted:
             if values[2] in SERIES and is_stored(folder):  # a later version may store other series
-                found.append(DatasetKey(*values))
+                with suppress(UsageError):  # a folder of another program
+                    found.append(DatasetKey(*values))
             return
         (name, value), rest = wanted[0], wanted[1:]
         if value is not None:
@@ -232,6 +233,15 @@ class Store:
             return [str(error) for _, error in self._problems(key)]
         except StoreError as e:
             return [str(e)]
+
+    def strangers(self, key: DatasetKey) -> list[Path]:
+        """Return the files in a dataset's folder that the store did not put there; it leaves them alone."""
+        named = (MANIFEST_NAME, LOCK_NAME)
+        return [
+            path
+            for path in sorted(self.folder(key).iterdir())
+            if not (path.name in named or is_part_name(path.name) or path.suffix in (".next", PAGE_SUFFIX))
+        ]
 
     def _problems(self, key: DatasetKey) -> list[tuple[str, StoreError]]:
         """Return the parts that are not as their manifest says, by name, each with its error."""
@@ -392,7 +402,7 @@ class Store:
                 pass
 
     def delete(self, key: DatasetKey) -> None:
-        """Remove a dataset, and the folders that it leaves empty.
+        """Remove a dataset, and the folders that it leaves empty; files of other programs stay.
 
         Raises
         ------
@@ -405,8 +415,9 @@ class Store:
                 return
             with writer_lock(folder, str(key), self.lock_timeout):
                 # the manifest goes last: until then the dataset is there, if only as damaged
+                kept = {folder / LOCK_NAME, *self.strangers(key)}
                 for path in sorted(folder.iterdir(), key=lambda p: p.name == MANIFEST_NAME):
-                    if path.name != LOCK_NAME:
+                    if path not in kept:
                         path.unlink()
                 (folder / LOCK_NAME).unlink(missing_ok=True)
             for empty in (folder, *folder.parents):

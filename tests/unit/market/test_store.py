@@ -353,3 +353,22 @@ def test_keys_narrow_by_each_part(store: Store) -> None:
     assert store.keys(symbol="BTC/USDT:USDT", series="funding") == [FUNDING]
     assert store.keys(venue="okx") == []
     assert store.venues() == ["binance"]
+
+
+def test_files_of_another_program_are_left_alone(store: Store) -> None:
+    store.write(KEY, bars(NEW_YEAR, 3), source="test")
+    folder = store.folder(KEY)
+    for path in (folder / "backup.parquet", folder / "notes.txt", store.root / "README"):
+        path.write_bytes(b"theirs")
+    for name in ("series=trade/timeframe=hourly", "series=mine/timeframe=1h"):
+        other = folder.parent.parent / name
+        other.mkdir(parents=True)
+        (other / "2025.parquet").write_bytes(b"theirs")
+    assert store.keys() == [KEY]
+    store.write(KEY, bars(NEW_YEAR + 3 * HOUR, 1), source="more")
+    assert store.read(KEY).height == 4
+    assert [p.name for p in store.strangers(KEY)] == ["backup.parquet", "notes.txt"]
+    assert store.damaged(KEY) == []
+    store.delete(KEY)
+    assert store.keys() == []
+    assert sorted(p.name for p in folder.iterdir()) == ["backup.parquet", "notes.txt"]
