@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -72,6 +73,23 @@ class Import:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A span of which one source has given all that it has: what is missing there is missing at the source.
+
+    Attributes
+    ----------
+    start, end : int
+        The span, end excluded [ms].
+    source : str
+        Name of the source: the ccxt id of an exchange, or an archive.
+    """
+
+    start: int
+    end: int
+    source: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a dataset holds.
 
@@ -81,10 +99,13 @@ class Manifest:
         By file name.
     imports : tuple of Import
         Oldest first.
+    asked : tuple of Asked
+        By source and time, without overlap.
     """
 
     parts: dict[str, Part]
     imports: tuple[Import, ...]
+    asked: tuple[Asked, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -129,6 +150,7 @@ class Manifest:
             "span": self.span,
             "parts": {n: asdict(p) for n, p in sorted(self.parts.items())},
             "imports": [asdict(i) for i in self.imports],
+            "asked": [asdict(a) for a in self.asked],
         }
         return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -169,12 +191,27 @@ def read_manifest(folder: Path, name: str) -> Manifest | None:
             )
         parts = {n: Part(**p) for n, p in content["parts"].items()}
         imports = tuple(Import(**i) for i in content["imports"])
+        asked = tuple(Asked(**a) for a in content.get("asked", ()))  # older manifests have none
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise StoreError(
             f"{name}: the manifest {path} is damaged.",
             f"Delete the folder {folder} and import the series again.",
         ) from e
-    return Manifest(parts, imports)
+    return Manifest(parts, imports, asked)
+
+
+def with_asked(asked: Iterable[Asked], new: Iterable[Asked]) -> tuple[Asked, ...]:
+    """Return all spans, those of one source that overlap or touch joined to one."""
+    joined: list[Asked] = []
+    for span in sorted((*asked, *new), key=lambda a: (a.source, a.start)):
+        if span.end <= span.start:
+            continue
+        last = joined[-1] if joined else None
+        if last is not None and last.source == span.source and span.start <= last.end:
+            joined[-1] = replace(last, end=max(last.end, span.end))
+        else:
+            joined.append(span)
+    return tuple(joined)
 
 
 def content_checksum(frame: pl.DataFrame) -> str:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
+from pyarrow import parquet
 
 from backtester.market.atomic import publish, write_durably
 from backtester.market.manifest import Manifest, Part, content_checksum, file_checksum
@@ -49,6 +50,15 @@ def stage(folder: Path, name: str, rows: pl.DataFrame, time: str | None, *, sour
     return part
 
 
+def is_compact(path: Path) -> bool:
+    """Return whether a part is laid out as `stage` writes it: zstd, and no more row groups than its rows need."""
+    about = parquet.read_metadata(path)
+    groups = range(about.num_row_groups)
+    return about.num_row_groups <= max(1, -(-about.num_rows // _ROW_GROUP)) and all(
+        about.row_group(g).column(0).compression == "ZSTD" for g in groups
+    )
+
+
 def check_part(path: Path, part: Part) -> None:
     """Compare a file with what its manifest says.
 
@@ -77,7 +87,8 @@ def settle_names(folder: Path, manifest: Manifest) -> None:
 
 def _leftovers(folder: Path, manifest: Manifest) -> Iterator[Path]:
     for path in list(folder.iterdir()):
-        if path.name.endswith(".next") or (path.suffix == ".parquet" and path.name not in manifest.parts):
+        is_part = path.suffix == ".parquet" and not path.name.startswith(".")  # a page begins with a dot
+        if path.name.endswith(".next") or (is_part and path.name not in manifest.parts):
             yield path
 
 

@@ -5,16 +5,14 @@
     data/venue=binance/symbol=BTC%2FUSDT%3AUSDT/series=trade/timeframe=1h/2025.parquet
                                                                           manifest.json
 
-A write first puts every new part beside the old one under a name that carries its checksum, then replaces the manifest
-in one step, then renames the parts. So a write that is killed leaves the dataset as it was or as it was meant to be: a
-part whose checksum the manifest names counts, under whichever of the two names it lies.
+How rows are merged and written stands in `market.writer`, pages of a running download in `market.journal`.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -25,43 +23,17 @@ from backtester.domain.enums import ContractKind
 from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import MarginTier, TierTable
 from backtester.errors import DataError, StoreError
-from backtester.market.atomic import explained, publish, sync_folder, write_durably, writer_lock
-from backtester.market.manifest import MANIFEST_NAME, Import, Manifest, Part, is_stored, read_manifest
-from backtester.market.merge import merge
-from backtester.market.parts import check_part, settle_names, stage, staged_name, time_span
+from backtester.market.atomic import LOCK_NAME, explained, publish, writer_lock
+from backtester.market.journal import Journal, page_paths
+from backtester.market.manifest import MANIFEST_NAME, Manifest, Part, is_stored, read_manifest
+from backtester.market.parts import check_part, staged_name
 from backtester.market.schema import SERIES, TIME, DatasetKey, conform
+from backtester.market.writer import WriteReport, damaged_part, open_writer
 
 __all__ = ["DatasetKey", "Store", "WriteReport"]
 
 LOCK_TIMEOUT_SECONDS = 5.0
-_EMPTY = Manifest({}, ())
-
-
-@dataclass(frozen=True)
-class WriteReport:
-    """What a write did.
-
-    Attributes
-    ----------
-    key : DatasetKey
-        The dataset.
-    rows : int
-        Rows that were brought.
-    added, changed, unchanged : int
-        How many of them were new, replaced a row with other values, or were there already.
-    total : int
-        Rows of the dataset now.
-    span : tuple of int or None
-        First and last time of the dataset now [ms].
-    """
-
-    key: DatasetKey
-    rows: int
-    added: int
-    changed: int
-    unchanged: int
-    total: int
-    span: tuple[int, int] | None
+_RENAME_SECONDS = 0.2
 
 
 class Store:
@@ -236,17 +208,20 @@ class Store:
 
     def damaged(self, key: DatasetKey) -> list[str]:
         """Return what is wrong with a dataset's files, by full checksum; empty when all are whole."""
-        problems = []
         try:
-            parts = self.manifest(key).parts
+            return [str(error) for _, error in self._problems(key)]
         except StoreError as e:
             return [str(e)]
-        for name, part in sorted(parts.items()):
+
+    def _problems(self, key: DatasetKey) -> list[tuple[str, StoreError]]:
+        """Return the parts that are not as their manifest says, by name, each with its error."""
+        problems = []
+        for name, part in sorted(self.manifest(key).parts.items()):
             try:
                 self._trusted.pop(self._part_path(key, name, part), None)
                 self._trusted_part(key, name, part)
             except StoreError as e:
-                problems.append(str(e))
+                problems.append((name, e))
         return problems
 
     def _paths(self, key: DatasetKey, start: int | None, end: int | None) -> list[Path]:
@@ -271,7 +246,8 @@ class Store:
         folder = self.folder(key)
         staged = folder / staged_name(name, part.sha256)
         if staged.exists():
-            with suppress(StoreError), writer_lock(folder, str(key), self.lock_timeout), suppress(OSError):
+            # a writer that is at work renames it by itself, in a moment
+            with suppress(StoreError), writer_lock(folder, str(key), _RENAME_SECONDS), suppress(OSError):
                 publish(staged, folder / name)
         return staged if staged.exists() else folder / name
 
@@ -286,9 +262,9 @@ class Store:
                     check_part(path, part)
                     self._trusted[path] = seen
             except FileNotFoundError as e:
-                raise _damaged(key, path, "is missing") from e
+                raise damaged_part(key, path, "is missing") from e
             except ValueError as e:
-                raise _damaged(key, path, str(e)) from e
+                raise damaged_part(key, path, str(e)) from e
         return path
 
     # ---- writing
@@ -320,76 +296,78 @@ class Store:
             damaged.
         """
         rows = conform(frame, key.series, str(key))
+        with open_writer(self.folder(key), key, self.lock_timeout, forget=replace) as writer:
+            return writer.put(rows, source, forget=replace)
+
+    @contextmanager
+    def journal(self, key: DatasetKey, source: str) -> Iterator[Journal]:
+        """Hold a dataset for a download that brings its rows page by page.
+
+        Each page is durable once appended; the pages join the year files in batches and at the end, also when the
+        download is interrupted. What a killed process left joins them at the next write, journal or `settle`.
+
+        Parameters
+        ----------
+        key : DatasetKey
+            A series with times, which need not be stored yet.
+        source : str
+            Name of the source: the ccxt id of an exchange, or an archive.
+
+        Raises
+        ------
+        StoreError
+            Another process writes the dataset, or the store cannot be written.
+        """
         folder = self.folder(key)
-        with explained(folder, "write"):
-            folder.mkdir(parents=True, exist_ok=True)
+        with open_writer(folder, key, self.lock_timeout) as writer:
+            journal = Journal(folder, source, lambda rows: conform(rows, key.series, str(key)), writer.merge_pages)
+            try:
+                yield journal
+            finally:
+                journal.flush()
+
+    def settle(self, key: DatasetKey) -> None:
+        """Bring in the pages that an interrupted download left, if there are any."""
+        folder = self.folder(key)
+        if page_paths(folder):
+            with open_writer(folder, key, self.lock_timeout):
+                pass
+
+    def delete(self, key: DatasetKey) -> None:
+        """Remove a dataset, and the folders that it leaves empty.
+
+        Raises
+        ------
+        StoreError
+            Another process writes it, or the folder cannot be changed.
+        """
+        folder = self.folder(key)
+        with explained(folder, "delete"):
+            if not folder.is_dir():
+                return
             with writer_lock(folder, str(key), self.lock_timeout):
-                return self._write_locked(key, rows, source, replace=replace)
+                # the manifest goes last: until then the dataset is there, if only as damaged
+                for path in sorted(folder.iterdir(), key=lambda p: p.name == MANIFEST_NAME):
+                    if path.name != LOCK_NAME:
+                        path.unlink()
+                (folder / LOCK_NAME).unlink(missing_ok=True)
+            for empty in (folder, *folder.parents):
+                if empty == self.root.parent or any(empty.iterdir()):
+                    break
+                empty.rmdir()
 
-    def _write_locked(self, key: DatasetKey, rows: pl.DataFrame, source: str, *, replace: bool) -> WriteReport:
-        folder = self.folder(key)
-        stored = _stored_manifest(folder, str(key), replace=replace)
-        settle_names(folder, stored)
-        old = _EMPTY if replace else stored
-        parts, counts = merge(key, rows, lambda name: self._old_part(key, old, name), old.parts)
-        new = old
-        if parts:
-            new = self._put(key, old, parts, rows, source)
-        return WriteReport(key, rows.height, counts.added, counts.changed, counts.unchanged, new.rows, new.span)
+    def compact(self, key: DatasetKey) -> int:
+        """Bring a dataset into the form of a fresh write, remove leftovers; return the number of files rewritten."""
+        with open_writer(self.folder(key), key, self.lock_timeout) as writer:
+            return writer.compact()
 
-    def _put(
-        self, key: DatasetKey, old: Manifest, parts: dict[str, pl.DataFrame], rows: pl.DataFrame, source: str
-    ) -> Manifest:
-        """Stage the changed parts, put the manifest that names them in place, then rename them."""
-        folder, time = self.folder(key), key.schema.time
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        temporary = folder / f".{MANIFEST_NAME}.next"
-        try:
-            staged = {name: stage(folder, name, part, time, source=source, now=now) for name, part in parts.items()}
-            first, last = time_span(rows, time)
-            if time is not None and rows[time].null_count():
-                first = None  # a table that always held
-            imports = (*old.imports, Import(source, now, rows.height, first, last))
-            new = Manifest({**old.parts, **staged}, imports)
-            write_durably(temporary, new.encoded(str(key)))
-        except BaseException:
-            settle_names(folder, old)
-            raise
-        publish(temporary, folder / MANIFEST_NAME)  # from here on the new parts count
-        sync_folder(folder)
-        settle_names(folder, new)
-        return new
-
-    def _old_part(self, key: DatasetKey, old: Manifest, name: str) -> pl.DataFrame | None:
-        part = old.parts.get(name)
-        if part is None:
-            return None
-        # not through `_part_path`: the lock is held already, and an interrupted write has just been finished
-        path = self.folder(key) / name
-        try:
-            check_part(path, part)
-        except FileNotFoundError as e:
-            raise _damaged(key, path, "is missing") from e
-        except ValueError as e:
-            raise _damaged(key, path, str(e)) from e
-        return pl.read_parquet(path, glob=False, hive_partitioning=False)
-
-
-def _stored_manifest(folder: Path, name: str, *, replace: bool) -> Manifest:
-    try:
-        return read_manifest(folder, name) or _EMPTY
-    except StoreError:
-        if replace:
-            return _EMPTY
-        raise
-
-
-def _damaged(key: DatasetKey, path: Path, problem: str) -> StoreError:
-    return StoreError(
-        f"{key}: the file {path} {problem}.",
-        "Import the whole series again with `backtester data import … --replace`, or delete the folder "
-        f"{path.parent}; `backtester data verify` checks the whole store.",
-    )
+    def drop_damaged(self, key: DatasetKey) -> list[str]:
+        """Forget the parts of a dataset that are missing or damaged, and return their names."""
+        names = [name for name, _ in self._problems(key)]
+        if names:
+            with open_writer(self.folder(key), key, self.lock_timeout) as writer:
+                writer.drop(n for n in names if n in writer.manifest.parts)
+        return names
 
 
 def _folder_name(name: str, value: str) -> str:

@@ -155,7 +155,7 @@ def test_a_damaged_part_is_named_with_the_way_on(store: Store, damage: str) -> N
         part.unlink()
     with pytest.raises(StoreError, match=r"2025\.parquet") as caught:
         store.scan(KEY)
-    assert "--replace" in caught.value.hint
+    assert "data delete --damaged" in caught.value.hint
     assert len(store.damaged(KEY)) == 1
     with pytest.raises(StoreError):
         store.write(KEY, bars(NEW_YEAR + 400 * HOUR, 1), source="more")
@@ -190,7 +190,7 @@ def test_a_damaged_manifest_is_named(store: Store) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from backtester.market import parts, store as module
+from backtester.market import parts, writer as module
 from backtester.market.store import Store
 sys.path.insert(0, {tests!r})
 from test_store import KEY, NEW_YEAR, HOUR, bars
