@@ -59,8 +59,8 @@ class BinanceArchive:
 
     name = "binance-archive"
     source = "binance archive"
-    monthly = (*_BAR_SERIES, "funding")
-    daily = _BAR_SERIES
+    monthly: tuple[str, ...] = (*_BAR_SERIES, "funding")
+    daily: tuple[str, ...] = _BAR_SERIES
     offset_ms = 0
     checksum_suffix = ".CHECKSUM"
     examples = "BTCUSDT-1m-2024-01.zip in klines/, markPriceKlines/, …; BTCUSDT-fundingRate-2024-01.zip"

@@ -53,8 +53,8 @@ class BybitArchive:
 
     name = "bybit-archive"
     source = "bybit archive"
-    monthly = ("trade",)
-    daily = ("index", "premium")
+    monthly: tuple[str, ...] = ("trade",)
+    daily: tuple[str, ...] = ("index", "premium")
     offset_ms = _CLOCK_AHEAD_MS
     checksum_suffix = ""
     examples = "BTCUSDT_1_2024-01-01_2024-01-31.csv.gz, BTCUSD2020-01-01_premium_index.csv.gz"

@@ -55,8 +55,8 @@ class OkxArchive:
 
     name = "okx-archive"
     source = "okx archive"
-    monthly = ("trade", "funding")
-    daily = ("trade", "funding")
+    monthly: tuple[str, ...] = ("trade", "funding")
+    daily: tuple[str, ...] = ("trade", "funding")
     offset_ms = _CLOCK_AHEAD_MS
     checksum_suffix = ""
     examples = "BTC-USDT-SWAP-candlesticks-2024-01.zip, BTC-USDT-SWAP-fundingrates-2024-01-31.zip"
