@@ -8,6 +8,7 @@
     │   └── UnknownNameError           a name that does not exist, with the nearest ones
     ├── DataError             (1)      market data is missing or wrong: series, time, way on
     ├── StoreError            (1)      the store's files: corrupt, locked, unwritable
+    ├── ExchangeError         (1)      an exchange or archive cannot be reached, or refuses
     ├── AccountError          (1)      the account cannot be run so (currency, leverage, tiers)
     ├── StrategyError         (1)      the strategy raised or returned what cannot be traded
     └── InternalError         (70)     an identity of the accounting failed: a bug of ours
@@ -110,6 +111,10 @@ class DataError(BacktesterError):
 
 class StoreError(BacktesterError):
     """The store cannot be read or written: a corrupt part, a lock, no rights, a full disk."""
+
+
+class ExchangeError(BacktesterError):
+    """An exchange, or an archive of one, cannot be reached or refuses what is asked of it."""
 
 
 class AccountError(BacktesterError):

@@ -41,6 +41,12 @@ class Format(StrEnum):
     CSV = "csv"
     PARQUET = "parquet"
     CCXT_TIERS = "ccxt-tiers"
+    CCXT_MARKETS = "ccxt-markets"
+    BINANCE_INFO = "binance-info"
+
+
+_TERMS = (Format.CCXT_TIERS, Format.CCXT_MARKETS, Format.BINANCE_INFO)
+"""Formats of margin tiers and contracts, which hold from a date on."""
 
 
 VenueFilter = Annotated[str | None, typer.Option("--venue", metavar="NAME", help="Only this venue.")]
@@ -53,7 +59,7 @@ TimeframeFilter = Annotated[str | None, typer.Option("--timeframe", metavar="1h"
 
 @app.command("import")
 def import_data(
-    path: Annotated[Path, typer.Argument(help="A file, or a folder of freqtrade files or tier files.")],
+    path: Annotated[Path, typer.Argument(help="A file, or a folder of freqtrade files, tier files or contract files.")],
     *,
     file_format: Annotated[Format, typer.Option("--format", help="What the file is.")],
     venue: Annotated[
@@ -77,7 +83,9 @@ def import_data(
     valid_from: Annotated[
         str | None,
         typer.Option(
-            "--valid-from", metavar="DATE", help="From when tiers hold (or 'always'), if no file name says so."
+            "--valid-from",
+            metavar="DATE",
+            help="From when tiers or contracts hold (or 'always'), if no file name says so.",
         ),
     ] = None,
     drop_bad: Annotated[
@@ -110,12 +118,10 @@ def import_data(
         from backtester.market.sources.freqtrade import find_files, read_files
 
         intakes = read_files(find_files(path, names, bars, wanted_series), venue, drop_bad=drop_bad)
-    elif file_format is Format.CCXT_TIERS:
-        _refuse_option(columns, "--columns", file_format)
-        _refuse_option(series, "--series", file_format)
-        from backtester.market.sources.ccxt import read_tiers
-
-        intakes, notes = read_tiers(path, venue, names, valid_from)
+    elif file_format in _TERMS:
+        for value, option in ((columns, "--columns"), (series, "--series"), (timeframe, "--timeframe")):
+            _refuse_option(value, option, file_format)
+        intakes, notes = _terms(path, venue, file_format, names, valid_from)
     else:
         table = _table(
             path,
@@ -128,12 +134,25 @@ def import_data(
             drop_bad=drop_bad,
         )
         intakes = [table]
-    if file_format is not Format.CCXT_TIERS:
+    if file_format not in _TERMS:
         _refuse_option(valid_from, "--valid-from", file_format)
     done = _watched(bring_in(store, intakes, replace=replace), quiet=quiet)
     refused = print_imports(store, done, notes, as_json=as_json, quiet=quiet)
     if refused:
         raise typer.Exit(1)
+
+
+def _terms(
+    path: Path, venue: str, file_format: Format, symbols: tuple[str, ...], valid_from: str | None
+) -> tuple[Iterable[Intake | Refusal], tuple[str, ...]]:
+    """Return margin tiers or contracts by date, and what was left out."""
+    from backtester.market.sources.binance_info import read_info
+    from backtester.market.sources.ccxt_json import read_markets, read_tiers
+
+    if file_format is Format.CCXT_TIERS:
+        return read_tiers(path, venue, symbols, valid_from)
+    read = read_markets if file_format is Format.CCXT_MARKETS else read_info
+    return read(path, venue, symbols, valid_from)
 
 
 def _refuse_option(value: object, option: str, file_format: Format) -> None:

@@ -60,6 +60,7 @@ def show_venue(
         return
     typer.echo(f"{pack.title} ({pack.name}), {'newest rules' if at is None else 'rules of ' + at}\n")
     typer.echo(pack.about.strip())
+    typer.echo(f"Exchanges in ccxt: {', '.join(pack.exchanges) or 'none'}.")
     rows = [
         (key, _text(figure.value), figure.evidence, _source(figure), str(figure.as_of))
         for key, figure in figures.items()
@@ -78,6 +79,7 @@ def _summary(pack: VenuePack) -> dict[str, object]:
         "name": pack.name,
         "title": pack.title,
         "extends": pack.extends or None,
+        "exchanges": list(pack.exchanges),
         "settle": rules.settle,
         "taker_fee": rules.taker_fee,
         "maker_fee": rules.maker_fee,

@@ -17,6 +17,7 @@ from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import TierTable
 from backtester.errors import AccountError, ConfigError, DataError
 from backtester.kernel import state
+from backtester.market.funding_records import DEFAULT_INTERVAL_HOURS
 from backtester.market.panel import Bars, Panel
 
 Columns = list[NDArray[np.float64]]  # open, high, low, close
@@ -359,7 +360,7 @@ def _records(
     if config.funding.source == "none":
         return np.empty(0, np.int64), np.empty(0), np.empty(0)
     if config.funding.source == "constant":
-        step = round(instrument.funding_interval_hours * HOUR_MS)
+        step = round((instrument.funding_interval_hours or DEFAULT_INTERVAL_HOURS) * HOUR_MS)
         time = np.arange(-(-panel.start // step) * step, panel.end, step, dtype=np.int64)
         return time, np.full(time.size, config.funding.rate), np.full(time.size, np.nan)
     records = panel.settlements[i]

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from backtester.domain.config import InstrumentConfig, RunConfig
 from backtester.domain.enums import ContractKind, TierForm, label
-from backtester.domain.instrument import Instrument
+from backtester.domain.instrument import Instrument, instrument_in_force
 from backtester.domain.margin_tiers import TierTable
-from backtester.domain.venues import VenuePack, VenueRules, load_pack
+from backtester.domain.venues import VenuePack, VenueRules, load_pack, pack_for
 from backtester.engine.result import Notice
 from backtester.engine.rule_names import named_rules
 from backtester.engine.run_file import parse_time
+from backtester.engine.term_notices import terms_notices
 from backtester.engine.tier_choice import chosen_tables, tables_in_force
 from backtester.errors import AccountError, ConfigError, DataError, UnknownNameError, format_time
 
@@ -30,8 +31,8 @@ class StoreLookup(Protocol):
     def symbols(self, venue: str) -> list[str]:
         """Return the symbols of a venue that have traded bars."""
 
-    def instrument(self, venue: str, symbol: str) -> Instrument | None:
-        """Return the stored contract, None where there is none."""
+    def instruments(self, venue: str, symbol: str) -> list[Instrument]:
+        """Return the stored terms of a contract by date, oldest first."""
 
     def tier_tables(self, venue: str, symbol: str) -> list[TierTable]:
         """Return the stored tier tables of a contract."""
@@ -98,7 +99,7 @@ def resolve(
     Raises
     ------
     UnknownNameError
-        The venue, or a symbol named in the configuration does not exist.
+        The venue is neither shipped nor stored, or a symbol named in the configuration does not exist.
     DataError
         A contract has no tier table, or the venue no contract.
     AccountError
@@ -106,15 +107,19 @@ def resolve(
     """
     start = _moment(config.data.start, "data.start") if start is None else start
     end = _moment(config.data.end, "data.end") if end is None else end
-    pack = load_pack(config.data.venue)
-    rules = pack.rules_at(math.inf if start is None else start)
+    pack, is_own = known_pack(config.data.venue, store_lookup)
+    moment = math.inf if start is None else start
+    rules = pack.rules_at(moment)
     symbols = _symbols(config, pack.name, store_lookup)
-    stored = {symbol: store_lookup.instrument(pack.name, symbol) for symbol in symbols}
+    dated = {symbol: store_lookup.instruments(pack.name, symbol) for symbol in symbols}
+    stored = {symbol: instrument_in_force(terms, moment) if terms else None for symbol, terms in dated.items()}
     instruments = {symbol: _instrument(config, symbol, stored[symbol], rules) for symbol in symbols}
     settle = _settlement(instruments)
     close_fees = {symbol: _close_fee(config, rules, instruments[symbol]) for symbol in symbols}
     leverage = config.account.leverage if "leverage" in config.account.model_fields_set else rules.leverage
-    notices = [*_pack_notices(pack, start, end), *_instrument_notices(instruments, stored)]
+    notices = [] if is_own else [_no_pack(pack)]
+    notices += [*_pack_notices(pack, start, end), *_instrument_notices(instruments, stored)]
+    notices += terms_notices(dated, start, end)
     notices += _deviation_notices(config, pack, rules, instruments)
     tiers: dict[str, tuple[TierTable, ...]] = {}
     for symbol in symbols:
@@ -127,6 +132,28 @@ def resolve(
     notices += _tier_notices(tiers, start)
     filled = _filled(config, rules, instruments, close_fees, leverage=leverage, span=(start, end))
     return ResolvedRun(filled, pack, rules, tuple(symbols), instruments, tiers, close_fees, settle, tuple(notices))
+
+
+def known_pack(venue: str, store_lookup: StoreLookup) -> tuple[VenuePack, bool]:
+    """Return the rules of a venue, and whether they are its own: a stored one without any takes the generic ones.
+
+    Raises
+    ------
+    UnknownNameError
+        The venue has no rule pack, and the store holds no bars of it.
+    """
+    pack, is_own = pack_for(venue)
+    if not is_own and not store_lookup.symbols(venue):
+        load_pack(venue)  # says what is shipped
+    return pack, is_own
+
+
+def _no_pack(pack: VenuePack) -> Notice:
+    text = (
+        f"There is no rule pack for {pack.name}: generic rules are used, with fees and liquidation of no exchange. "
+        'A pack of your own (--venue PATH.toml, extends = "generic") states what differs.'
+    )
+    return Notice("no_rule_pack", "warning", text)
 
 
 def _moment(text: str | None, key: str) -> int | None:
@@ -157,8 +184,7 @@ def _instrument(config: RunConfig, symbol: str, stored: Instrument | None, rules
     stated = config.instruments.get(symbol, InstrumentConfig())
     known = stored if stored is not None else Instrument(symbol=symbol, **_from_name(symbol, rules))
     values: dict[str, Any] = known.model_dump()
-    if stored is None:
-        values["funding_interval_hours"] = rules.funding_interval_hours
+    values["funding_interval_hours"] = _first(known.funding_interval_hours, rules.funding_interval_hours)
     values |= stated.model_dump(exclude_none=True)
     if stated.kind is not None:
         values["kind"] = ContractKind[stated.kind.upper()]
@@ -381,7 +407,7 @@ def _filled(
         },
     )
     for symbol, instrument in instruments.items():
-        fields = instrument.model_dump(exclude={"symbol"})
+        fields = instrument.model_dump(include=set(InstrumentConfig.model_fields))
         tree["instruments"][symbol] = {**fields, "kind": label(instrument.kind)}
     return RunConfig.model_validate(tree)
 

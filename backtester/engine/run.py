@@ -12,7 +12,6 @@ import polars as pl
 
 from backtester.domain.config import RunConfig
 from backtester.domain.enums import ContractKind, MarginMode
-from backtester.domain.venues import load_pack, pack_names
 from backtester.engine import frames
 from backtester.engine.decisions import Decisions, bars_frame, dataset_keys, decide, find_strategy, read_decisions
 from backtester.engine.identities import Books, check_identities
@@ -21,7 +20,7 @@ from backtester.engine.notices import collect_notices, data_notices, stop_notice
 from backtester.engine.prepare import ContractTerms, Prepared, TargetRows, prepare
 from backtester.engine.replay import ReplayRecords
 from backtester.engine.replay import replay as replay_prepared
-from backtester.engine.resolve import ResolvedRun, resolve
+from backtester.engine.resolve import ResolvedRun, known_pack, resolve
 from backtester.engine.result import Notice, Result
 from backtester.engine.run_file import config_text, parse_time
 from backtester.errors import DataError, UsageError
@@ -127,7 +126,7 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
         venue, text = _venue(store)
         data = data.model_copy(update={"venue": venue})
         told.append(Notice("venue_chosen", "assumption", text))
-    venue = load_pack(data.venue).name
+    venue = known_pack(data.venue, store)[0].name
     if not data.symbols:
         data = data.model_copy(update={"symbols": tuple(store.symbols(venue))})
         if not data.symbols:
@@ -149,14 +148,8 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
 def _venue(store: Store) -> tuple[str, str]:
     """Return the venue of a run that names none, and how it was chosen."""
     stored = store.venues("trade")
-    if stored and SYNTHETIC_VENUE not in stored:
-        if len(stored) > 1:
-            raise UsageError(f"No venue is named, and the store holds {len(stored)}.", held_venues(stored))
-        if stored[0] not in pack_names():
-            raise UsageError(
-                f"No venue is named, and no rules are shipped for the only one stored, {stored[0]}.",
-                "Name its rules: --venue PATH.toml.",
-            )
+    if len(stored) > 1 and SYNTHETIC_VENUE not in stored:
+        raise UsageError(f"No venue is named, and the store holds {len(stored)}.", held_venues(stored))
     venue = stored[0] if len(stored) == 1 else SYNTHETIC_VENUE
     others = ", ".join(name for name in stored if name != venue)
     reason = f"the made-up one; the store also holds {others}" if others else "the only one stored"
@@ -183,7 +176,7 @@ def _panel(config: RunConfig, store: Store) -> Panel:
         raise UsageError(
             f"The range is empty: it starts at {data.start} and ends at {data.end}.", "The end is excluded."
         )
-    pack = load_pack(data.venue)
+    pack, _ = known_pack(data.venue, store)
     rules = pack.rules_at(np.inf if start is None else start)
     valued_at_index = (config.funding.price or rules.funding_price) == "index" and config.funding.source != "none"
     return load_panel(

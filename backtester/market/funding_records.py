@@ -42,14 +42,15 @@ class FundingRecords:
     rate, mark_price, interval_hours : ndarray of float64
         Rates, the records' own mark prices (NaN unknown), measured intervals.
     default_interval_ms : int
-        Interval of the stored instrument, 8 hours where none is stored; serves where the records do not tell.
+        Interval of the newest stored instrument, 8 hours where none is known; serves where the records do not tell.
     """
 
     def __init__(self, store: Store, venue: str, symbol: str) -> None:
         key = DatasetKey(venue, symbol, "funding", EVENT)
         self.name = str(key)
         instrument = store.instrument(venue, symbol)
-        hours = DEFAULT_INTERVAL_HOURS if instrument is None else instrument.funding_interval_hours
+        stated = None if instrument is None else instrument.funding_interval_hours
+        hours = DEFAULT_INTERVAL_HOURS if stated is None else stated
         self.default_interval_ms = int(hours * HOUR_MS)
         self._holes: tuple[Hole, ...] = ()
         if not store.has(key):

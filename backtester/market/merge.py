@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import polars as pl
 
@@ -58,12 +61,55 @@ def merge(
     if rows.is_empty():
         raise DataError(str(key), "there are no rows to write", hint="Check the file and the filters of the import.")
     _refuse_duplicates(key, rows)
+    if schema.name == "instrument":
+        return _merge_terms(rows, load(WHOLE_NAME))
     if not schema.by_year:
         old = load(WHOLE_NAME)
         new = rows if schema.time is None or old is None else _replace_tables(old, rows, schema.time)
         counts = _count(rows, old, list(schema.columns))
         return ({} if old is not None and new.equals(old) else {WHOLE_NAME: new}), counts
     return _merge_by_year(schema, rows, load, stored)
+
+
+def _merge_terms(rows: pl.DataFrame, old: pl.DataFrame | None) -> tuple[dict[str, pl.DataFrame], MergeCounts]:
+    """Return the dated terms of a contract with the new ones among them.
+
+    Sources know different figures, so what new terms leave open is taken from those in force. Terms that then equal
+    those in force from an earlier date add nothing.
+    """
+    known = {} if old is None else {row["valid_from"]: row for row in old.iter_rows(named=True)}
+    added = changed = 0
+    for row in rows.iter_rows(named=True):
+        moment = row["valid_from"]
+        begun = [m for m in known if m is None or (moment is not None and m <= moment)]
+        before = known[max(begun, key=_from_always)] if begun else None
+        new = row if before is None else _filled_terms(row, before)
+        if moment in known:
+            changed += new != known[moment]
+        elif before is not None and new == {**before, "valid_from": moment}:
+            continue
+        else:
+            added += 1
+        known[moment] = new
+    merged = pl.DataFrame([known[m] for m in sorted(known, key=_from_always)], schema=rows.schema)
+    counts = MergeCounts(added, changed, rows.height - added - changed)
+    return ({} if old is not None and merged.equals(old) else {WHOLE_NAME: merged}), counts
+
+
+def _from_always(moment: datetime | None) -> float:
+    return -math.inf if moment is None else moment.timestamp()
+
+
+def _filled_terms(new: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Return new terms with what they leave open taken from those before.
+
+    A contract that was listed anew is not gone: an end before its beginning is not carried over.
+    """
+    filled = {column: before[column] if value is None else value for column, value in new.items()}
+    filled["valid_from"] = new["valid_from"]
+    if new["delisted"] is None and None not in (filled["listed"], filled["delisted"]):
+        filled["delisted"] = filled["delisted"] if filled["delisted"] > filled["listed"] else None
+    return filled
 
 
 def _merge_by_year(

@@ -11,11 +11,11 @@ funding     funding_time, funding_rate, mark_price, interval_hours   settlements
 tiers       valid_from, tier, notional_floor, notional_cap,          dated brackets of maintenance margin
             maintenance_margin_rate, max_leverage,
             maintenance_amount
-instrument  the fields of `backtester.domain.instrument.Instrument`  one row
+instrument  the fields of `backtester.domain.instrument.Instrument`  dated terms of the contract
 ==========  =======================================================  =============================================
 
 Times are UTC with millisecond resolution; a bar is named by its open. ``volume`` and ``mark_price`` are null where
-unknown, ``valid_from`` is null in a table that always held.
+unknown, ``valid_from`` is null in a table, or in terms, that always held.
 """
 
 from __future__ import annotations
@@ -121,10 +121,30 @@ _INSTRUMENT = SeriesSchema(
             "taker_fee": pl.Float64(),
             "maker_fee": pl.Float64(),
             "funding_interval_hours": pl.Float64(),
+            "funding_cap": pl.Float64(),
+            "funding_floor": pl.Float64(),
+            "listed": TIME,
+            "delisted": TIME,
+            "valid_from": TIME,
         }
     ),
-    None,
-    frozenset({"tick", "lot", "min_quantity", "min_notional", "taker_fee", "maker_fee"}),
+    "valid_from",
+    frozenset(
+        {
+            "tick",
+            "lot",
+            "min_quantity",
+            "min_notional",
+            "taker_fee",
+            "maker_fee",
+            "funding_interval_hours",
+            "funding_cap",
+            "funding_floor",
+            "listed",
+            "delisted",
+            "valid_from",
+        }
+    ),
     by_year=False,
 )
 
@@ -315,7 +335,19 @@ def tier_frame(tables: Sequence[TierTable]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=plain).with_columns(pl.col("valid_from").cast(TIME))
 
 
-def instrument_frame(instrument: Instrument) -> pl.DataFrame:
-    """Return the row of a contract, as the series ``instrument`` stores it."""
-    row = instrument.model_dump() | {"kind": label(instrument.kind)}
-    return conform(pl.DataFrame([row], infer_schema_length=None), "instrument", f"instrument {instrument.symbol}")
+def instrument_frame(*dated: Instrument) -> pl.DataFrame:
+    """Return the rows of a contract's dated terms, as the series ``instrument`` stores them.
+
+    Parameters
+    ----------
+    *dated : Instrument
+        Terms of one contract, at least one.
+    """
+    rows = [terms.model_dump() | {"kind": label(terms.kind)} for terms in dated]
+    return conform(pl.DataFrame(rows, infer_schema_length=None), "instrument", f"instrument {dated[0].symbol}")
+
+
+def with_absent_columns(frame: pl.DataFrame, series: str) -> pl.DataFrame:
+    """Return rows that an earlier version stored, with nulls in the columns that it did not know."""
+    columns = SERIES[series].columns
+    return frame.select(_cast(frame, column, dtype) for column, dtype in columns.items())

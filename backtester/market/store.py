@@ -10,6 +10,7 @@ How rows are merged and written stands in `market.writer`, pages of a running do
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -20,14 +21,14 @@ import polars as pl
 from pydantic import ValidationError
 
 from backtester.domain.enums import ContractKind
-from backtester.domain.instrument import Instrument
+from backtester.domain.instrument import Instrument, instrument_in_force
 from backtester.domain.margin_tiers import MarginTier, TierTable
 from backtester.errors import DataError, StoreError
 from backtester.market.atomic import LOCK_NAME, explained, publish, writer_lock
 from backtester.market.journal import Journal, page_paths
 from backtester.market.manifest import MANIFEST_NAME, Manifest, Part, is_stored, read_manifest
 from backtester.market.parts import check_part, staged_name
-from backtester.market.schema import SERIES, TIME, DatasetKey, conform
+from backtester.market.schema import SERIES, TIME, DatasetKey, conform, with_absent_columns
 from backtester.market.writer import WriteReport, damaged_part, open_writer
 
 __all__ = ["DatasetKey", "Store", "WriteReport"]
@@ -164,6 +165,8 @@ class Store:
         if not paths:
             return pl.LazyFrame(schema=dict(key.schema.columns))
         frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False)
+        if key.series == "instrument":
+            return with_absent_columns(frame.collect(), key.series).lazy()
         if not key.schema.by_year or time is None:
             return frame
         if start is not None:
@@ -193,18 +196,37 @@ class Store:
             tables.append(TierTable(symbol=symbol, tiers=tiers, valid_from=valid_from, source=source))
         return tables
 
-    def instrument(self, venue: str, symbol: str) -> Instrument | None:
-        """Return the stored contract, None where there is none."""
+    def instruments(self, venue: str, symbol: str) -> list[Instrument]:
+        """Return the dated terms of a contract, oldest first; empty where none are stored.
+
+        Raises
+        ------
+        DataError
+            A stored figure is out of bounds.
+        """
         key = DatasetKey(venue, symbol, "instrument", "event")
         if not self.has(key):
-            return None
-        row = self.read(key).row(0, named=True)
+            return []
+        rows = self.read(key).with_columns(pl.col("listed", "delisted", "valid_from").dt.epoch("ms"))
         try:
-            return Instrument(**{**row, "kind": ContractKind[row["kind"].upper()]})
+            return [
+                Instrument(**{**row, "kind": ContractKind[row["kind"].upper()]}) for row in rows.iter_rows(named=True)
+            ]
         except ValidationError as e:
-            fault = e.errors(include_url=False)[0]
-            problem = f"{fault['loc'][0]} {fault['input']!r} is out of bounds"
-            raise DataError(str(key), problem, hint="Import the contract again with a figure that fits.") from e
+            raise DataError(str(key), _fault(e), hint="Import the contract again with a figure that fits.") from e
+
+    def instrument(self, venue: str, symbol: str, at: int | None = None) -> Instrument | None:
+        """Return the terms of a contract in force at a moment, None where none are stored.
+
+        Parameters
+        ----------
+        venue, symbol : str
+            The contract.
+        at : int, optional
+            Moment [ms since 1970, UTC]; before the first date the oldest terms serve. None: the newest.
+        """
+        dated = self.instruments(venue, symbol)
+        return instrument_in_force(dated, math.inf if at is None else at) if dated else None
 
     def damaged(self, key: DatasetKey) -> list[str]:
         """Return what is wrong with a dataset's files, by full checksum; empty when all are whole."""
@@ -273,8 +295,9 @@ class Store:
         """Merge rows into a dataset: atomic, checksummed, sorted.
 
         Rows are merged by time: new ones win, but a value that they do not know (``volume``, ``mark_price``) is kept
-        from the old one. Margin tiers are merged by table, an instrument is replaced. The interval of funding is
-        measured again over all records.
+        from the old one. Margin tiers are merged by table, a contract's terms by date: what new terms do not know is
+        taken from those in force, and terms that change nothing are left out. The interval of funding is measured
+        again over all records.
 
         Parameters
         ----------
@@ -368,6 +391,14 @@ class Store:
             with open_writer(self.folder(key), key, self.lock_timeout) as writer:
                 writer.drop(n for n in names if n in writer.manifest.parts)
         return names
+
+
+def _fault(error: ValidationError) -> str:
+    """Return the first complaint on a stored contract in words."""
+    first = error.errors(include_url=False)[0]
+    if first["loc"]:
+        return f"{first['loc'][0]} {first['input']!r} is out of bounds"
+    return str(first["msg"]).removeprefix("Value error, ")
 
 
 def _folder_name(name: str, value: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -14,7 +15,9 @@ from pydantic import ValidationError
 from backtester.domain.venues.pack import Figure, RuleBlock, VenuePack, VenueRules, day_ms
 from backtester.errors import ConfigError, UnknownNameError
 
-_HEAD = ("name", "title", "about", "extends", "rules")
+_HEAD = ("name", "title", "about", "extends", "exchanges", "rules")
+_FALLBACK = "generic"
+_EXCHANGE = re.compile(r"[a-z0-9_]+")
 
 
 def pack_names() -> list[str]:
@@ -42,6 +45,27 @@ def load_pack(name: str | Path) -> VenuePack:
     if str(name).endswith(".toml"):
         return _read_file(Path(name))
     return _shipped(str(name))
+
+
+def pack_for(venue: str) -> tuple[VenuePack, bool]:
+    """Return the rules of a venue, and whether they are its own.
+
+    A venue without a pack takes the rules of ``generic`` under its own name; it is an exchange of the data client.
+
+    Parameters
+    ----------
+    venue : str
+        Name of a shipped pack, the path of a ``.toml`` file of one's own, or any other venue's name.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or one of its keys is wrong; names file and key.
+    """
+    if venue.endswith(".toml") or venue in pack_names():
+        return load_pack(venue), True
+    named = {"name": venue, "title": venue, "extends": _FALLBACK, "exchanges": (venue,)}
+    return _shipped(_FALLBACK).model_copy(update=named), False
 
 
 @functools.cache
@@ -78,6 +102,7 @@ def _parse(text: str, file: str) -> VenuePack:
     own = [_block(block, f"rules[{i}]", file) for i, block in enumerate(blocks)]
     _dates_ascend(own, file)
     head = {key: data[key] for key in _HEAD[:-1] if key in data}
+    head["exchanges"] = _exchanges(data, base, file)
     layers = (*base.blocks, *own) if base else tuple(own)
     try:
         pack = VenuePack.model_validate({**head, "file": Path(file).name, "blocks": layers})
@@ -94,6 +119,21 @@ def _base(data: dict[str, Any], file: str) -> VenuePack | None:
     if name not in pack_names():
         raise UnknownNameError("venue", str(name), pack_names(), f"in {file}: extends")
     return _shipped(name)
+
+
+def _exchanges(data: dict[str, Any], base: VenuePack | None, file: str) -> tuple[str, ...]:
+    """Return the names of the exchanges in the data client, the base's where the file states none."""
+    stated = data.get("exchanges")
+    if stated is None:
+        return base.exchanges if base else ()
+    if not isinstance(stated, list) or not all(isinstance(e, str) and _EXCHANGE.fullmatch(e) for e in stated):
+        raise ConfigError(
+            f"{file}: exchanges: must be a list of ccxt's exchange names (got {stated!r}).",
+            'Such as exchanges = ["binanceusdm", "binancecoinm"]; [] where there is none.',
+        )
+    if len(set(stated)) < len(stated):
+        raise ConfigError(f"{file}: exchanges: names one twice (got {stated!r}).")
+    return tuple(stated)
 
 
 def _block(table: dict[str, Any], where: str, file: str) -> RuleBlock:

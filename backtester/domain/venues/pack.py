@@ -205,6 +205,8 @@ class VenuePack(Strict):
         What the pack covers and what it leaves out.
     extends : str
         Name of the pack on which this one is built; empty: none.
+    exchanges : tuple of str
+        The venue's names in ccxt, from which market data is fetched; the one of its linear contracts first.
     file : str
         File name, for messages.
     blocks : tuple of RuleBlock
@@ -215,6 +217,7 @@ class VenuePack(Strict):
     title: str = Field(min_length=1)
     about: str = ""
     extends: str = ""
+    exchanges: tuple[str, ...] = ()
     file: str = ""
     blocks: tuple[RuleBlock, ...] = Field(min_length=1)
 

@@ -15,6 +15,7 @@ from backtester import errors
         (errors.UnknownNameError("key", "x", []), 2),
         (errors.DataError("s", "p"), 1),
         (errors.StoreError("x"), 1),
+        (errors.ExchangeError("x"), 1),
         (errors.AccountError("x"), 1),
         (errors.StrategyError("x"), 1),
         (errors.InternalError("x"), 70),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,6 +12,7 @@ from backtester.domain.config import RunConfig
 from backtester.domain.enums import ContractKind, TierForm, TierUnit
 from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import MarginTier, TierTable
+from backtester.domain.venues import pack_names
 from backtester.domain.venues.pack import VenueRules
 from backtester.engine.resolve import ResolvedRun, resolve
 from backtester.engine.rule_names import RULE_NAMES
@@ -36,14 +38,18 @@ def table(symbol: str, *, leverage: float = 50, since: str | None = None, **more
 class Lookup:
     """A store of dicts."""
 
-    instruments: dict[str, Instrument | None]
+    contracts: dict[str, Instrument | Sequence[Instrument] | None]
     tables: dict[str, list[TierTable]] = field(default_factory=dict)
+    venues: tuple[str, ...] = (*pack_names(), "mine")
 
     def symbols(self, venue: str) -> list[str]:
-        return sorted(self.instruments)
+        return sorted(self.contracts) if venue in self.venues else []
 
-    def instrument(self, venue: str, symbol: str) -> Instrument | None:
-        return self.instruments[symbol]
+    def instruments(self, venue: str, symbol: str) -> list[Instrument]:
+        found = self.contracts[symbol]
+        if found is None:
+            return []
+        return [found] if isinstance(found, Instrument) else list(found)
 
     def tier_tables(self, venue: str, symbol: str) -> list[TierTable]:
         return self.tables.get(symbol, [table(symbol)])
@@ -220,12 +226,12 @@ def test_tables_take_the_venues_form_and_unit():
     for symbol in (BTC, ETH):
         assert (run.tiers[symbol][0].form, run.tiers[symbol][0].unit) == (TierForm.FLAT, TierUnit.CONTRACTS)
     own = TierTable(symbol=BTC, tiers=table(BTC).tiers, form=TierForm.FLAT)
-    kept = resolve(config("bybit"), store_lookup=Lookup(store().instruments, {BTC: [own]})).tiers[BTC][0]
+    kept = resolve(config("bybit"), store_lookup=Lookup(store().contracts, {BTC: [own]})).tiers[BTC][0]
     assert (kept.form, kept.unit) == (TierForm.FLAT, TierUnit.NOTIONAL)
 
 
 def test_no_tier_table_is_refused_with_a_way_on():
-    lookup = Lookup(store().instruments, {BTC: []})
+    lookup = Lookup(store().contracts, {BTC: []})
     with pytest.raises(DataError, match="generic BTC/USDT:USDT tiers: no margin tier table") as error:
         resolve(config(), store_lookup=lookup)
     assert '[[tiers."*"]]' in error.value.hint
@@ -233,7 +239,7 @@ def test_no_tier_table_is_refused_with_a_way_on():
 
 def test_tables_by_date():
     tables = [table(BTC, since="2025-06-01"), table(BTC, since="2024-01-01"), table(BTC, since="2026-06-01")]
-    lookup = Lookup(store().instruments, {BTC: tables})
+    lookup = Lookup(store().contracts, {BTC: tables})
     run = resolve(config(), store_lookup=lookup)
     assert [t.valid_from for t in run.tiers[BTC]] == [ms("2024-01-01"), ms("2025-06-01")]
     assert run.notices == ()
@@ -247,7 +253,7 @@ def test_tables_by_date():
 
 def test_leverage_above_every_table_is_refused():
     tables = [table(BTC, leverage=20), table(BTC, leverage=40, since="2025-06-01")]
-    lookup = Lookup(store().instruments, {BTC: tables})
+    lookup = Lookup(store().contracts, {BTC: tables})
     with pytest.raises(AccountError, match="leverage 50 exceeds the maximum of 40") as error:
         resolve(config(account={"leverage": 50}), store_lookup=lookup)
     assert "--leverage 40" in error.value.hint
@@ -266,7 +272,7 @@ def test_rates_must_leave_a_margin():
 
 
 def test_broken_continuity_is_told():
-    lookup = Lookup(store().instruments, {BTC: [table(BTC, maintenance_amount=400.0)]})
+    lookup = Lookup(store().contracts, {BTC: [table(BTC, maintenance_amount=400.0)]})
     notices = resolve(config(), store_lookup=lookup).notices
     assert [n.code for n in notices] == ["tiers_discontinuous"]
     assert "expected 500" in notices[0].text

@@ -15,7 +15,7 @@ from backtester.errors import BacktesterError, DataError, UnknownNameError, Usag
 from backtester.market.acceptance import accept_bars, accept_funding, parse_times
 from backtester.market.intake import Imported, Intake, Refusal, bring_in, check_symbol, check_venue
 from backtester.market.schema import TIME, DatasetKey
-from backtester.market.sources import ccxt, freqtrade, table
+from backtester.market.sources import ccxt_json, freqtrade, table
 from backtester.market.store import Store
 
 HOUR = 3_600_000
@@ -432,7 +432,7 @@ def test_tiers_of_several_dates_become_one_series(tmp_path: Path) -> None:
     spot_spelling = {"BTC/USDT": LADDER, "ADA/BUSD": LADDER, "BTCUSDT_221230": LADDER, "BTC/USDT:USDT-221230": LADDER}
     tiers_file(tmp_path, "binance_2022-11-25.json", spot_spelling)
     tiers_file(tmp_path, "binance_2025-10.json", {BTC: [bracket(0, 1e6, 0.003)], "BTC/USD:BTC": LADDER})
-    intakes, notes = ccxt.read_tiers(tmp_path, "binance")
+    intakes, notes = ccxt_json.read_tiers(tmp_path, "binance")
     assert [i.key.symbol for i in intakes] == ["ADA/BUSD:BUSD", "BTC/USD:BTC", BTC]
     assert notes == ("binance_2022-11-25.json: 2 of 4 entries are no perpetuals and are left out",)
     store = Store(tmp_path / "data")
@@ -448,15 +448,15 @@ def test_tiers_of_several_dates_become_one_series(tmp_path: Path) -> None:
 def test_the_date_can_be_given(tmp_path: Path) -> None:
     path = tiers_file(tmp_path, "tiers.json", {BTC: LADDER})
     with pytest.raises(UsageError, match="holds no date") as caught:
-        ccxt.read_tiers(path, "binance")
+        ccxt_json.read_tiers(path, "binance")
     assert "--valid-from" in caught.value.hint
-    (intake,), _ = ccxt.read_tiers(path, "binance", valid_from="2025-10-01")
+    (intake,), _ = ccxt_json.read_tiers(path, "binance", valid_from="2025-10-01")
     assert intake.frame["valid_from"].dt.year().to_list() == [2025, 2025]
-    (intake,), _ = ccxt.read_tiers(path, "binance", valid_from="always")
+    (intake,), _ = ccxt_json.read_tiers(path, "binance", valid_from="always")
     assert intake.frame["valid_from"].null_count() == 2
     for bad in ("soon", "2025-13-01", "since 2025-10-01"):
         with pytest.raises(UsageError, match="is not a date"):
-            ccxt.read_tiers(path, "binance", valid_from=bad)
+            ccxt_json.read_tiers(path, "binance", valid_from=bad)
 
 
 @pytest.mark.parametrize(
@@ -473,24 +473,24 @@ def test_the_date_can_be_given(tmp_path: Path) -> None:
 )
 def test_files_that_are_no_tiers_are_refused(tmp_path: Path, content: Any, match: str) -> None:
     with pytest.raises(DataError, match=match):
-        ccxt.read_tiers(tiers_file(tmp_path, "x_2025-10-01.json", content), "binance")
+        ccxt_json.read_tiers(tiers_file(tmp_path, "x_2025-10-01.json", content), "binance")
 
 
 def test_unknown_symbols_broken_json_and_equal_dates(tmp_path: Path) -> None:
     path = tiers_file(tmp_path, "x_2025-10-01.json", {BTC: LADDER})
     with pytest.raises(UnknownNameError, match="Unknown symbol 'BTC/USDC:USDC'"):
-        ccxt.read_tiers(path, "binance", ["BTC/USDC:USDC"])
+        ccxt_json.read_tiers(path, "binance", ["BTC/USDC:USDC"])
     tiers_file(tmp_path, "y_2025-10.json", {BTC: LADDER})
     with pytest.raises(DataError, match=r"x_2025-10-01\.json and y_2025-10\.json hold from the same moment"):
-        ccxt.read_tiers(tmp_path, "binance")
+        ccxt_json.read_tiers(tmp_path, "binance")
     path.write_text('{"BTC')
     with pytest.raises(DataError, match="not a whole JSON file"):
-        ccxt.read_tiers(path, "binance")
+        ccxt_json.read_tiers(path, "binance")
 
 
 def test_a_stated_amount_that_breaks_continuity_is_said(tmp_path: Path) -> None:
     ladder = [bracket(0, 50_000, 0.004), bracket(50_000, None, 0.005, "60.0")]
-    (intake,), _ = ccxt.read_tiers(tiers_file(tmp_path, "x_2025-10.json", {BTC: ladder}), "binance")
+    (intake,), _ = ccxt_json.read_tiers(tiers_file(tmp_path, "x_2025-10.json", {BTC: ladder}), "binance")
     assert "bracket 2 is 60, continuity asks for 50" in intake.notes[0]
 
 
@@ -557,7 +557,7 @@ def test_real_tables_are_understood(real_data: Path) -> None:
 
 @pytest.mark.real_data
 def test_real_tiers_join_by_date(real_data: Path, tmp_path: Path) -> None:
-    intakes, _ = ccxt.read_tiers(real_data / "tiers", "binance", [BTC, "RIVER/USDT:USDT"])
+    intakes, _ = ccxt_json.read_tiers(real_data / "tiers", "binance", [BTC, "RIVER/USDT:USDT"])
     store = Store(tmp_path / "data")
     list(bring_in(store, intakes))
     tables = store.tier_tables("binance", BTC)

@@ -1,0 +1,437 @@
+"""One exchange over ccxt's async client: contracts, pages of bars and settlements, margin tiers.
+
+Every request keeps ccxt's rate limit and is repeated where repeating can help; an answer that is no whole JSON counts
+as failed too. A server that asks for a pause (``Retry-After``) gets it from all requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from random import Random
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import aiohttp
+import ccxt.async_support as ccxt
+import polars as pl
+
+from backtester.errors import ExchangeError
+from backtester.market.retry import RetryPolicy, is_transient, retry_after_seconds
+from backtester.market.schema import TIME, timeframe_ms
+from backtester.market.sources.ccxt_profiles import PROFILES, Profile
+from backtester.market.windows import Window
+
+_FIRST_CONTACT = RetryPolicy(attempts=3)
+_DOWNLOAD = RetryPolicy(attempts=9)
+_PRICE = {"mark": "mark", "index": "index", "premium": "premiumIndex"}
+_HAS = {
+    "trade": "fetchOHLCV",
+    "mark": "fetchMarkOHLCV",
+    "index": "fetchIndexOHLCV",
+    "premium": "fetchPremiumIndexOHLCV",
+}
+_REFUSED = {403: "it refuses requests from here", 451: "it does not serve the place that this request came from"}
+_BAR_COLUMNS = ("open_time", "open", "high", "low", "close", "volume")
+_CLOSING_GRACE_MS = 2_000  # a bar is finished some moments after its end
+_PAGES_IN_A_ROW = 200  # of numbered pages
+
+
+class _TroubleError(Exception):
+    """An answer that is worth asking for again.
+
+    Parameters
+    ----------
+    problem : str
+        What was wrong with it, completing "the exchange …".
+    retry_after : float, optional
+        Pause that the server asks for [s].
+    """
+
+    def __init__(self, problem: str, retry_after: float | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.retry_after = retry_after
+
+
+class _RefusedError(Exception):
+    """An answer that will not change."""
+
+
+class _Watched:
+    """Added in front of an exchange's class: looks at each answer before ccxt does.
+
+    Headers are at hand here alone: ccxt's own copy of the last ones belongs to whichever request came last.
+    """
+
+    server_date: datetime | None = None
+    skew_ms = 0.0
+
+    def on_rest_response(self, code: int, *answer: Any) -> str:
+        _reason, _url, _method, response_headers, body = answer[:5]
+        headers = {k.lower(): v for k, v in response_headers.items()}
+        date = headers.get("date")
+        if date:
+            self.server_date = parsedate_to_datetime(date)
+        if is_transient(code):
+            pause = retry_after_seconds(headers.get("retry-after"), self.server_date or datetime.now(UTC))
+            raise _TroubleError(f"answers HTTP {code}", pause)
+        if code in _REFUSED:
+            raise _RefusedError(f"HTTP {code}: {_REFUSED[code]}")
+        return str(body).strip()
+
+    def parse_json(self, http_response: str) -> object:
+        parsed = super().parse_json(http_response)  # type: ignore[misc]
+        if parsed is None and http_response:
+            raise _TroubleError("answers with something that is no whole JSON")
+        return parsed
+
+
+def known_exchanges() -> list[str]:
+    """Return the ids of all exchanges that ccxt knows."""
+    return list(ccxt.exchanges)
+
+
+class Client:
+    """One exchange, opened.
+
+    Parameters
+    ----------
+    exchange_id : str
+        Name in ccxt.
+    base_url : str, optional
+        Scheme and host that take the place of the exchange's own in every request: a mirror or proxy.
+    policy : RetryPolicy
+        How failed requests are repeated.
+    seed : int, optional
+        Of the jitter.
+
+    Attributes
+    ----------
+    id : str
+        Name in ccxt.
+    contracts : dict of str to dict
+        Perpetual contracts by unified name, in ccxt's form; empty before `open`.
+    profile : Profile
+        What the exchange allows.
+    """
+
+    def __init__(
+        self, exchange_id: str, base_url: str | None = None, policy: RetryPolicy = _DOWNLOAD, seed: int | None = None
+    ) -> None:
+        self.id = exchange_id
+        base = getattr(ccxt, exchange_id)
+        name = exchange_id.upper()
+        keys = {"apiKey": os.environ.get(f"{name}_APIKEY"), "secret": os.environ.get(f"{name}_SECRET")}
+        options = {
+            "enableRateLimit": True,
+            "timeout": 20_000,
+            "aiohttp_trust_env": True,
+            **{k: v for k, v in keys.items() if v},
+        }
+        self._exchange = type(exchange_id, (_Watched, base), {})(options)
+        self.host = urlsplit(base_url).netloc if base_url else _host(self._exchange)
+        if base_url:
+            self._exchange.urls["api"] = _redirected(self._exchange.urls["api"], base_url.rstrip("/"))
+        self.profile = PROFILES.get(exchange_id, Profile())
+        self.contracts: dict[str, dict[str, Any]] = {}
+        self._policy = policy
+        self._random = Random(seed)  # noqa: S311 - jitter
+        self._resume_at = 0.0
+        self._skew_ms = 0.0
+
+    async def open(self) -> None:
+        """Load the contracts and compare clocks.
+
+        Raises
+        ------
+        ExchangeError
+            The exchange cannot be reached, or refuses.
+        """
+        markets = await self._call("its contracts", self._exchange.load_markets, _FIRST_CONTACT)
+        self.contracts = {m["symbol"]: m for m in markets.values() if m.get("swap")}
+        before = time.time()
+        if self._exchange.has.get("fetchTime"):
+            server = await self._call("its time", self._exchange.fetch_time, _FIRST_CONTACT)
+            self._skew_ms = float(server) - 500 * (before + time.time())
+        elif self._exchange.server_date is not None:
+            self._skew_ms = self._exchange.server_date.timestamp() * 1000 - time.time() * 1000
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._exchange.close()
+
+    def now(self) -> int:
+        """Return the exchange's time [ms since 1970]: the local clock may be wrong."""
+        return int(time.time() * 1000 + self._skew_ms)
+
+    def finished(self, step: int) -> int:
+        """Return the end of the last bar that has finished [ms]; no later bar is to be stored."""
+        return (self.now() - _CLOSING_GRACE_MS) // step * step
+
+    # ---- what the exchange has
+
+    def has(self, series: str) -> bool:
+        """Return whether a series can be asked for."""
+        if series in _HAS:
+            return bool(self._exchange.has.get(_HAS[series])) or series in self.profile.raw_candles
+        if series == "funding":
+            return bool(self._exchange.has.get("fetchFundingRateHistory"))
+        if series == "tiers":
+            return any(self._exchange.has.get(n) is True for n in ("fetchLeverageTiers", "fetchMarketLeverageTiers"))
+        return series == "instrument"
+
+    @property
+    def timeframes(self) -> list[str]:
+        """Timeframes of bars, in ccxt's order."""
+        return [t for t in self._exchange.timeframes or {} if not t.endswith(("M", "Y", "y"))]
+
+    def page_bars(self, series: str, step: int) -> int:
+        """Return how many bars one request brings."""
+        profile = self.profile
+        count = profile.bars_per_page or self._stated_limit() or 100
+        if series != "trade" and profile.price_bars_per_page:
+            count = profile.price_bars_per_page
+        if profile.longest_window_ms:
+            count = min(count, profile.longest_window_ms // step)
+        return max(1, count)
+
+    @property
+    def seconds_per_request(self) -> float:
+        """Seconds between two full pages that the rate limit asks for."""
+        return float(self._exchange.rateLimit) * self.profile.request_cost / 1000
+
+    def _stated_limit(self) -> int:
+        features = self._exchange.features or {}
+        linear = (features.get("swap") or {}).get("linear") or {}
+        return int((linear.get("fetchOHLCV") or {}).get("limit") or 0)
+
+    # ---- pages
+
+    async def bars(self, symbol: str, series: str, timeframe: str, window: Window) -> pl.DataFrame:
+        """Return the finished bars that open in a window of at most one page, as far as the exchange gives them.
+
+        Parameters
+        ----------
+        symbol : str
+            Unified name.
+        series : str
+            ``"trade"``, ``"mark"``, ``"index"`` or ``"premium"``.
+        timeframe : str
+            In ccxt's form.
+        window : tuple of int
+            Opens, end excluded [ms].
+        """
+        start, end = window
+        step = timeframe_ms(timeframe)
+        limit = -(-(end - start) // step)
+        finished = self.finished(step)  # before the request: what finishes meanwhile may still change
+        params = {"until": end - 1} | ({"price": _PRICE[series]} if series in _PRICE else {})
+        is_raw = series in self.profile.raw_candles
+        frame = await self._call(
+            f"{symbol} {series} {timeframe}",
+            (lambda: self._raw_bars(symbol, series, timeframe, window))
+            if is_raw
+            else (lambda: self._exchange.fetch_ohlcv(symbol, timeframe, start, limit, params)),
+            read=lambda rows: _bar_frame(rows, series),
+        )
+        size = self.contracts[symbol].get("contractSize")
+        if self.profile.volume_in_contracts and series == "trade" and size:
+            frame = frame.with_columns(pl.col("volume") * float(size))
+        opens = pl.col("open_time").dt.epoch("ms")
+        return cast("pl.DataFrame", frame).filter((opens >= start) & (opens < end) & (opens + step <= finished))
+
+    async def _raw_bars(self, symbol: str, series: str, timeframe: str, window: Window) -> list[list[Any]]:
+        start, end = window
+        step = timeframe_ms(timeframe)
+        method = getattr(self._exchange, self.profile.raw_candles[series])
+        answer = await method(
+            {
+                "instId": self.contracts[symbol]["id"],
+                "bar": self._exchange.timeframes[timeframe],
+                "before": str(start - 1),
+                "after": str(end),
+                "limit": str(-(-(end - start) // step)),
+            }
+        )
+        return [[int(row[0]), *map(float, row[1:5]), None] for row in answer["data"]]
+
+    async def settlements(self, symbol: str, window: Window) -> pl.DataFrame:
+        """Return settlements within a window: ``funding_time``, ``funding_rate``, ``mark_price``; one page of them.
+
+        Which end of the window a page holds is the exchange's affair; those in between are without a gap.
+        """
+        if self.profile.settlement_pages == "numbered":
+            return await self._numbered_settlements(symbol, window)
+        start, end = window
+        params: dict[str, Any] = {"until": end - 1}
+        if self.profile.settlement_end:
+            params = {self.profile.settlement_end: str(end)}
+        limit = self.profile.settlements_per_page
+        return await self._settlement_page(symbol, start, limit, params, window)
+
+    async def _numbered_settlements(self, symbol: str, window: Window) -> pl.DataFrame:
+        """Turn the pages back from the newest until one begins before the window."""
+        found = []
+        for number in range(1, _PAGES_IN_A_ROW + 1):
+            params = {"pageNo": number}
+            page = await self._settlement_page(symbol, None, self.profile.settlements_per_page, params, (0, 1 << 62))
+            found.append(page)
+            if page.is_empty() or int(page["funding_time"].dt.epoch("ms").min() or 0) <= window[0]:  # type: ignore[arg-type]
+                break
+        moment = pl.col("funding_time").dt.epoch("ms")
+        return pl.concat(found).filter((moment >= window[0]) & (moment < window[1])).unique().sort("funding_time")
+
+    async def _settlement_page(
+        self, symbol: str, since: int | None, limit: int, params: dict[str, Any], window: Window
+    ) -> pl.DataFrame:
+        frame = await self._call(
+            f"{symbol} funding",
+            lambda: self._exchange.fetch_funding_rate_history(symbol, since, limit, params),
+            read=self._settlement_frame,
+        )
+        moment = pl.col("funding_time").dt.epoch("ms")
+        return cast("pl.DataFrame", frame).filter((moment >= window[0]) & (moment < window[1]))
+
+    def _settlement_frame(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+        field = self.profile.settlement_mark
+        records = [
+            (int(r["timestamp"]), float(r["fundingRate"]), float(r["info"].get(field) or "nan") if field else None)
+            for r in rows
+        ]
+        schema = {"funding_time": pl.Int64, "funding_rate": pl.Float64, "mark_price": pl.Float64}
+        frame = pl.DataFrame(records, schema=schema, orient="row")
+        return frame.with_columns(pl.col("funding_time").cast(TIME))
+
+    # ---- terms
+
+    async def tiers(self, symbols: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the brackets in force now by symbol, in ccxt's form.
+
+        Raises
+        ------
+        ExchangeError
+            Among others: the exchange wants an API key for them.
+        """
+        if self._exchange.has.get("fetchLeverageTiers") is True:
+            found = await self._call("margin tiers", lambda: self._exchange.fetch_leverage_tiers(list(symbols)))
+            return {s: found[s] for s in symbols if found.get(s)}
+        out = {}
+        for symbol in symbols:
+            found = await self._call(f"{symbol} tiers", partial(self._exchange.fetch_market_leverage_tiers, symbol))
+            if found:
+                out[symbol] = found
+        return out
+
+    async def funding_info(self) -> list[dict[str, Any]]:
+        """Return the raw terms of funding of all contracts, where the exchange publishes them apart; else nothing."""
+        name = {"binanceusdm": "fapiPublicGetFundingInfo", "binancecoinm": "dapiPublicGetFundingInfo"}.get(self.id)
+        if name is None:
+            return []
+        return cast("list[dict[str, Any]]", await self._call("funding terms", getattr(self._exchange, name)))
+
+    async def volumes(self) -> dict[str, float]:
+        """Return the quote volume of the last 24 hours by symbol."""
+        params = {"type": "swap", "subType": "linear"}
+        tickers = await self._call("volumes", lambda: self._exchange.fetch_tickers(None, params))
+        return {s: float(t.get("quoteVolume") or 0.0) for s, t in tickers.items() if s in self.contracts}
+
+    # ---- requests
+
+    async def _call(
+        self,
+        what: str,
+        request: Callable[[], Awaitable[Any]],
+        policy: RetryPolicy | None = None,
+        read: Callable[[Any], Any] | None = None,
+    ) -> Any:
+        """Return the answer to a request, repeated while that can help.
+
+        Parameters
+        ----------
+        what : str
+            What is asked for, in an error.
+        request : callable
+            Starts the request.
+        policy : RetryPolicy, optional
+            Other than the client's.
+        read : callable, optional
+            Turns the answer into what is returned; raises where it is not of the expected form.
+        """
+        policy = policy or self._policy
+        attempt = 0
+        while True:
+            attempt += 1
+            await self._respect_pause()
+            try:
+                answer = await request()
+                return answer if read is None else read(answer)
+            except (ccxt.BaseError, _TroubleError, _RefusedError) as error:
+                problem, pause = self._judged(what, error)
+            except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+                # ccxt (or we) stumbled over an answer of another form
+                problem, pause = f"answers with something unexpected ({type(error).__name__}: {error})", None
+            delay = policy.delay(attempt, pause, self._random)
+            if delay is None:
+                raise ExchangeError(f"{self.id} ({self.host}) {problem}; gave up on {what} after {attempt} attempts.")
+            if pause is not None:
+                self._resume_at = max(self._resume_at, time.monotonic() + delay)
+            await asyncio.sleep(delay)
+
+    def _judged(self, what: str, error: Exception) -> tuple[str, float | None]:
+        """Return what is wrong and the pause asked for, or raise where repeating cannot help."""
+        if isinstance(error, _TroubleError):
+            return error.problem, error.retry_after
+        if isinstance(error, _RefusedError):
+            raise ExchangeError(f"{self.id} ({self.host}): {error}.") from error
+        if isinstance(error, ccxt.AuthenticationError | ccxt.ArgumentsRequired | ccxt.PermissionDenied):
+            name = self.id.upper()
+            raise ExchangeError(
+                f"{self.id} wants an API key for {what}.",
+                f"Set {name}_APIKEY and {name}_SECRET to a key that may read.",
+            ) from error
+        if isinstance(error, ccxt.RequestTimeout):
+            return "does not answer", None
+        if isinstance(error, ccxt.NetworkError) or isinstance(error.__cause__, aiohttp.ClientError):
+            cause = error.__cause__
+            return f"cannot be reached ({_plain(cause)})" if cause is not None else f"says {_said(error)}", None
+        raise ExchangeError(f"{self.id} ({self.host}) refuses {what}: {_said(error)}.") from error
+
+    async def _respect_pause(self) -> None:
+        while (left := self._resume_at - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+
+
+def _bar_frame(rows: Sequence[Sequence[Any]], series: str) -> pl.DataFrame:
+    schema = {"open_time": pl.Int64, **dict.fromkeys(_BAR_COLUMNS[1:], pl.Float64)}
+    frame = pl.DataFrame([tuple(row[:6]) for row in rows], schema=schema, orient="row")
+    frame = frame.with_columns(pl.col("open_time").cast(TIME))
+    return frame if series == "trade" else frame.drop("volume")
+
+
+def _redirected(urls: Any, base_url: str) -> Any:
+    """Return ccxt's table of addresses with another scheme and host."""
+    if isinstance(urls, dict):
+        return {key: _redirected(value, base_url) for key, value in urls.items()}
+    return re.sub(r"^\w+://[^/]+", base_url, urls) if isinstance(urls, str) else urls
+
+
+def _host(exchange: Any) -> str:
+    """Return the host of the exchange's public interface, for messages."""
+    text = str(exchange.urls.get("www") or exchange.id)
+    return urlsplit(text).netloc or text
+
+
+def _plain(cause: BaseException) -> str:
+    return str(cause).split(" [")[0].splitlines()[0] if str(cause) else type(cause).__name__
+
+
+def _said(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:200].rstrip(".") or type(error).__name__
