@@ -95,6 +95,10 @@ class Origin(Protocol):
 
     notes: list[str]
 
+    @property
+    def place(self) -> str:
+        """The folder or the address."""
+
     def datasets(self) -> dict[DatasetKey, list[ArchiveFile]]:
         """Return the files of each dataset in order of time: months, and days that no month covers."""
 
@@ -127,6 +131,11 @@ class ArchiveFolder:
     selection: Selection
     notes: list[str] = field(default_factory=list)
     _days: dict[tuple[DatasetKey, str], list[ArchiveFile]] = field(default_factory=dict, repr=False)
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.root)
 
     def datasets(self) -> dict[DatasetKey, list[ArchiveFile]]:
         """Return the files of each dataset in order of time: months, and days that no month covers.
@@ -232,6 +241,11 @@ class PublishedArchive:
     _lists: bool | None = field(default=None, repr=False)
     _listed: dict[str, frozenset[str]] = field(default_factory=dict, repr=False)
     _listing: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def place(self) -> str:
+        """The address."""
+        return self.base
 
     def datasets(self) -> dict[DatasetKey, list[ArchiveFile]]:
         """Return the files of each dataset that may be published, in order of time; nothing is asked for yet.

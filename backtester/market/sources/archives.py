@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -120,7 +120,7 @@ class ArchiveImport:
         self._progress = progress
         self._done = self._total = self._stored = self._unchecked = 0
 
-    def run(self) -> Iterator[Imported | Refusal]:
+    def run(self) -> Generator[Imported | Refusal, None, None]:
         """Yield each refused file, and each dataset when its files are in.
 
         A file of which the store holds all, or whose holes its source is known to have, is not read. Where a month is
@@ -132,17 +132,28 @@ class ArchiveImport:
             There is nothing to import.
         UnreachableError
             The server gives no answer; what came in before stays.
+        DataError
+            Nothing of all that is wanted is published.
         StoreError
             The store cannot be written; what came in before stays.
         """
         datasets = self._origin.datasets()
         self._total = sum(len(files) for files in datasets.values())
+        is_empty = True
         pool = ThreadPoolExecutor(_READ_AHEAD, thread_name_prefix="backtester-archive")
         try:
             for key, files in datasets.items():
-                yield from self._bring_in(_Dataset(key), files, pool)
+                for item in self._bring_in(_Dataset(key), files, pool):
+                    is_empty = False
+                    yield item
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # whoever interrupts does not wait for downloads
+        if is_empty and self._done and not self._stored:
+            raise DataError(
+                f"{self._layout.name} at {self._origin.place}",
+                f"none of the {_counted(self._done)} asked for is published ({'; '.join(map(str, [*datasets][:3]))})",
+                hint="Check the symbols and the dates, and that the address is that of the archive itself.",
+            )
         self.notes += self._origin.notes
         if self._stored:
             self.notes.append(f"{_counted(self._stored)} hold nothing that is not stored, and were not read")
@@ -209,8 +220,9 @@ class ArchiveImport:
 
         From the newest back: a month of which no day is published lies before the history, and those before it too.
         """
+        dataset.unpublished += [f.period.label for f in early if not f.period.is_month]
         found: list[_Outcome] = []
-        left = list(early)
+        left = [f for f in early if f.period.is_month]
         while left:
             outcomes = list(self._read_ahead(self._days(left[-1], dataset.missing[left[-1]]), pool))
             if all(o.is_unpublished for o in outcomes):
