@@ -75,11 +75,11 @@ def unpack(content: bytes, name: str, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """
     if len(content) > limits.packed:
         raise DataError(name, f"the file has {len(content):,} bytes, more than {limits.packed:,}", hint=_NOT_OURS)
-    if content.startswith(_ZIP_MAGIC) or (name.lower().endswith(".zip") and not _is_text(content)):
-        out = _unzip(content, name, limits)
-    elif content.startswith(_GZIP_MAGIC):
+    if content.startswith(_GZIP_MAGIC):
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
             out = _read_counted(file, name, "gzip", limits.allowed(len(content)))
+    elif content.startswith(_ZIP_MAGIC) or (name.lower().endswith(".zip") and not _is_text(content)):
+        out = _unzip(content, name, limits)
     else:
         out = content
     if out.startswith((*_ZIP_MAGIC, _GZIP_MAGIC)):

@@ -18,6 +18,7 @@ from backtester.market.schema import PRICES, DatasetKey
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+_NUMBER = re.compile(r'[\s"]*-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?[\s"]*')
 _PERIOD = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?")
 
 
@@ -108,8 +109,6 @@ class Layout(Protocol):
         For the manifest, in words.
     monthly, daily : tuple of str
         Series that are published by month and by day.
-    offset_ms : int
-        How far the exchange's midnight lies before that of UTC.
     checksum_suffix : str
         What the name of a file's checksum has more; empty where there are none.
     examples : str
@@ -120,7 +119,6 @@ class Layout(Protocol):
     source: str
     monthly: tuple[str, ...]
     daily: tuple[str, ...]
-    offset_ms: int
     checksum_suffix: str
     examples: str
 
@@ -134,6 +132,9 @@ class Layout(Protocol):
         venue : str
             Name of the venue's rule pack.
         """
+
+    def offset_ms(self, series: str) -> int:
+        """Return how far the midnight at which the files of a series begin lies before that of UTC."""
 
     def path(self, key: DatasetKey, period: Period) -> str:
         """Return where a file is published, below the address of the archive."""
@@ -206,7 +207,7 @@ def read_columns(csv: bytes, columns: Mapping[str, int | Sequence[str]], name: s
         It is no table, has no rows, or lacks a column.
     """
     first = csv[: csv.find(b"\n") if b"\n" in csv else len(csv)].decode("utf-8-sig", "replace").strip()
-    has_header = bool(re.match(r"\W*[A-Za-z_]", first))
+    has_header = bool(first) and not any(_NUMBER.fullmatch(cell) for cell in first.split(","))
     try:
         table = pl.read_csv(io.BytesIO(csv), has_header=has_header, infer_schema=False)
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as e:

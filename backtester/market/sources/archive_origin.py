@@ -259,7 +259,7 @@ class PublishedArchive:
         out = {}
         for key in self._keys():
             files: list[ArchiveFile] = []
-            for month in months(start, end, self.layout.offset_ms):
+            for month in months(start, end, self.layout.offset_ms(key.series)):
                 file = ArchiveFile("", key, month)
                 if month.end <= self.now and key.series in self.layout.monthly:
                     files.append(ArchiveFile(self.layout.path(key, month), key, month))
@@ -275,7 +275,7 @@ class PublishedArchive:
         start, end = self.selection.clipped(month.period.start, min(month.period.end, self.now))
         return [
             ArchiveFile(self.layout.path(month.key, day), month.key, day)
-            for day in days(start, end, self.layout.offset_ms)
+            for day in days(start, end, self.layout.offset_ms(month.key.series))
             if day.end <= self.now
         ]
 

@@ -61,7 +61,6 @@ class BinanceArchive:
     source = "binance archive"
     monthly: tuple[str, ...] = (*_BAR_SERIES, "funding")
     daily: tuple[str, ...] = _BAR_SERIES
-    offset_ms = 0
     checksum_suffix = ".CHECKSUM"
     examples = "BTCUSDT-1m-2024-01.zip in klines/, markPriceKlines/, …; BTCUSDT-fundingRate-2024-01.zip"
 
@@ -89,6 +88,10 @@ class BinanceArchive:
         stated = [_FOLDERS[part] for part in path.parts[:-1] if part in _FOLDERS]
         series = stated[-1] if stated else self.unstated_series
         return series if series in _BAR_SERIES else None
+
+    def offset_ms(self, series: str) -> int:  # noqa: ARG002 - one clock for all
+        """Return how far the midnight at which the files of a series begin lies before that of UTC."""
+        return 0  # UTC, whatever the series
 
     def path(self, key: DatasetKey, period: Period) -> str:
         """Return where a file is published, below the address of the archive."""

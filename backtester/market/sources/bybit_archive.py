@@ -55,7 +55,6 @@ class BybitArchive:
     source = "bybit archive"
     monthly: tuple[str, ...] = ("trade",)
     daily: tuple[str, ...] = ("index", "premium")
-    offset_ms = _CLOCK_AHEAD_MS
     checksum_suffix = ""
     examples = "BTCUSDT_1_2024-01-01_2024-01-31.csv.gz, BTCUSD2020-01-01_premium_index.csv.gz"
 
@@ -77,6 +76,10 @@ class BybitArchive:
         if symbol is None:
             return LeftOut(str(path), "dated contracts")
         return ArchiveFile(str(path), DatasetKey(venue, symbol, found, timeframe), period)
+
+    def offset_ms(self, series: str) -> int:
+        """Return how far the midnight at which the files of a series begin lies before that of UTC."""
+        return _CLOCK_AHEAD_MS if series == "trade" else 0
 
     def path(self, key: DatasetKey, period: Period) -> str:
         """Return where a file is published, below the address of the archive."""

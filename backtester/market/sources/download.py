@@ -98,7 +98,7 @@ class Downloader:
         DataError
             It refuses, keeps failing, or sends more than ``limit``.
         """
-        return self._wait(self._as_task(self._get(address, limit)))
+        return self._wait(self._get(address, limit))
 
     def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
         with self._gate:  # nothing is handed to a loop that is about to stop, where it would wait for ever
@@ -122,17 +122,16 @@ class Downloader:
         if self._session is not None:
             await self._session.close()
 
-    async def _as_task(self, work: Coroutine[Any, Any, _T]) -> _T:
-        task = asyncio.ensure_future(work)
+    async def _get(self, address: str, limit: int) -> bytes | None:
+        task = asyncio.current_task()
+        assert task is not None
         self._running.add(task)
         try:
-            return await task
-        except asyncio.CancelledError as e:
-            raise CancelledError from e
+            return await self._get_patiently(address, limit)
         finally:
             self._running.discard(task)
 
-    async def _get(self, address: str, limit: int) -> bytes | None:
+    async def _get_patiently(self, address: str, limit: int) -> bytes | None:
         attempt = 1
         while True:
             retry_after = None

@@ -57,7 +57,6 @@ class OkxArchive:
     source = "okx archive"
     monthly: tuple[str, ...] = ("trade", "funding")
     daily: tuple[str, ...] = ("trade", "funding")
-    offset_ms = _CLOCK_AHEAD_MS
     checksum_suffix = ""
     examples = "BTC-USDT-SWAP-candlesticks-2024-01.zip, BTC-USDT-SWAP-fundingrates-2024-01-31.zip"
 
@@ -75,6 +74,10 @@ class OkxArchive:
         # the name says nothing of the bars; what is published has one minute
         stated = next((p for p in reversed(path.parts[:-1]) if re.fullmatch(r"[1-9]\d*[smhdw]", p)), "1m")
         return ArchiveFile(str(path), DatasetKey(venue, symbol, "trade", stated), period)
+
+    def offset_ms(self, series: str) -> int:  # noqa: ARG002 - one clock for all
+        """Return how far the midnight at which the files of a series begin lies before that of UTC."""
+        return _CLOCK_AHEAD_MS
 
     def path(self, key: DatasetKey, period: Period) -> str:
         """Return where a file is published, below the address of the archive."""
