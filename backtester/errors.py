@@ -9,6 +9,7 @@
     ├── DataError             (1)      market data is missing or wrong: series, time, way on
     ├── StoreError            (1)      the store's files: corrupt, locked, unwritable
     ├── ExchangeError         (1)      an exchange or archive cannot be reached, or refuses
+    │   └── KeyRequiredError           it wants an API key
     ├── AccountError          (1)      the account cannot be run so (currency, leverage, tiers)
     ├── StrategyError         (1)      the strategy raised or returned what cannot be traded
     └── InternalError         (70)     an identity of the accounting failed: a bug of ours
@@ -115,6 +116,10 @@ class StoreError(BacktesterError):
 
 class ExchangeError(BacktesterError):
     """An exchange, or an archive of one, cannot be reached or refuses what is asked of it."""
+
+
+class KeyRequiredError(ExchangeError):
+    """An exchange answers only to the holder of an API key."""
 
 
 class AccountError(BacktesterError):

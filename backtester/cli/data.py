@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backtester.cli.data_fetch import fetch_data
 from backtester.cli.options import (
     DEFAULT_STORE,
     EndOption,
@@ -28,6 +29,9 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+
+
+app.command("fetch")(fetch_data)
 
 
 class Format(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backtester.market.intervals import measure_intervals
+from backtester.market.intervals import HOUR_MS, measure_intervals
 from backtester.market.manifest import Manifest, Part
 from backtester.market.schema import EVENT, timeframe_ms
 from backtester.market.series import anchor
@@ -85,4 +85,4 @@ def _missing_settlements(store: Store, key: DatasetKey, manifest: Manifest, star
     measured = measure_intervals(times)
     windows = [(start, first), (last + 1, end), *((hole.after + 1, hole.before) for hole in measured.holes)]
     clipped = [(max(a, start), min(b, end)) for a, b in windows]
-    return sorted((a, b) for a, b in clipped if a < b)
+    return sorted((a, b) for a, b in clipped if b - a >= HOUR_MS)  # no interval is shorter

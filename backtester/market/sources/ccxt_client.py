@@ -22,7 +22,7 @@ import aiohttp
 import ccxt.async_support as ccxt
 import polars as pl
 
-from backtester.errors import ExchangeError
+from backtester.errors import ExchangeError, KeyRequiredError
 from backtester.market.retry import RetryPolicy, is_transient, retry_after_seconds
 from backtester.market.schema import TIME, timeframe_ms
 from backtester.market.sources.ccxt_profiles import PROFILES, Profile
@@ -107,10 +107,12 @@ class Client:
         Name in ccxt.
     base_url : str, optional
         Scheme and host that take the place of the exchange's own in every request: a mirror or proxy.
+    pause_ms : float, optional
+        Pause between requests in place of ccxt's rate limit [ms].
+    timeout_ms : int
+        How long an answer is waited for [ms].
     policy : RetryPolicy
         How failed requests are repeated.
-    seed : int, optional
-        Of the jitter.
 
     Attributes
     ----------
@@ -123,7 +125,13 @@ class Client:
     """
 
     def __init__(
-        self, exchange_id: str, base_url: str | None = None, policy: RetryPolicy = _DOWNLOAD, seed: int | None = None
+        self,
+        exchange_id: str,
+        base_url: str | None = None,
+        *,
+        pause_ms: float | None = None,
+        timeout_ms: int = 20_000,
+        policy: RetryPolicy = _DOWNLOAD,
     ) -> None:
         self.id = exchange_id
         base = getattr(ccxt, exchange_id)
@@ -131,10 +139,12 @@ class Client:
         keys = {"apiKey": os.environ.get(f"{name}_APIKEY"), "secret": os.environ.get(f"{name}_SECRET")}
         options = {
             "enableRateLimit": True,
-            "timeout": 20_000,
+            "timeout": timeout_ms,
             "aiohttp_trust_env": True,
             **{k: v for k, v in keys.items() if v},
         }
+        if pause_ms is not None:
+            options |= {"enableRateLimit": pause_ms > 0, "rateLimit": pause_ms}
         self._exchange = type(exchange_id, (_Watched, base), {})(options)
         self.host = urlsplit(base_url).netloc if base_url else _host(self._exchange)
         if base_url:
@@ -142,7 +152,7 @@ class Client:
         self.profile = PROFILES.get(exchange_id, Profile())
         self.contracts: dict[str, dict[str, Any]] = {}
         self._policy = policy
-        self._random = Random(seed)  # noqa: S311 - jitter
+        self._random = Random()  # noqa: S311 - jitter
         self._resume_at = 0.0
         self._skew_ms = 0.0
 
@@ -171,9 +181,25 @@ class Client:
         """Return the exchange's time [ms since 1970]: the local clock may be wrong."""
         return int(time.time() * 1000 + self._skew_ms)
 
-    def finished(self, step: int) -> int:
-        """Return the end of the last bar that has finished [ms]; no later bar is to be stored."""
-        return (self.now() - _CLOSING_GRACE_MS) // step * step
+    def finished(self, step: int, phase: int = 0) -> int:
+        """Return the end of the last bar that has finished [ms]; no later bar is to be stored.
+
+        Parameters
+        ----------
+        step : int
+            Length of a bar [ms].
+        phase : int
+            A moment at which a bar opens [ms].
+        """
+        return phase + (self.now() - _CLOSING_GRACE_MS - phase) // step * step
+
+    def kept_since(self, series: str, step: int) -> int:
+        """Return the moment before which the exchange keeps nothing of a series [ms]; 0: no such limit."""
+        if series == "funding":
+            reach = self.profile.settlements_reach_ms
+            return self.now() - reach if reach else 0
+        newest = self.profile.newest_bars
+        return self.finished(step) - newest * step if newest else 0
 
     # ---- what the exchange has
 
@@ -214,7 +240,9 @@ class Client:
 
     # ---- pages
 
-    async def bars(self, symbol: str, series: str, timeframe: str, window: Window) -> pl.DataFrame:
+    async def bars(
+        self, symbol: str, series: str, timeframe: str, window: Window, *, unfinished: bool = False
+    ) -> pl.DataFrame:
         """Return the finished bars that open in a window of at most one page, as far as the exchange gives them.
 
         Parameters
@@ -227,11 +255,13 @@ class Client:
             In ccxt's form.
         window : tuple of int
             Opens, end excluded [ms].
+        unfinished : bool
+            Keep bars that are still open, which is for looking, never for the store.
         """
         start, end = window
         step = timeframe_ms(timeframe)
         limit = -(-(end - start) // step)
-        finished = self.finished(step)  # before the request: what finishes meanwhile may still change
+        finished = self.now() - _CLOSING_GRACE_MS  # before the request: what finishes meanwhile may still change
         params = {"until": end - 1} | ({"price": _PRICE[series]} if series in _PRICE else {})
         is_raw = series in self.profile.raw_candles
         frame = await self._call(
@@ -245,7 +275,8 @@ class Client:
         if self.profile.volume_in_contracts and series == "trade" and size:
             frame = frame.with_columns(pl.col("volume") * float(size))
         opens = pl.col("open_time").dt.epoch("ms")
-        return cast("pl.DataFrame", frame).filter((opens >= start) & (opens < end) & (opens + step <= finished))
+        inside = (opens >= start) & (opens < end)
+        return cast("pl.DataFrame", frame).filter(inside if unfinished else inside & (opens + step <= finished))
 
     async def _raw_bars(self, symbol: str, series: str, timeframe: str, window: Window) -> list[list[Any]]:
         start, end = window
@@ -329,12 +360,23 @@ class Client:
                 out[symbol] = found
         return out
 
-    async def funding_info(self) -> list[dict[str, Any]]:
-        """Return the raw terms of funding of all contracts, where the exchange publishes them apart; else nothing."""
-        name = {"binanceusdm": "fapiPublicGetFundingInfo", "binancecoinm": "dapiPublicGetFundingInfo"}.get(self.id)
-        if name is None:
-            return []
-        return cast("list[dict[str, Any]]", await self._call("funding terms", getattr(self._exchange, name)))
+    async def funding_terms(self) -> dict[str, dict[str, float]]:
+        """Return ``funding_interval_hours``, ``funding_cap`` and ``funding_floor`` by symbol, as far as published."""
+        published: Mapping[str, Any] = {}
+        if self.profile.funding_info:
+            rows = await self._call("funding terms", getattr(self._exchange, self.profile.funding_info))
+            published = {row["symbol"]: row for row in rows}
+        hours, cap, floor = self.profile.funding_fields
+        out = {}
+        for symbol, market in self.contracts.items():
+            row = published.get(market["id"], {}) if self.profile.funding_info else market["info"]
+            found = {
+                "funding_interval_hours": _figure(row, hours, self.profile.funding_unit_hours),
+                "funding_cap": _figure(row, cap, 1.0),
+                "funding_floor": _figure(row, floor, 1.0),
+            }
+            out[symbol] = {name: value for name, value in found.items() if value is not None}
+        return out
 
     async def volumes(self) -> dict[str, float]:
         """Return the quote volume of the last 24 hours by symbol."""
@@ -392,9 +434,9 @@ class Client:
             raise ExchangeError(f"{self.id} ({self.host}): {error}.") from error
         if isinstance(error, ccxt.AuthenticationError | ccxt.ArgumentsRequired | ccxt.PermissionDenied):
             name = self.id.upper()
-            raise ExchangeError(
+            raise KeyRequiredError(
                 f"{self.id} wants an API key for {what}.",
-                f"Set {name}_APIKEY and {name}_SECRET to a key that may read.",
+                f"Set {name}_APIKEY and {name}_SECRET in the environment to a key that may read.",
             ) from error
         if isinstance(error, ccxt.RequestTimeout):
             return "does not answer", None
@@ -413,6 +455,12 @@ def _bar_frame(rows: Sequence[Sequence[Any]], series: str) -> pl.DataFrame:
     frame = pl.DataFrame([tuple(row[:6]) for row in rows], schema=schema, orient="row")
     frame = frame.with_columns(pl.col("open_time").cast(TIME))
     return frame if series == "trade" else frame.drop("volume")
+
+
+def _figure(row: Mapping[str, Any], field: str, unit: float) -> float | None:
+    """Return a raw figure in our unit, None where it is not published."""
+    text = row.get(field) if field else None
+    return None if text in (None, "") else float(cast("str", text)) * unit
 
 
 def _redirected(urls: Any, base_url: str) -> Any:

@@ -43,6 +43,12 @@ class Profile:
         Whether ccxt hands on volumes in contracts.
     raw_candles : mapping of str to str
         Series that ccxt has as a raw call only: name of its method by series.
+    funding_info : str
+        Method of ccxt for a raw list of funding terms apart from the contracts; empty: they stand with the contracts.
+    funding_fields : tuple of str
+        Raw fields of the interval, the cap and the floor of rates; empty: not published.
+    funding_unit_hours : float
+        What the interval is counted in [hours].
     request_cost : float
         Pauses of ccxt's rate limit that one full page costs.
     """
@@ -58,24 +64,43 @@ class Profile:
     settlement_mark: str = ""
     volume_in_contracts: bool = False
     raw_candles: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    funding_info: str = ""
+    funding_fields: tuple[str, str, str] = ("", "", "")
+    funding_unit_hours: float = 1.0
     request_cost: float = 1.0
 
+
+_BINANCE_FUNDING = ("fundingIntervalHours", "adjustedFundingRateCap", "adjustedFundingRateFloor")
 
 # Read in the source of ccxt 4.5.90 (each exchange's fetch_ohlcv, fetch_funding_rate_history, parse_ohlcv).
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         # ccxt cuts every page to 1,000 bars, which weighs 5 of the 2,400 a minute
-        "binanceusdm": Profile(1000, settlements_per_page=1000, settlement_mark="markPrice", request_cost=5),
+        "binanceusdm": Profile(
+            1000,
+            settlements_per_page=1000,
+            settlement_mark="markPrice",
+            funding_info="fapiPublicGetFundingInfo",
+            funding_fields=_BINANCE_FUNDING,
+            request_cost=5,
+        ),
         # COIN-M refuses spans of 200 days and more
         "binancecoinm": Profile(
             1000,
             longest_window_ms=199 * _DAY_MS,
             settlements_per_page=1000,
             settlement_mark="markPrice",
+            funding_info="dapiPublicGetFundingInfo",
+            funding_fields=_BINANCE_FUNDING,
             request_cost=5,
         ),
         # newest first within start..end: a window of at most one page comes back whole
-        "bybit": Profile(1000, settlements_per_page=200),
+        "bybit": Profile(
+            1000,
+            settlements_per_page=200,
+            funding_fields=("fundingInterval", "upperFundingRate", "lowerFundingRate"),
+            funding_unit_hours=1 / 60,
+        ),
         # 100 candles of mark and index; settlements of three months, for which ccxt passes no `until` on
         "okx": Profile(300, 100, settlements_per_page=100, settlements_reach_ms=95 * _DAY_MS, settlement_end="after"),
         "blofin": Profile(
@@ -86,8 +111,14 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         ),
         "hyperliquid": Profile(5000, newest_bars=5000, settlements_per_page=500, request_cost=20),
         # candles count contracts
-        "gate": Profile(1999, settlements_per_page=1000, volume_in_contracts=True),
+        "gate": Profile(
+            1999,
+            settlements_per_page=1000,
+            volume_in_contracts=True,
+            funding_fields=("funding_interval", "", ""),
+            funding_unit_hours=1 / 3600,
+        ),
         # older bars come from the history endpoint, 200 a page; settlements by page number, newest first
-        "bitget": Profile(200, settlement_pages="numbered"),
+        "bitget": Profile(200, settlement_pages="numbered", funding_fields=("fundInterval", "", "")),
     }
 )

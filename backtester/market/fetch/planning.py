@@ -1,0 +1,178 @@
+"""What has to be fetched: the windows that the store lacks, cut to what the exchange can have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from backtester.errors import BacktesterError
+from backtester.market.completeness import lacking
+from backtester.market.fetch.request import FIRST_DAY_MS, FetchRequest
+from backtester.market.fetch.watch import Plan, Task
+from backtester.market.schema import BAR_SERIES, EVENT, DatasetKey, timeframe_ms
+from backtester.market.series import anchor
+from backtester.market.sources.ccxt_client import Client
+from backtester.market.store import Store
+from backtester.market.windows import Window
+
+_PROBED_PAGES = 3  # shorter windows are asked for as they are
+_LATENCY_SECONDS = 0.2
+_WEEK_MS = 7 * 86_400_000
+
+
+@dataclass(frozen=True)
+class Target:
+    """One symbol at one exchange, with the pairs of series and timeframe that are wanted of it.
+
+    Attributes
+    ----------
+    client : Client
+        The exchange.
+    venue, symbol : str
+        Where its data belongs.
+    wanted : tuple of tuple of str
+        Series and timeframe.
+    """
+
+    client: Client
+    venue: str
+    symbol: str
+    wanted: tuple[tuple[str, str], ...]
+
+
+async def make_plan(
+    store: Store, targets: Sequence[Target], request: FetchRequest
+) -> tuple[Plan, list[tuple[DatasetKey, BacktesterError]]]:
+    """Find what is missing of every target.
+
+    Returns
+    -------
+    Plan
+        What to fetch.
+    list of tuple
+        Datasets that cannot be planned (damaged, being written), each with its error.
+    """
+    limit = asyncio.Semaphore(request.workers)
+
+    async def plan_one(target: Target) -> tuple[list[Task], int, list[tuple[DatasetKey, BacktesterError]]]:
+        async with limit:
+            return await _plan_symbol(store, target, request)
+
+    async with asyncio.TaskGroup() as group:
+        planned = [group.create_task(plan_one(target)) for target in targets]
+    tasks: list[Task] = []
+    failures: list[tuple[DatasetKey, BacktesterError]] = []
+    complete = 0
+    for done in planned:
+        found, whole, failed = done.result()
+        tasks += found
+        complete += whole
+        failures += failed
+    pause = {target.client.id: target.client.seconds_per_request for target in targets}
+    seconds = sum(
+        max(pause[i] * n, _LATENCY_SECONDS * n / request.workers)
+        for i in pause
+        if (n := sum(t.requests for t in tasks if t.exchange == i))
+    )
+    return Plan(tuple(tasks), complete, seconds), failures
+
+
+async def _plan_symbol(
+    store: Store, target: Target, request: FetchRequest
+) -> tuple[list[Task], int, list[tuple[DatasetKey, BacktesterError]]]:
+    client = target.client
+    tasks: list[Task] = []
+    failures: list[tuple[DatasetKey, BacktesterError]] = []
+    complete = 0
+    first_open: int | None = None
+    for series, timeframe in target.wanted:
+        key = DatasetKey(target.venue, target.symbol, series, timeframe)
+        if series in ("tiers", "instrument"):
+            tasks.append(Task(key, client.id, ()))
+            continue
+        start, end = _range(store, client, key, request)
+        try:
+            source = None if request.again else client.id
+            windows = await asyncio.to_thread(lacking, store, key, start, end, source)
+        except BacktesterError as error:
+            failures.append((key, error))
+            continue
+        if not windows:
+            complete += 1
+            continue
+        task = Task(key, client.id, tuple(windows), _page_ms(client, key))
+        before = _unexplored(store, task)
+        if before is not None:
+            if first_open is None:
+                first_open = await _first_open(client, target.symbol, before)
+            task = _clipped(task, before, first_open)
+        if task.windows:
+            tasks.append(task)
+        else:
+            complete += 1
+    return tasks, complete, failures
+
+
+def _range(store: Store, client: Client, key: DatasetKey, request: FetchRequest) -> Window:
+    """Return the range of times to have of a dataset: only finished bars, only what the exchange keeps."""
+    step = 1 if key.timeframe == EVENT else timeframe_ms(key.timeframe)
+    end = client.now() if key.timeframe == EVENT else client.finished(step, anchor(step))
+    if request.end is not None:
+        end = min(end, request.end)
+    start = request.start
+    if start is None:
+        span = store.span(key) if request.update else None
+        start = FIRST_DAY_MS if span is None else span[0]
+    return max(start, client.kept_since(key.series, step)), end
+
+
+def _page_ms(client: Client, key: DatasetKey) -> int:
+    if key.timeframe == EVENT:
+        return client.profile.settlements_per_page * 4 * 3_600_000
+    step = timeframe_ms(key.timeframe)
+    return client.page_bars(key.series, step) * step
+
+
+def _unexplored(store: Store, task: Task) -> Window | None:
+    """Return the window before the first stored row, where it is so long that the listing should be found first."""
+    start, end = task.windows[0]
+    span = store.span(task.key)
+    if (span is None or end <= span[0]) and end - start > _PROBED_PAGES * task.page_ms:
+        return start, end
+    return None
+
+
+async def _first_open(client: Client, symbol: str, window: Window) -> int | None:
+    """Return the open of the first long bar of a contract within a window; None where it has none."""
+    series = next(s for s in BAR_SERIES if client.has(s))
+    timeframe = next((t for t in ("1w", "1d") if t in client.timeframes), None)
+    if timeframe is None:
+        return window[0]
+    step = timeframe_ms(timeframe)
+    phase = anchor(step)
+    start = phase + (window[0] - phase) // step * step
+    page = client.page_bars(series, step) * step
+    while start < window[1]:
+        end = min(start + page, phase - (phase - window[1]) // step * step)
+        rows = await client.bars(symbol, series, timeframe, (start, end), unfinished=True)
+        if rows.height:
+            return int(rows["open_time"].dt.epoch("ms").to_numpy().min())
+        start = end
+    return None
+
+
+def _clipped(task: Task, before: Window, first_open: int | None) -> Task:
+    """Return a task without the span in which the contract was not listed yet; a week's leeway for other series."""
+    start, end = before
+    rest = task.windows[1:]
+    if first_open is None:
+        return replace(task, windows=rest, asked=(before,))
+    listed = max(start, first_open - _WEEK_MS)
+    listed -= (listed - start) % _grid(task.key)
+    windows = ((listed, end), *rest) if listed < end else rest
+    return replace(task, windows=windows, asked=((start, min(listed, end)),) if listed > start else ())
+
+
+def _grid(key: DatasetKey) -> int:
+    return 1 if key.timeframe == EVENT else timeframe_ms(key.timeframe)
