@@ -82,11 +82,16 @@ def unpack(content: bytes, name: str, limits: Limits = DEFAULT_LIMITS) -> bytes:
         out = _unzip(content, name, limits)
     else:
         out = content
-    if out.startswith((*_ZIP_MAGIC, _GZIP_MAGIC)):
+    if is_packed(out):
         raise DataError(name, "there is another archive inside", hint=_NOT_OURS)
     if not _is_text(out):
         raise DataError(name, "this is no CSV", hint=_FETCH_AGAIN)
     return out
+
+
+def is_packed(head: bytes) -> bool:
+    """Return whether a file that begins so is a ZIP or a gzip file."""
+    return head.startswith((*_ZIP_MAGIC, _GZIP_MAGIC))
 
 
 def _is_text(content: bytes) -> bool:
