@@ -29,6 +29,7 @@ from backtester.market.writer import WriteReport
 
 LAYOUT_NAMES = (BinanceArchive.name, BybitArchive.name, OkxArchive.name)
 _READ_AHEAD = 8
+_ROWS_PER_MERGE = 600_000
 
 Progress = Callable[[int, int, str], None]
 """Called with the files done, those known so far, and the name of the last."""
@@ -71,6 +72,7 @@ class _Dataset:
     key: DatasetKey
     journal: Journal | None = None
     report: WriteReport | None = None
+    waiting_rows: int = 0  # appended to the journal and not merged yet
     begun: bool = False  # the source has something: an unpublished month is no longer before its history
     missing: dict[ArchiveFile, list[Window]] = field(default_factory=dict)  # what each file may bring
     unpublished: list[str] = field(default_factory=list)
@@ -259,6 +261,10 @@ class ArchiveImport:
                 self._store.delete(dataset.key)
             dataset.journal = stack.enter_context(self._store.journal(dataset.key, self._layout.source))
         dataset.journal.append(intake.frame, intake.window)
+        dataset.waiting_rows += intake.frame.height
+        if dataset.waiting_rows >= _ROWS_PER_MERGE:  # a month of minutes is a large page: 64 of them fill the memory
+            dataset.journal.flush()
+            dataset.waiting_rows = 0
         dataset.notes.update(intake.notes)
 
     def _summary(self, dataset: _Dataset) -> Iterator[Imported]:
