@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from backtester.market.intake import Imported, Intake, Refusal
     from backtester.market.sources.archive_layout import Layout
     from backtester.market.sources.archive_origin import Origin, Selection
+    from backtester.market.sources.archives import ArchiveImport
     from backtester.market.store import Store
 
     Done = list[Imported | Refusal]
@@ -185,9 +189,32 @@ def _run(
     reading = Reading(selection, _now(), drop_bad=request.drop_bad)
     with _progress(quiet=request.quiet) as progress:
         work = ArchiveImport(store, origin, layout, reading, replace=request.replace, progress=progress)
-        with closing(work.run()) as items:
-            done = list(items)
+        done = _beside(lambda: _all_of(work), work.stop)
     return done, tuple(work.notes)
+
+
+def _all_of(work: ArchiveImport) -> Done:
+    with closing(work.run()) as items:
+        return list(items)
+
+
+def _beside(work: Callable[[], Done], stop: Callable[[], None]) -> Done:
+    """Return what work returns that is done in another thread, so that Ctrl-C always ends it.
+
+    Left alone, polars takes the signal while it computes, and may lose it; and where Python raises it inside a call of
+    polars, it becomes an error of another kind. So Python gets the signal back, and the main thread, which it reaches,
+    only waits.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handler)
+    with ThreadPoolExecutor(1, thread_name_prefix="backtester-import") as beside:
+        result = beside.submit(work)
+        try:
+            return result.result()
+        except KeyboardInterrupt:
+            stop()
+            raise
 
 
 def _now() -> int:

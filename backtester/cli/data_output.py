@@ -19,6 +19,8 @@ from backtester.market.store import Store
 _T = TypeVar("_T")
 _MANY = 40
 _SHOWN_PER_KIND = 3
+_TERMS = {"tiers": "margin tiers", "instrument": "contract terms"}
+"""Series that come for hundreds of symbols without bars, and what they are called."""
 
 
 def print_imports(
@@ -86,7 +88,7 @@ def _imported_json(item: Imported) -> dict[str, Any]:
 
 
 def print_list(store: Store, keys: Sequence[DatasetKey], *, everything: bool, as_json: bool) -> None:
-    """Print what is stored; symbols with tiers alone are counted, not listed, unless all are wanted."""
+    """Print what is stored; symbols with tiers or terms alone are counted, not listed, unless all are wanted."""
     if as_json:
         print_json([_listed_json(store, key) for key in keys])
         return
@@ -96,14 +98,17 @@ def print_list(store: Store, keys: Sequence[DatasetKey], *, everything: bool, as
             "`backtester data import` brings in your own files."
         )
         return
-    with_bars = {(k.venue, k.symbol) for k in keys if k.series not in ("tiers", "instrument")}
+    with_bars = {(k.venue, k.symbol) for k in keys if k.series not in _TERMS}
     shown = [k for k in keys if everything or (k.venue, k.symbol) in with_bars]
     for venue, group in _by_venue(shown, lambda k: k):
         rows = [_listed_row(store, key) for key in group]
         print_table(("symbol", "series", "rows", "from", "to", "size"), rows, f"{venue} in {store.root}", right=(2, 5))
-    hidden = Counter(k.venue for k in keys if k not in set(shown))
-    for venue, count in sorted(hidden.items()):
-        typer.echo(f"{venue}: margin tiers alone for {counted(count, 'further symbol')} (--all shows them).")
+    hidden = [] if everything else [k for k in keys if (k.venue, k.symbol) not in with_bars]
+    for venue, group in _by_venue(hidden, lambda k: k):
+        has = {k.series for k in group}
+        what = " and ".join(name for series, name in _TERMS.items() if series in has)
+        count = counted(len({k.symbol for k in group}), "further symbol")
+        typer.echo(f"{venue}: {what} alone for {count} (--all shows them).")
 
 
 def _listed_row(store: Store, key: DatasetKey) -> tuple[str, ...]:

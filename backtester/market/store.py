@@ -388,8 +388,9 @@ class Store:
         """Forget the parts of a dataset that are missing or damaged, and return their names."""
         names = [name for name, _ in self._problems(key)]
         if names:
-            with open_writer(self.folder(key), key, self.lock_timeout) as writer:
+            with open_writer(self.folder(key), key, self.lock_timeout, settle=False) as writer:
                 writer.drop(n for n in names if n in writer.manifest.parts)
+                writer.merge_pages()
         return names
 
 

@@ -65,7 +65,9 @@ class WriteReport:
 
 
 @contextmanager
-def open_writer(folder: Path, key: DatasetKey, timeout: float, *, forget: bool = False) -> Iterator[Writer]:
+def open_writer(
+    folder: Path, key: DatasetKey, timeout: float, *, forget: bool = False, settle: bool = True
+) -> Iterator[Writer]:
     """Hold the lock of a dataset, finish what an interrupted writer left, and hand out its writer.
 
     Parameters
@@ -78,6 +80,8 @@ def open_writer(folder: Path, key: DatasetKey, timeout: float, *, forget: bool =
         Seconds to wait for another writer.
     forget : bool
         Begin anew: nothing that was stored before counts, not even a damaged manifest.
+    settle : bool
+        Bring in the pages that an interrupted download left; they wait on where a part is damaged.
     """
     with explained(folder, "write"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +91,8 @@ def open_writer(folder: Path, key: DatasetKey, timeout: float, *, forget: bool =
                 for path in page_paths(folder):
                     path.unlink()
             writer = Writer(folder, key, _stored_manifest(folder, str(key), forget=forget))
-        writer.merge_pages()
+        if settle:
+            writer.merge_pages()
         yield writer
 
 

@@ -12,6 +12,7 @@ from backtester.market.intervals import HOUR_MS
 from backtester.market.windows import Window, coalesced, missing_runs
 
 _JITTER_MS = 60_000  # settlements are stamped some moments late
+_DOUBTS = 2
 _MOST_RUNS = 4  # holes of one page that are asked for one by one; more are asked for as one
 
 
@@ -47,7 +48,7 @@ async def whole_page(ask: Callable[[Window], Awaitable[pl.DataFrame]], window: W
     """Return the bars of a window of at most one page, asking again for what is missing until nothing more comes.
 
     An answer may hold fewer bars than its limit allows, from either end of the window, or none at all where the
-    exchange stumbled; a hole is believed when a second answer shows it too.
+    exchange stumbled; a hole is believed when a second answer shows it too, an empty page when a third one does.
 
     Parameters
     ----------
@@ -58,14 +59,23 @@ async def whole_page(ask: Callable[[Window], Awaitable[pl.DataFrame]], window: W
     step : int
         Length of a bar [ms].
     """
-    rows = await ask(window)
+    rows = _joined([await _believed(ask, window)])
     while missing := _missing(rows, window, step):
-        more = [await ask(run) for run in missing]
-        joined = _joined([rows, *more])
+        joined = _joined([rows, *[await ask(run) for run in missing]])
         if joined.height == rows.height:
             break
         rows = joined
-    return _joined([rows])
+    return rows
+
+
+async def _believed(ask: Callable[[Window], Awaitable[pl.DataFrame]], window: Window) -> pl.DataFrame:
+    """Return the answer for a window; an empty one only when it is given three times."""
+    rows = await ask(window)
+    for _ in range(_DOUBTS):
+        if not rows.is_empty():
+            break
+        rows = await ask(window)
+    return rows
 
 
 def _missing(rows: pl.DataFrame, window: Window, step: int) -> list[Window]:
@@ -82,7 +92,7 @@ async def settlement_pages(ask: Callable[[Window], Awaitable[pl.DataFrame]], win
     """Yield the settlements of a window, page by page, whichever end the exchange begins with.
 
     Their number is not known before, so each page is followed by questions for what lies on either side of it, until
-    answers are empty. A side that is no longer than the intervals inside the page holds no other settlement.
+    answers are empty. A side that is no longer than the interval at that end of the page holds no other settlement.
 
     Parameters
     ----------
@@ -94,17 +104,14 @@ async def settlement_pages(ask: Callable[[Window], Awaitable[pl.DataFrame]], win
     open_windows = [window]
     while open_windows:
         start, end = open_windows.pop()
-        rows = await ask((start, end))
-        if rows.is_empty():
-            rows = await ask((start, end))  # an empty answer is believed when it is given twice
+        rows = await _believed(ask, (start, end))
         if rows.is_empty():
             yield Page(rows, (start, end))
             continue
-        times = rows["funding_time"].dt.epoch("ms").to_numpy()
-        first, last = int(times.min()), int(times.max())
-        interval = max(HOUR_MS, int(np.diff(np.sort(times)).max(initial=0)))
-        sides = [(start, first), (last + 1, end)]
-        later = [(a, b) for a, b in sides if b - a > interval + _JITTER_MS]
-        settled = (first if sides[0] in later else start, last + 1 if sides[1] in later else end)
-        yield Page(rows.sort("funding_time"), settled)
-        open_windows += later
+        times = np.unique(rows["funding_time"].dt.epoch("ms").to_numpy())
+        first, last = int(times[0]), int(times[-1])
+        distances = np.diff(times)
+        before, after = (distances[0], distances[-1]) if len(distances) else (HOUR_MS, HOUR_MS)
+        is_open = first - start > before + _JITTER_MS, end - last > after + _JITTER_MS
+        yield Page(rows.sort("funding_time"), (first if is_open[0] else start, last + 1 if is_open[1] else end))
+        open_windows += [side for side, left in zip(((start, first), (last + 1, end)), is_open, strict=True) if left]

@@ -108,6 +108,9 @@ class Origin(Protocol):
     def read(self, file: ArchiveFile) -> Fetched | None:
         """Return a file, None where it is not published."""
 
+    def stop(self) -> None:
+        """Let no reading go on for long, from another thread."""
+
 
 @dataclass(eq=False)
 class ArchiveFolder:
@@ -175,6 +178,9 @@ class ArchiveFolder:
             return Fetched(path.read_bytes(), checksum)
         except OSError as e:
             raise DataError(str(file), f"it cannot be read ({e.strerror or e})", hint="Check the file's rights.") from e
+
+    def stop(self) -> None:
+        """Do nothing: a file on a disk is read in no time."""
 
     def _files(self) -> list[ArchiveFile]:
         root = existing(self.root)
@@ -298,6 +304,10 @@ class PublishedArchive:
         if not self._may_be_published(beside):
             return Fetched(content)
         return Fetched(content, self.client.get(self._address(beside), _CHECKSUM_LIMIT))
+
+    def stop(self) -> None:
+        """End all requests."""
+        self.client.cancel()
 
     def _address(self, name: str) -> str:
         return f"{self.base.rstrip('/')}/{quote(name)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -121,6 +121,7 @@ class ArchiveImport:
         self._replace = replace
         self._progress = progress
         self._done = self._total = self._stored = self._unchecked = 0
+        self._is_stopped = False
 
     def run(self) -> Generator[Imported | Refusal, None, None]:
         """Yield each refused file, and each dataset when its files are in.
@@ -161,6 +162,11 @@ class ArchiveImport:
             self.notes.append(f"{_counted(self._stored)} hold nothing that is not stored, and were not read")
         if self._unchecked:
             self.notes.append(f"{_counted(self._unchecked)} had no checksum beside them: their content is unproven")
+
+    def stop(self) -> None:
+        """Make `run` end with a `CancelledError` after the file in hand, from another thread; what is in stays."""
+        self._is_stopped = True
+        self._origin.stop()
 
     # ---- one dataset
 
@@ -301,6 +307,8 @@ class ArchiveImport:
 
     def _told(self, reading: Future[_Outcome]) -> _Outcome:
         outcome = reading.result()
+        if self._is_stopped:
+            raise CancelledError
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, self._total, str(outcome.file))

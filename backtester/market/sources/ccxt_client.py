@@ -37,7 +37,10 @@ _HAS = {
     "index": "fetchIndexOHLCV",
     "premium": "fetchPremiumIndexOHLCV",
 }
-_REFUSED = {403: "it refuses requests from here", 451: "it does not serve the place that this request came from"}
+_REFUSED = {
+    403: "it refuses requests from here, or had too many of them: wait some minutes",
+    451: "it does not serve the place that this request came from",
+}
 _BAR_COLUMNS = ("open_time", "open", "high", "low", "close", "volume")
 _CLOSING_GRACE_MS = 2_000  # a bar is finished some moments after its end
 _PAGES_IN_A_ROW = 200  # of numbered pages
@@ -134,6 +137,7 @@ class Client:
         policy: RetryPolicy = _DOWNLOAD,
     ) -> None:
         self.id = exchange_id
+        self.profile = PROFILES.get(exchange_id, Profile())
         base = getattr(ccxt, exchange_id)
         name = exchange_id.upper()
         keys = {"apiKey": os.environ.get(f"{name}_APIKEY"), "secret": os.environ.get(f"{name}_SECRET")}
@@ -147,9 +151,11 @@ class Client:
             options |= {"enableRateLimit": pause_ms > 0, "rateLimit": pause_ms}
         self._exchange = type(exchange_id, (_Watched, base), {})(options)
         self.host = urlsplit(base_url).netloc if base_url else _host(self._exchange)
+        self._exchange.options |= self.profile.options
+        self._settlement_pause = self.profile.settlement_pause_seconds if pause_ms is None else 0.0
+        self._next_settlements = 0.0
         if base_url:
             self._exchange.urls["api"] = _redirected(self._exchange.urls["api"], base_url.rstrip("/"))
-        self.profile = PROFILES.get(exchange_id, Profile())
         self.contracts: dict[str, dict[str, Any]] = {}
         self._policy = policy
         self._random = Random()  # noqa: S311 - jitter
@@ -322,6 +328,7 @@ class Client:
     async def _settlement_page(
         self, symbol: str, since: int | None, limit: int, params: dict[str, Any], window: Window
     ) -> pl.DataFrame:
+        await self._settlement_turn()
         frame = await self._call(
             f"{symbol} funding",
             lambda: self._exchange.fetch_funding_rate_history(symbol, since, limit, params),
@@ -444,6 +451,14 @@ class Client:
             cause = error.__cause__
             return f"cannot be reached ({_plain(cause)})" if cause is not None else f"says {_said(error)}", None
         raise ExchangeError(f"{self.id} ({self.host}) refuses {what}: {_said(error)}.") from error
+
+    async def _settlement_turn(self) -> None:
+        """Wait until settlements may be asked for again."""
+        now = time.monotonic()
+        turn = max(now, self._next_settlements)
+        self._next_settlements = turn + self._settlement_pause
+        if turn > now:
+            await asyncio.sleep(turn - now)
 
     async def _respect_pause(self) -> None:
         while (left := self._resume_at - time.monotonic()) > 0:

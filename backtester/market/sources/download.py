@@ -74,12 +74,17 @@ class Downloader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._gate:
-            self._is_open = False
+        self.cancel()
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def cancel(self) -> None:
+        """End all requests: who waits for one, or asks for another, gets a `concurrent.futures.CancelledError`."""
+        with self._gate:
+            self._is_open = False
+        asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result()
 
     def get(self, address: str, limit: int) -> bytes | None:
         """Return the content of a file, None where the server has none of that name.
@@ -115,10 +120,12 @@ class Downloader:
         headers = {"User-Agent": f"backtester/{__version__}", "Accept-Encoding": "identity"}
         return aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers, trust_env=True)
 
-    async def _close(self) -> None:
+    async def _cancel(self) -> None:
         for task in tuple(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _close(self) -> None:
         if self._session is not None:
             await self._session.close()
 

@@ -54,5 +54,5 @@ def test_the_tables_are_complete() -> None:
         assert f"`{code}`" in PAGE
     for name, schema in SERIES.items():
         assert f"| `{name}` |" in PAGE
-        if name in ("trade", "funding", "tiers"):
+        if name in ("trade", "funding", "tiers", "instrument"):
             assert ", ".join(schema.columns) in PAGE
