@@ -168,6 +168,8 @@ class Fault:
         Its answer; 200 with ``cut`` sends half of the file.
     times : int
         How often before it behaves.
+    skip : int
+        How often it behaves before that.
     retry_after : str or None
         Header of that name.
     cut : bool
@@ -178,6 +180,15 @@ class Fault:
     times: int = 1
     retry_after: str | None = None
     cut: bool = False
+    skip: int = 0
+
+    def strikes(self) -> bool:
+        """Return whether the next answer is wrong, and count it."""
+        if self.skip > 0:
+            self.skip -= 1
+            return False
+        self.times -= 1
+        return self.times >= 0
 
 
 @dataclass
@@ -220,9 +231,7 @@ def published(root: Path, *, lists: bool = False, page: int = 1000) -> Iterator[
             with lock:
                 state.requests[name] += 1
                 fault = state.faults.get(name)
-                is_faulty = fault is not None and fault.times > 0
-                if fault is not None:
-                    fault.times -= 1
+                is_faulty = fault is not None and fault.strikes()
             if is_faulty and fault is not None and not fault.cut:
                 self.answer(fault.status, b"out of order", retry_after=fault.retry_after)
             elif "prefix" in query:

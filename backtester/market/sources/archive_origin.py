@@ -21,6 +21,7 @@ from backtester.market.sources.archive_layout import ArchiveFile, Layout, LeftOu
 from backtester.market.sources.download import Downloader, UnreachableError
 
 _LISTING_LIMIT = 1 << 24
+_LISTING_PAGES = 500  # of a thousand names: no folder of one contract holds more
 _CHECKSUM_LIMIT = 1 << 12
 _SHOWN = 8
 
@@ -361,7 +362,7 @@ class PublishedArchive:
         """Return the names in a folder, None where the server does not list them."""
         names: set[str] = set()
         marker = ""
-        while True:
+        for _ in range(_LISTING_PAGES):
             more = f"&marker={quote(marker, safe='')}" if marker else ""
             address = f"{self.base.rstrip('/')}?prefix={quote(folder, safe='')}&delimiter=%2F{more}"
             try:
@@ -371,7 +372,7 @@ class PublishedArchive:
             except DataError:
                 answer = None
             if answer is None or b"<ListBucketResult" not in answer[:2000]:
-                return None if not names else frozenset(names)
+                return None
             # not an XML parser: the few plain elements that count need none, and a hostile answer cannot swell up
             text = answer.decode("utf-8", "replace")
             keys = [html.unescape(k) for k in re.findall(r"<Key>([^<]*)</Key>", text)]
@@ -381,6 +382,7 @@ class PublishedArchive:
             if "<IsTruncated>true</IsTruncated>" not in text or after <= marker:
                 return frozenset(names)
             marker = after
+        return None
 
 
 def _overlap(selection: Selection, file: ArchiveFile) -> bool:

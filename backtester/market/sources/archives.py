@@ -173,9 +173,7 @@ class ArchiveImport:
     def _bring_in(
         self, dataset: _Dataset, files: Sequence[ArchiveFile], pool: ThreadPoolExecutor
     ) -> Iterator[Imported | Refusal]:
-        for file in files:
-            if windows := self._new_windows(file):
-                dataset.missing[file] = windows
+        dataset.missing = self._new_windows(dataset.key, files)
         wanted = list(dataset.missing)
         dataset.begun = bool(wanted) and wanted[0] != files[0]
         self._total -= len(files) - len(wanted)
@@ -193,16 +191,20 @@ class ArchiveImport:
             dataset.report = dataset.journal.report  # complete now that the journal is closed
         yield from self._summary(dataset)
 
-    def _new_windows(self, file: ArchiveFile) -> list[Window]:
-        """Return the spans of a file that are not stored, nor known to be missing at its source."""
-        start, end = self._reading.window(file)
-        if start >= end:
-            return []
-        if self._replace:
-            return [(start, end)]
-        windows = lacking(self._store, file.key, start, end, self._layout.source)
-        self._stored += not windows
-        return windows
+    def _new_windows(self, key: DatasetKey, files: Sequence[ArchiveFile]) -> dict[ArchiveFile, list[Window]]:
+        """Return the files that may bring something, and its spans: neither stored nor known to be missing there."""
+        spans = {file: (start, end) for file in files for start, end in [self._reading.window(file)] if start < end}
+        if self._replace or not spans:
+            return {file: [span] for file, span in spans.items()}
+        first, last = min(start for start, _ in spans.values()), max(end for _, end in spans.values())
+        windows = lacking(self._store, key, first, last, self._layout.source)
+        found = {}
+        for file, (start, end) in spans.items():
+            pieces = [(max(a, start), min(b, end)) for a, b in windows if a < end and start < b]
+            if pieces:
+                found[file] = pieces
+        self._stored += len(spans) - len(found)
+        return found
 
     def _take(
         self, dataset: _Dataset, outcome: _Outcome, pool: ThreadPoolExecutor, stack: ExitStack

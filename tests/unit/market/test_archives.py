@@ -774,6 +774,15 @@ def test_an_address_gives_months_and_the_days_of_the_current_one(store: Store, v
     assert server.asked("2025-04.zip.CHECKSUM") == 2
 
 
+def test_a_listing_that_breaks_off_hides_nothing(store: Store, vision: Path) -> None:
+    with published(vision, lists=True, page=3) as server:
+        server.faults["?data/futures/um/monthly/klines/BTCUSDT/1h/"] = Fault(403, 1, skip=1)
+        fetch(store, server.address, start=ms("2025-03-01"), end=ms("2025-06-01"))
+        assert server.requests["?data/futures/um/monthly/klines/BTCUSDT/1h/"] == 2
+        assert server.asked(".zip") == 3
+    assert times(store.read(key())) == list(range(ms("2025-03-01"), ms("2025-06-01"), HOUR))
+
+
 def test_a_second_run_asks_for_nothing_that_it_has(store: Store, vision: Path) -> None:
     with published(vision) as server:
         fetch(store, server.address, start=ms("2025-03-10"), end=ms("2025-06-13"))
