@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtester.cli.data_fetch import fetch_data
+from backtester.cli.data_fetch import BaseUrlOption, PauseOption, fetch_data, route
+from backtester.cli.data_upkeep import compact_data, delete_data
 from backtester.cli.options import (
     DEFAULT_STORE,
     EndOption,
@@ -18,13 +19,15 @@ from backtester.cli.options import (
     SymbolsOption,
     split_list,
 )
+from backtester.cli.selection import SeriesFilter, TimeframeFilter, VenueFilter, selected
 
 if TYPE_CHECKING:
+    from backtester.market.quality import Check
     from backtester.market.schema import DatasetKey
     from backtester.market.store import Store
 
 app = typer.Typer(
-    help="Import, check and list market data; make the synthetic market.",
+    help="Fetch, import, check and list market data; make the synthetic market.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -46,14 +49,6 @@ class Format(StrEnum):
     OKX_ARCHIVE = "okx-archive"
     CCXT_MARKETS = "ccxt-markets"
     BINANCE_INFO = "binance-info"
-
-
-VenueFilter = Annotated[str | None, typer.Option("--venue", metavar="NAME", help="Only this venue.")]
-SeriesFilter = Annotated[
-    list[str] | None,
-    typer.Option("--series", metavar="NAME", help="Only trade, mark, index, premium, funding, tiers or instrument."),
-]
-TimeframeFilter = Annotated[str | None, typer.Option("--timeframe", metavar="1h", help="Only bars of this length.")]
 
 
 @app.command("import")
@@ -155,12 +150,12 @@ def list_data(
     store_dir: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """List what is stored: rows, span, size."""
+    """List what is stored: span, size, age since the last write and lag behind now."""
     from backtester.cli.data_output import print_list
     from backtester.market.store import Store
 
     store = Store(store_dir)
-    keys = _selected(store, venue, symbols, series, timeframe, must_exist=False)
+    keys = selected(store, venue, symbols, series, timeframe, must_exist=False)
     print_list(store, keys, everything=everything or bool(symbols or series), as_json=as_json)
 
 
@@ -174,6 +169,17 @@ def check_data(
     divergence: Annotated[
         float, typer.Option("--divergence", min=0, help="Report trades further from the mark than this fraction.")
     ] = 0.02,
+    repair_found: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Fetch missing windows again, compute missing marks; say what was done, then check."
+        ),
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Repair from what is stored alone; say what would have to be fetched.")
+    ] = False,
+    base_url: BaseUrlOption = None,
+    pause_ms: PauseOption = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Show every finding, those for information and repeated ones too.")
     ] = False,
@@ -181,24 +187,43 @@ def check_data(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say what is wrong with the stored data; the exit code is 1 when an error remains."""
-    from rich.console import Console
-
-    from backtester.cli.data_output import print_findings
-    from backtester.market.quality import check
+    """Prove that the stored data is complete, or say what is wrong; the exit code is 1 when an error remains."""
+    from backtester.cli.data_output import print_check
+    from backtester.errors import UsageError
+    from backtester.market.repair import repair
     from backtester.market.store import Store
 
     store = Store(store_dir)
-    keys = _selected(store, venue, symbols, series, timeframe)
+    keys = selected(store, venue, symbols, series, timeframe)
+    found = _checked(store, keys, divergence, quiet=quiet)
+    repairs = None
+    if offline and not repair_found:
+        raise UsageError("--offline goes with --repair.", "A check alone asks nobody.")
+    if repair_found and offline:
+        repairs = repair(store, found.findings, refetch=None)
+    elif repair_found:
+        from backtester.market.fetch import Refetcher
+
+        with Refetcher(store, route(base_url, pause_ms)) as refetch:
+            repairs = repair(store, found.findings, refetch)
+    if repairs:
+        found = _checked(store, keys, divergence, quiet=quiet)
+    print_check(store, keys, found, repairs, everything=everything, as_json=as_json, quiet=quiet)
+    if any(f.severity == "error" for f in found.findings):
+        raise typer.Exit(1)
+
+
+def _checked(store: Store, keys: list[DatasetKey], divergence: float, *, quiet: bool) -> Check:
+    """Return what a check shows, with a line of progress on a terminal."""
+    from rich.console import Console
+
+    from backtester.market.quality import check
+
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
-        findings = check(store, keys, divergence=divergence)
-    else:
-        with console.status("Checking …") as status:
-            findings = check(store, keys, divergence=divergence, progress=lambda k: status.update(f"Checking {k} …"))
-    print_findings(store, keys, findings, everything=everything, as_json=as_json, quiet=quiet)
-    if any(f.severity == "error" for f in findings):
-        raise typer.Exit(1)
+        return check(store, keys, divergence=divergence)
+    with console.status("Checking …") as status:
+        return check(store, keys, divergence=divergence, progress=lambda k: status.update(f"Checking {k} …"))
 
 
 @app.command("show")
@@ -221,7 +246,7 @@ def show_data(
     from backtester.market.store import Store
 
     store = Store(store_dir)
-    keys = _selected(store, venue, symbols, series, timeframe)
+    keys = selected(store, venue, symbols, series, timeframe)
     if len(keys) > 1:
         shown = "; ".join(str(k) for k in keys[:6]) + ("; …" if len(keys) > 6 else "")
         raise UsageError(
@@ -249,7 +274,7 @@ def verify_data(
     from backtester.market.store import Store
 
     store = Store(store_dir)
-    keys = _selected(store, venue, symbols, series, timeframe)
+    keys = selected(store, venue, symbols, series, timeframe)
     problems = {key: found for key in keys if (found := store.damaged(key))}
     if as_json:
         damaged = [{"dataset": str(k), "problems": p} for k, p in problems.items()]
@@ -263,6 +288,10 @@ def verify_data(
         typer.echo(
             f"All files of {len(keys)} dataset{'s' * (len(keys) != 1)} in {store.root} are as their manifests say."
         )
+
+
+app.command("compact")(compact_data)
+app.command("delete")(delete_data)
 
 
 @app.command("demo")
@@ -287,49 +316,3 @@ def demo_data(
         typer.echo(
             f"The synthetic market is in {store.root}. It is made up: no result on it says anything about a real one."
         )
-
-
-def _selected(
-    store: Store,
-    venue: str | None,
-    symbols: list[str] | None,
-    series: list[str] | None,
-    timeframe: str | None,
-    *,
-    must_exist: bool = True,
-) -> list[DatasetKey]:
-    """Return the datasets that pass the filters; a filter that nothing can pass is an error with the nearest name."""
-    from backtester.errors import DataError, UnknownNameError, UsageError
-    from backtester.market.quality import select
-    from backtester.market.schema import SERIES_NAMES, timeframe_ms, timeframe_name
-
-    names, wanted = split_list(symbols), split_list(series)
-    for name in wanted:
-        if name not in SERIES_NAMES:
-            raise UnknownNameError("series", name, SERIES_NAMES)
-    if timeframe is not None:
-        timeframe = timeframe_name(timeframe_ms(timeframe))
-    keys = select(store, venue, names, wanted, timeframe)
-    if keys:
-        return keys
-    known = store.keys()
-    if not known:
-        if not must_exist:
-            return []
-        raise DataError(
-            f"the store {store.root}",
-            "there is no data yet",
-            hint="`backtester data demo` makes a synthetic market; `backtester data import` brings in your own files; "
-            "--store DIR names another store.",
-        )
-    if venue is not None and venue not in (venues := store.venues()):
-        raise UnknownNameError("venue", venue, venues, f"in the store {store.root}")
-    here = [k for k in known if venue is None or k.venue == venue]
-    there = {k.symbol for k in here}
-    for name in names:
-        if name not in there:
-            # tier tables come for hundreds of symbols: those with bars, and of the same base, are likelier meant
-            likely = {k.symbol for k in here if k.series not in ("tiers", "instrument")} or there
-            same_base = {s for s in likely if s.startswith(f"{name.upper()}/")}
-            raise UnknownNameError("symbol", name, same_base or likely, f"in the store {store.root}")
-    raise UsageError("Nothing stored passes these filters.", "`backtester data list` shows what is there.")

@@ -37,6 +37,8 @@ class Part:
         Of the newest import that changed it, in words.
     imported_at : str
         UTC, ISO 8601.
+    filled : int
+        Rows that were computed in place of missing ones.
     """
 
     rows: int
@@ -47,6 +49,7 @@ class Part:
     content_sha256: str
     source: str
     imported_at: str
+    filled: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,11 @@ class Manifest:
     def size(self) -> int:
         """Bytes of all parts."""
         return sum(p.bytes for p in self.parts.values())
+
+    @property
+    def filled(self) -> int:
+        """Number of rows that were computed in place of missing ones."""
+        return sum(p.filled for p in self.parts.values())
 
     @property
     def span(self) -> tuple[int, int] | None:

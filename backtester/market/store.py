@@ -11,7 +11,7 @@ How rows are merged and written stands in `market.writer`, pages of a running do
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -27,8 +27,8 @@ from backtester.errors import DataError, StoreError
 from backtester.market.atomic import LOCK_NAME, explained, publish, writer_lock
 from backtester.market.journal import Journal, page_paths
 from backtester.market.manifest import MANIFEST_NAME, Manifest, Part, is_stored, read_manifest
-from backtester.market.parts import check_part, staged_name
-from backtester.market.schema import SERIES, TIME, DatasetKey, conform, with_absent_columns
+from backtester.market.parts import check_part, scan_parts, staged_name
+from backtester.market.schema import SERIES, TIME, DatasetKey, conform
 from backtester.market.writer import WriteReport, damaged_part, open_writer
 
 __all__ = ["DatasetKey", "Store", "WriteReport"]
@@ -126,7 +126,7 @@ class Store:
             raise DataError(
                 str(key),
                 f"there is no such series in the store {self.root}",
-                hint="`backtester data list` shows what is stored; `backtester data import` brings a series in.",
+                hint="`backtester data list` shows what is stored; `data fetch` or `data import` brings a series in.",
             )
         return found
 
@@ -161,12 +161,10 @@ class Store:
             A file is missing or damaged.
         """
         time = key.schema.time
-        paths = self._paths(key, start, end)
+        paths = self.paths(key, start, end)
         if not paths:
             return pl.LazyFrame(schema=dict(key.schema.columns))
-        frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False)
-        if key.series == "instrument":
-            return with_absent_columns(frame.collect(), key.series).lazy()
+        frame = scan_parts(paths, key.schema)
         if not key.schema.by_year or time is None:
             return frame
         if start is not None:
@@ -246,8 +244,25 @@ class Store:
                 problems.append((name, e))
         return problems
 
-    def _paths(self, key: DatasetKey, start: int | None, end: int | None) -> list[Path]:
-        """Return the files that hold part of a range, in order of time."""
+    def paths(self, key: DatasetKey, start: int | None = None, end: int | None = None) -> list[Path]:
+        """Return the files that hold part of a range, in order of time, each compared with its checksum.
+
+        Threads may ask for several datasets at once: a checksum is computed without the interpreter's lock.
+
+        Parameters
+        ----------
+        key : DatasetKey
+            The dataset.
+        start, end : int, optional
+            UTC [ms since 1970], end excluded.
+
+        Raises
+        ------
+        DataError
+            The dataset is not stored.
+        StoreError
+            A file is missing or damaged.
+        """
         manifest = self.manifest(key)
         while True:
             wanted = {
@@ -262,6 +277,26 @@ class Store:
                 if newer == manifest:
                     raise
                 manifest = newer
+
+    def confirm(self, key: DatasetKey, paths: Iterable[Path]) -> None:
+        """Refuse files that were replaced since `paths` returned them: reading them piece by piece mixed two versions.
+
+        Raises
+        ------
+        StoreError
+            A file is missing or another one.
+        """
+        for path in paths:
+            with explained(path, "read"):
+                try:
+                    stat = path.stat()
+                except FileNotFoundError:
+                    stat = None
+            if stat is None or self._trusted.get(path) != (stat.st_size, stat.st_mtime_ns):
+                raise StoreError(
+                    f"{key}: the file {path} was replaced while it was read.",
+                    "Another process writes the series: try again when it has finished.",
+                )
 
     def _part_path(self, key: DatasetKey, name: str, part: Part) -> Path:
         """Return where a part lies; finishes a write that was interrupted after its manifest was in place."""

@@ -7,6 +7,7 @@ import io
 import struct
 import zipfile
 import zlib
+from concurrent.futures import CancelledError
 from pathlib import Path, PurePosixPath
 from random import Random
 
@@ -689,6 +690,23 @@ def test_replace_forgets_what_was_stored(store: Store, tmp_path: Path) -> None:
     put_binance(tmp_path / "bad", "BTCUSDT", "klines", "2024-05", checksum="wrong")
     assert bring_in(store, tmp_path / "bad", replace=True)[0] == []
     assert store.has(key())  # nothing came in its place
+
+
+def test_a_stopped_import_ends_after_the_file_in_hand_and_keeps_what_is_in(store: Store, tmp_path: Path) -> None:
+    for label in ("2024-01", "2024-02", "2024-03", "2024-04"):
+        put_binance(tmp_path / "in", "BTCUSDT", "klines", label)
+    there = layout_named("binance-archive")
+    origin = ArchiveFolder(tmp_path / "in", there, "binance", Selection())
+
+    def stop_after_two(done: int, total: int, name: str) -> None:
+        assert total == 4
+        if done == 2:
+            work.stop()
+
+    work = ArchiveImport(store, origin, there, Reading(Selection(), NOW), progress=stop_after_two)
+    with pytest.raises(CancelledError):
+        list(work.run())
+    assert times(store.read(key())) == list(range(ms("2024-01-01"), ms("2024-03-01"), HOUR))
 
 
 def test_many_days_come_in_order_and_in_one_import(store: Store, tmp_path: Path) -> None:

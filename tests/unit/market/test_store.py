@@ -171,7 +171,7 @@ def test_parts_without_a_manifest_are_not_overlooked(store: Store) -> None:
         with pytest.raises(StoreError, match="files without a manifest"):
             look(KEY)
     assert "without a manifest" in store.damaged(KEY)[0]
-    assert [f.code for f in check(store, [KEY])] == ["damaged"]
+    assert [f.code for f in check(store, [KEY]).findings] == ["damaged"]
     store.write(KEY, bars(NEW_YEAR, 5), source="test", replace=True)
     assert store.read(KEY).height == 5
 
