@@ -16,6 +16,7 @@ from random import Random
 import pytest
 
 from backtester.cli.app import exit_code
+from backtester.market.journal import PAGE_SUFFIX
 from backtester.market.schema import DatasetKey
 from backtester.market.sources.archive_layout import days
 from backtester.market.store import Store
@@ -208,7 +209,8 @@ def finished(root: Path, store: Path) -> tuple[float, float]:
 
 
 def wait_for_files(process: subprocess.Popen[bytes], store: Path) -> float:
-    while process.poll() is None and not any(store.rglob("*.parquet")):
+    """Return once the first page or part of an import is on the disk, or the process is done."""
+    while process.poll() is None and not any(p.suffix in (PAGE_SUFFIX, ".parquet") for p in store.rglob("*.*")):
         time.sleep(0.002)
     return time.monotonic()
 
