@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,19 @@ from backtester.cli.options import (
     split_list,
 )
 
+if TYPE_CHECKING:
+    from backtester.market.fetch import Route
+
 _SPELLINGS = {"instruments": "instrument", "tier": "tiers", "trades": "trade"}
+
+BaseUrlOption = Annotated[
+    str | None,
+    typer.Option("--base-url", metavar="URL", help="Scheme and host of a mirror or proxy of the exchange."),
+]
+PauseOption = Annotated[
+    float | None,
+    typer.Option("--pause", metavar="MS", min=0, help="Between requests, in place of the exchange's rate limit."),
+]
 
 
 def fetch_data(
@@ -55,14 +67,8 @@ def fetch_data(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched, and fetch nothing.")] = False,
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=64, help="Datasets at a time.")] = 8,
-    base_url: Annotated[
-        str | None,
-        typer.Option("--base-url", metavar="URL", help="Scheme and host of a mirror or proxy of the exchange."),
-    ] = None,
-    pause_ms: Annotated[
-        float | None,
-        typer.Option("--pause", metavar="MS", min=0, help="Between requests, in place of the exchange's rate limit."),
-    ] = None,
+    base_url: BaseUrlOption = None,
+    pause_ms: PauseOption = None,
     store_dir: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -74,7 +80,7 @@ def fetch_data(
     """
     from backtester.cli.fetch_output import FetchScreen, print_fetch
     from backtester.engine.run_file import parse_time
-    from backtester.market.fetch import FetchRequest, Route, fetch
+    from backtester.market.fetch import FetchRequest, fetch
     from backtester.market.store import Store
 
     request = FetchRequest(
@@ -91,7 +97,7 @@ def fetch_data(
     )
     store = Store(store_dir)
     with FetchScreen(store, quiet=quiet) as screen:
-        result = fetch(store, request, watch=screen, route=Route(_address(base_url), pause_ms), dry_run=dry_run)
+        result = fetch(store, request, watch=screen, route=route(base_url, pause_ms), dry_run=dry_run)
     print_fetch(store, result, dry_run=dry_run, as_json=as_json, quiet=quiet)
     if result.failures:
         raise typer.Exit(1)
@@ -103,14 +109,17 @@ def _timeframes(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(timeframe_name(timeframe_ms(name)) for name in names)
 
 
-def _address(base_url: str | None) -> str | None:
+def route(base_url: str | None, pause_ms: float | None) -> Route:
+    """Return how exchanges are reached, as the command line says."""
     from urllib.parse import urlsplit
 
     from backtester.errors import UsageError
+    from backtester.market.fetch import Route
 
-    if base_url is None:
-        return None
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
-        raise UsageError(f"{base_url!r} is no address of a server.", "Write scheme and host: https://mirror.example.")
-    return base_url
+    if base_url is not None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+            raise UsageError(
+                f"{base_url!r} is no address of a server.", "Write scheme and host: https://mirror.example."
+            )
+    return Route(base_url, pause_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -11,14 +12,20 @@ import typer
 
 from backtester.cli.output import print_json, print_table, say
 from backtester.errors import StoreError
-from backtester.market.finding import Finding, counted
+from backtester.market.coverage import Coverage
+from backtester.market.finding import Finding, counted, length
 from backtester.market.intake import Imported, Refusal
-from backtester.market.schema import EVENT, DatasetKey
+from backtester.market.manifest import Manifest
+from backtester.market.quality import Check
+from backtester.market.repair import Repair
+from backtester.market.schema import BAR_SERIES, EVENT, DatasetKey, timeframe_ms
 from backtester.market.store import Store
 
 _T = TypeVar("_T")
 _MANY = 40
 _SHOWN_PER_KIND = 3
+_TERMS = {"tiers": "margin tiers", "instrument": "contract terms"}
+"""Series that come for hundreds of symbols without bars, and what they are called."""
 
 
 def print_imports(
@@ -86,62 +93,95 @@ def _imported_json(item: Imported) -> dict[str, Any]:
 
 
 def print_list(store: Store, keys: Sequence[DatasetKey], *, everything: bool, as_json: bool) -> None:
-    """Print what is stored; symbols with tiers alone are counted, not listed, unless all are wanted."""
+    """Print what is stored; symbols with tiers or terms alone are counted, not listed, unless all are wanted."""
+    now = _now()
     if as_json:
-        print_json([_listed_json(store, key) for key in keys])
+        print_json([_listed_json(store, key, now) for key in keys])
         return
     if not keys:
         say(
             f"There is no data in {store.root} yet. `backtester data demo` makes a synthetic market, "
-            "`backtester data import` brings in your own files."
+            "`backtester data fetch` asks an exchange, `backtester data import` brings in your own files."
         )
         return
-    with_bars = {(k.venue, k.symbol) for k in keys if k.series not in ("tiers", "instrument")}
+    with_bars = {(k.venue, k.symbol) for k in keys if k.series not in _TERMS}
     shown = [k for k in keys if everything or (k.venue, k.symbol) in with_bars]
     for venue, group in _by_venue(shown, lambda k: k):
-        rows = [_listed_row(store, key) for key in group]
-        print_table(("symbol", "series", "rows", "from", "to", "size"), rows, f"{venue} in {store.root}", right=(2, 5))
-    hidden = Counter(k.venue for k in keys if k not in set(shown))
-    for venue, count in sorted(hidden.items()):
-        typer.echo(f"{venue}: margin tiers alone for {counted(count, 'further symbol')} (--all shows them).")
+        rows = [_listed_row(store, key, now) for key in group]
+        columns = ("symbol", "series", "from", "to", "size", "age", "lag")
+        print_table(columns, rows, f"{venue} in {store.root}", right=(4, 5, 6))
+    hidden = [] if everything else [k for k in keys if (k.venue, k.symbol) not in with_bars]
+    for venue, group in _by_venue(hidden, lambda k: k):
+        has = {k.series for k in group}
+        what = " and ".join(name for series, name in _TERMS.items() if series in has)
+        count = counted(len({k.symbol for k in group}), "further symbol")
+        typer.echo(f"{venue}: {what} alone for {count} (--all shows them).")
 
 
-def _listed_row(store: Store, key: DatasetKey) -> tuple[str, ...]:
+def _listed_row(store: Store, key: DatasetKey, now: int) -> tuple[str, ...]:
     try:
         manifest = store.manifest(key)
     except StoreError:
-        return (*_name(key), "damaged", "", "", "")
-    return (*_name(key), f"{manifest.rows:,}", *_days(manifest.span), _size(manifest.size))
+        return (*_name(key), "damaged", "", "", "", "")
+    lag = _lag(key, manifest, now)
+    return (
+        *_name(key),
+        *_days(manifest.span),
+        _size(manifest.size),
+        length(now - _written(manifest)),
+        "" if lag is None else length(max(lag, 0)),
+    )
 
 
-def _listed_json(store: Store, key: DatasetKey) -> dict[str, Any]:
+def _listed_json(store: Store, key: DatasetKey, now: int) -> dict[str, Any]:
     try:
         manifest = store.manifest(key)
     except StoreError as e:
         return {**_key_json(key), "error": e.message}
+    lag = _lag(key, manifest, now)
     return {
         **_key_json(key),
         "rows": manifest.rows,
+        "filled": manifest.filled,
         **_span_json(manifest.span),
         "bytes": manifest.size,
         "files": len(manifest.parts),
         "fingerprint": manifest.fingerprint,
         "sources": sorted({i.source for i in manifest.imports}),
         "imported_at": max(i.imported_at for i in manifest.imports),
+        "age_seconds": (now - _written(manifest)) // 1000,
+        "lag_seconds": None if lag is None else lag // 1000,
     }
 
 
-def print_findings(
+def _written(manifest: Manifest) -> int:
+    """Return the time of the last write [ms]."""
+    return int(datetime.fromisoformat(max(i.imported_at for i in manifest.imports)).timestamp() * 1000)
+
+
+def _lag(key: DatasetKey, manifest: Manifest, now: int) -> int | None:
+    """Return the time from the end of the last bar, or from the last settlement, to now [ms]; None for terms."""
+    if manifest.span is None or key.series not in (*BAR_SERIES, "funding"):
+        return None
+    return now - manifest.span[1] - (timeframe_ms(key.timeframe) if key.timeframe != EVENT else 0)
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def print_check(
     store: Store,
     keys: Sequence[DatasetKey],
-    findings: Sequence[Finding],
+    check: Check,
+    repairs: Sequence[Repair] | None,
     *,
     everything: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Print what a check found, the worst first."""
-    counts = Counter(f.severity for f in findings)
+    """Print what was repaired, what is stored against what should be, and what a check found, the worst first."""
+    counts = Counter(f.severity for f in check.findings)
     if as_json:
         print_json(
             {
@@ -149,27 +189,75 @@ def print_findings(
                 "datasets": len(keys),
                 "errors": counts["error"],
                 "warnings": counts["warning"],
-                "findings": [_finding_json(f) for f in findings],
+                **({} if repairs is None else {"repairs": [_repair_json(r) for r in repairs]}),
+                "coverage": [_coverage_json(c) for c in check.coverage],
+                "findings": [_finding_json(f) for f in check.findings],
             }
         )
         return
     if quiet:
-        for finding in findings:
+        for finding in check.findings:
             if finding.severity == "error":
                 say(f"Error: {finding.key}: {finding.text}.")
         return
+    if repairs is not None:
+        _print_repairs(store, repairs)
+    _print_coverage(store, check.coverage)
+    left = _print_findings(store, check.findings, everything=everything)
+    summary = f"{counted(len(keys), 'dataset')} checked: {counted(counts['error'], 'error')}, "
+    summary += f"{counted(counts['warning'], 'warning')}, {counts['info']:,} for information."
+    typer.echo(summary + (f" {left:,} more with --all." if left else ""))
+
+
+def _print_repairs(store: Store, repairs: Sequence[Repair]) -> None:
+    if not repairs:
+        typer.echo("There is nothing that can be repaired.")
+    for venue, group in _by_venue(repairs, lambda r: r.key):
+        rows = [(r.outcome, " ".join(_name(r.key)).strip(), f"{r.text}.") for r in group]
+        print_table(("", "dataset", "repair"), rows, f"{venue} in {store.root}: repairs", whole=(0, 1))
+    for hint in dict.fromkeys(r.hint for r in repairs if r.hint and r.outcome == "left"):
+        typer.echo(f"  {hint}")
+
+
+def _print_coverage(store: Store, coverage: Sequence[Coverage]) -> None:
+    """Print how many bars and settlements are there of those that should be; many symbols as one line a series."""
+    for venue, group in _by_venue(coverage, lambda c: c.key):
+        title = f"{venue} in {store.root}: stored of expected"
+        if len(group) <= _MANY:
+            rows = [(*_name(c.key), _stored(c.present, c.expected), *_days(_ends(c))) for c in group]
+            print_table(("symbol", "series", "stored", "from", "to"), rows, title, right=(2,))
+            continue
+        kinds: dict[tuple[str, str], list[Coverage]] = {}
+        for c in group:
+            kinds.setdefault((c.key.series, c.key.timeframe), []).append(c)
+        lines = []
+        for (series, timeframe), some in sorted(kinds.items()):
+            stored = _stored(sum(c.present for c in some), sum(c.expected for c in some))
+            whole = sum(c.missing == 0 for c in some)
+            lines.append((f"{series} {timeframe}".removesuffix(f" {EVENT}"), f"{len(some):,}", stored, f"{whole:,}"))
+        print_table(("series", "symbols", "stored", "complete"), lines, title, right=(1, 2, 3))
+
+
+def _stored(present: int, expected: int) -> str:
+    return f"{present:,} of {expected:,}"
+
+
+def _ends(coverage: Coverage) -> tuple[int, int] | None:
+    return None if coverage.first is None or coverage.last is None else (coverage.first, coverage.last)
+
+
+def _print_findings(store: Store, findings: Sequence[Finding], *, everything: bool) -> int:
+    """Print findings and the ways on; return how many are left out."""
     shown, left = _worth_showing(findings, everything=everything)
     for venue, group in _by_venue(shown, lambda f: f.key):
         rows = [(f.severity, " ".join(_name(f.key)).strip(), f"{f.text}.") for f in group]
-        print_table(("", "dataset", "finding"), rows, f"{venue} in {store.root}", whole=(0, 1))
+        print_table(("", "dataset", "finding"), rows, f"{venue} in {store.root}: findings", whole=(0, 1))
     hints = {f.code: f.hint for f in reversed(shown) if f.hint}
     if hints:
         typer.echo("What to do:")
         for code in dict.fromkeys(f.code for f in shown if f.hint):
             typer.echo(f"  {code.replace('_', ' ')}: {hints[code]}")
-    summary = f"{counted(len(keys), 'dataset')} checked: {counted(counts['error'], 'error')}, "
-    summary += f"{counted(counts['warning'], 'warning')}, {counts['info']:,} for information."
-    typer.echo(summary + (f" {left:,} more with --all." if left else ""))
+    return left
 
 
 def _worth_showing(findings: Sequence[Finding], *, everything: bool) -> tuple[list[Finding], int]:
@@ -195,7 +283,36 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
         "count": finding.count,
         "text": finding.text,
         "hint": finding.hint,
+        "places": [_window_json(p) for p in finding.places],
     }
+
+
+def _coverage_json(coverage: Coverage) -> dict[str, Any]:
+    intervals = [{"from": _iso(start), "hours": hours} for start, hours in coverage.intervals]
+    return {
+        **_key_json(coverage.key),
+        "expected": coverage.expected,
+        "present": coverage.present,
+        "missing": coverage.missing,
+        "filled": coverage.filled,
+        **_span_json(_ends(coverage)),
+        **({"intervals": intervals} if coverage.key.series == "funding" else {}),
+    }
+
+
+def _repair_json(repair: Repair) -> dict[str, Any]:
+    return {
+        "outcome": repair.outcome,
+        **_key_json(repair.key),
+        "rows": repair.rows,
+        "windows": [_window_json(w) for w in repair.windows],
+        "text": repair.text,
+        "hint": repair.hint,
+    }
+
+
+def _window_json(window: tuple[int, int]) -> dict[str, str | None]:
+    return {"start": _iso(window[0]), "end": _iso(window[1])}
 
 
 def print_dataset(
@@ -208,7 +325,7 @@ def print_dataset(
         values = [{c: _iso_time(v) for c, v in row.items()} for row in some.iter_rows(named=True)]
         print_json(
             {
-                **_listed_json(store, key),
+                **_listed_json(store, key, _now()),
                 "imports": [
                     {"source": i.source, "imported_at": i.imported_at, "rows": i.rows} for i in manifest.imports
                 ],

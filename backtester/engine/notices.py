@@ -10,6 +10,7 @@ from backtester.domain.config import RunConfig
 from backtester.domain.enums import LiquidationKind, OrderStatus, label
 from backtester.engine.result import Notice
 from backtester.errors import format_time
+from backtester.market.filled import is_filled_note
 
 RUINED = 0.01
 """Share of the initial balance below which an account is called ruined."""
@@ -61,7 +62,7 @@ def collect_notices(
 
 
 def data_notices(notes: Sequence[str], span: tuple[int, int], stored: Sequence[tuple[int, int]]) -> list[Notice]:
-    """Return what loading had to say; a span of which one series cuts a large part is a warning.
+    """Return what loading had to say; filled rows, and a span of which one series cuts a large part, are warnings.
 
     Parameters
     ----------
@@ -78,7 +79,9 @@ def data_notices(notes: Sequence[str], span: tuple[int, int], stored: Sequence[t
     found = []
     for note in notes:
         lost = next((lost for beginning, lost in cuts.items() if note.startswith(beginning)), 0)
-        if lost > LARGE_CUT * (last - first):
+        if is_filled_note(note):
+            found.append(Notice("filled", "warning", note))
+        elif lost > LARGE_CUT * (last - first):
             amount = f"{lost / _DAY_MS:,.0f} days" if lost >= 2 * _DAY_MS else f"{lost / 3_600_000:,.0f} hours"
             text = f"{amount} ({100 * lost / (last - first):.0f} % of the stored span) are lost. {note}"
             found.append(Notice("span_cut", "warning", text))

@@ -366,8 +366,8 @@ def _tier_notices(tiers: dict[str, tuple[TierTable, ...]], start: int | None) ->
 def _tiers_hint(symbol: str) -> str:
     example = "notional_floor = 0, maintenance_margin_rate = 0.005, max_leverage = 20"
     return (
-        f'Import one (backtester data import --format ccxt-tiers), or state one in the run file: [[tiers."{symbol}"]] '
-        f'or [[tiers."*"]] with {example}.'
+        "Fetch them (backtester data fetch --series tiers), import them (backtester data import --format ccxt-tiers), "
+        f'or state one in the run file: [[tiers."{symbol}"]] or [[tiers."*"]] with {example}.'
     )
 
 

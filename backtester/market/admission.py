@@ -13,6 +13,8 @@ from backtester.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+BLOCK_BARS = 65_536  # bars that are judged at a time: what is computed of them stays in the processor's cache
+GO_ON = "Fetch or import what is missing, choose another span, or go on over the hole with data.allow_gaps = true."
 REPAIR = "Import the series again from a sound source, or choose a span without this bar."
 
 
@@ -37,12 +39,18 @@ class BarArrays:
     close: NDArray[np.float64]
     volume: NDArray[np.float64] | None
 
+    def rows(self, wanted: slice) -> BarArrays:
+        """Return some of the bars, without a copy."""
+        volume = None if self.volume is None else self.volume[wanted]
+        prices = (self.open[wanted], self.high[wanted], self.low[wanted], self.close[wanted])
+        return BarArrays(self.time[wanted], *prices, volume)
+
 
 def bar_arrays(frame: pl.DataFrame) -> BarArrays:
     """Return the columns of a frame of bars as arrays; nulls become NaN."""
 
     def column(name: str) -> NDArray[np.float64]:
-        return frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        return frame[name].cast(pl.Float64).to_numpy()
 
     has_volume = "volume" in frame.columns and frame["volume"].null_count() < frame.height
     return BarArrays(
@@ -73,20 +81,56 @@ def check_bars(name: str, bars: BarArrays, step_ms: int) -> None:
         Out of order, duplicated, off the grid, not finite, not positive, or with extremes that do not hold
         open and close.
     """
-    _check_times(name, bars.time, step_ms)
+    check_times(name, bars.time, step_ms, int(bars.time[0]) if len(bars.time) else 0)
+    blocks = [bars.rows(slice(begin, begin + BLOCK_BARS)) for begin in range(0, len(bars.time), BLOCK_BARS)]
+    for block in blocks:
+        check_prices(name, block)
+    for block in blocks:
+        if block.volume is not None:
+            check_volume(name, block.time, block.volume)
+
+
+def check_prices(name: str, bars: BarArrays) -> None:
+    """Refuse prices that no market can have made; see `check_bars`.
+
+    Parameters
+    ----------
+    name : str
+        The series, as the error names it.
+    bars : BarArrays
+        A block of bars: the temporaries are as long.
+    """
     sound = (bars.low > 0) & (bars.high < np.inf)
     sound &= (bars.low <= bars.open) & (bars.low <= bars.close)
     sound &= (bars.high >= bars.open) & (bars.high >= bars.close)
     if not sound.all():
         _refuse_bar(name, bars, int(np.argmin(sound)))
-    if bars.volume is not None:
-        wrong = (bars.volume < 0) | np.isinf(bars.volume)
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            raise DataError(name, f"the volume is {bars.volume[at]:g}", int(bars.time[at]), REPAIR)
 
 
-def _check_times(name: str, time: NDArray[np.int64], step_ms: int) -> None:
+def check_volume(name: str, time: NDArray[np.int64], volume: NDArray[np.float64]) -> None:
+    """Refuse volumes that are negative or infinite; NaN is unknown."""
+    wrong = (volume < 0) | np.isinf(volume)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise DataError(name, f"the volume is {volume[at]:g}", int(time[at]), REPAIR)
+
+
+def check_times(name: str, time: NDArray[np.int64], step_ms: int, phase: int) -> None:
+    """Refuse opens that are out of order, doubled or off the grid; holes are let through.
+
+    Parameters
+    ----------
+    name : str
+        The series, as the error names it.
+    time : ndarray of int64
+        Opens [ms].
+    step_ms : int
+        Length of a bar [ms].
+    phase : int
+        Any open of the grid [ms].
+    """
+    if len(time) and (time[0] - phase) % step_ms != 0:
+        raise DataError(name, "a bar does not open on the grid of its timeframe", int(time[0]), REPAIR)
     steps = np.diff(time)
     if (steps == step_ms).all():
         return
@@ -134,5 +178,5 @@ def check_gaps(name: str, time: NDArray[np.int64], clock: NDArray[np.int64]) -> 
         name,
         f"{count} missing inside the replayed range, the first",
         int(missing[0]),
-        "Fetch or import what is missing, choose another span, or go on over the hole with data.allow_gaps = true.",
+        GO_ON,
     )

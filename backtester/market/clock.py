@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from backtester.market.admission import bar_arrays, check_bars, check_gaps
+from backtester.market.admission import (
+    BLOCK_BARS,
+    BarArrays,
+    check_gaps,
+    check_prices,
+    check_times,
+    check_volume,
+)
+from backtester.market.carry import CarriedSource, age_notes, check_age
+from backtester.market.schema import PRICES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from numpy.typing import NDArray
-
+    from backtester.market.bar_columns import BarColumns
+    from backtester.market.carry import Source
     from backtester.market.series import BarSource
     from backtester.market.store import Store
+
+Places: TypeAlias = slice | NDArray[np.int64]  # where a series' bars stand on the clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +44,8 @@ class Grid:
         NaN where unknown; None where no symbol knows any.
     present : ndarray of bool, shape (symbols, bars), or None
         Where a bar is stored; None where none is missing after its symbol's join.
+    notes : tuple of str
+        Which carried values were older than they should be.
     """
 
     time: NDArray[np.int64]
@@ -41,6 +55,7 @@ class Grid:
     close: NDArray[np.float64]
     volume: NDArray[np.float64] | None
     present: NDArray[np.bool_] | None
+    notes: tuple[str, ...] = ()
 
     @property
     def prices(self) -> tuple[NDArray[np.float64], ...]:
@@ -50,10 +65,9 @@ class Grid:
 
 def load_grid(
     store: Store,
-    sources: Sequence[BarSource],
+    sources: Sequence[Source],
     joins: Sequence[int],
-    start: int,
-    end: int,
+    time: NDArray[np.int64],
     *,
     allow_gaps: bool,
 ) -> Grid:
@@ -63,43 +77,121 @@ def load_grid(
     ----------
     store : Store
         Where they are stored.
-    sources : sequence of BarSource
+    sources : sequence of BarSource or CarriedSource
         One per symbol, of one timeframe.
     joins : sequence of int
         First open that is needed of each symbol [ms], on the grid.
-    start, end : int
-        First open and end of the last bar [ms].
+    time : ndarray of int64
+        The clock: every open of the range [ms], which the grid keeps.
     allow_gaps : bool
-        Leave holes as NaN, with ``present``, instead of refusing them.
+        Leave holes as NaN, with ``present``, instead of refusing them; carried values are then used however old.
     """
-    step = sources[0].step_ms
-    time = np.arange(start, end, step, dtype=np.int64)
+    start, end = int(time[0]), int(time[-1]) + sources[0].step_ms
     shape = (len(sources), len(time))
-    # np.full costs a pass over memory that whole series overwrite at once, so only the part before a join is filled
-    prices = tuple(np.empty(shape) for _ in range(4))
-    volume: NDArray[np.float64] | None = None
-    present = np.ones(shape, dtype=np.bool_) if allow_gaps else None
+    prices = tuple(np.empty(shape) for _ in PRICES)
+    # np.full costs a pass over memory that whole series overwrite at once; few parts of the prices need it
+    volume = np.full(shape, np.nan) if "volume" in sources[0].key.schema.columns else None
+    present = np.zeros(shape, dtype=np.bool_) if allow_gaps else None
+    has_volume = False
+    notes: list[str] = []
     for i, (source, join) in enumerate(zip(sources, joins, strict=True)):
-        bars = bar_arrays(source.read(store, join, end))
-        check_bars(source.name, bars, step)
-        begin = (join - start) // step
-        places: slice | NDArray[np.int64] = slice(begin, None)
-        if present is None:
-            check_gaps(source.name, bars.time, time[begin:])
-        elif len(bars.time) != len(time) - begin:
-            places = (bars.time - start) // step
-            present[i] = False
-            present[i, places] = True
+        begin = (join - start) // source.step_ms
+        if isinstance(source, CarriedSource):
+            notes += _place_carried(source, store, time[begin:], [p[i] for p in prices], allow_gaps=allow_gaps)
+            if present is not None:
+                present[i] = ~np.isnan(prices[1][i])  # the high: open and close are known
+            continue
+        with source.columns(store, join, end) as columns:
+            places = _places(source, columns, time, begin)
+            _place_prices(source.name, columns, places, time, [p[i] for p in prices])
+            if volume is not None:
+                has_volume |= _place_volume(source.name, columns, places, time, volume[i])
         if present is not None:
-            present[i, :begin] = False
-        for target, values in zip(prices, (bars.open, bars.high, bars.low, bars.close), strict=True):
-            target[i, : begin if isinstance(places, slice) else None] = np.nan
-            target[i, places] = values
-        if bars.volume is not None:
-            if volume is None:
-                volume = np.full(shape, np.nan)
-            volume[i, places] = bars.volume
-    return Grid(time, prices[0], prices[1], prices[2], prices[3], volume, present)
+            present[i, places] = True
+        elif not isinstance(places, slice):
+            check_gaps(source.name, time[places], time[begin:])
+    return Grid(time, prices[0], prices[1], prices[2], prices[3], volume if has_volume else None, present, tuple(notes))
+
+
+def _place_carried(
+    source: CarriedSource,
+    store: Store,
+    time: NDArray[np.int64],
+    rows: Sequence[NDArray[np.float64]],
+    *,
+    allow_gaps: bool,
+) -> list[str]:
+    """Fill one symbol's rows with what was known in each bar from its join on; return what is to be said of it."""
+    carried = source.bars(store, time)
+    if not allow_gaps:
+        check_age(source, carried)
+    for row, values in zip(rows, carried.prices, strict=True):
+        begin = len(row) - len(time)
+        row[:begin], row[begin:] = np.nan, values
+    return age_notes(source, carried)
+
+
+def _places(source: BarSource, columns: BarColumns, time: NDArray[np.int64], begin: int) -> Places:
+    """Return where bars stand on the clock: one stretch from ``begin`` on, or place by place where some are missing.
+
+    The times are compared with the clock as they are read; they are kept only where they are not its own.
+    """
+    at, is_whole = begin, len(columns) == len(time) - begin
+    for block in columns.times() if is_whole else ():
+        if not np.array_equal(block, time[at : at + len(block)]):
+            is_whole = False
+            break
+        at += len(block)
+    if is_whole:
+        return slice(begin, len(time))
+    stamps = np.concatenate([np.empty(0, dtype=np.int64), *columns.times()])
+    check_times(source.name, stamps, source.step_ms, int(time[0]))
+    places: NDArray[np.int64] = (stamps - time[0]) // source.step_ms
+    return places
+
+
+def _place_prices(
+    name: str, columns: BarColumns, places: Places, time: NDArray[np.int64], rows: Sequence[NDArray[np.float64]]
+) -> None:
+    """Fill one symbol's rows of the four prices, NaN where it has no bar, and check them."""
+    for row, column in zip(rows, PRICES, strict=True):
+        row[: places.start if isinstance(places, slice) else None] = np.nan
+        for here, values in _placed(columns.floats(column), places):
+            row[here] = values
+    count = places.stop - places.start if isinstance(places, slice) else len(places)
+    for begin in range(0, count, BLOCK_BARS):
+        here = _part(places, begin, min(begin + BLOCK_BARS, count))
+        open_, high, low, close = (row[here] for row in rows)
+        check_prices(name, BarArrays(time[here], open_, high, low, close, None))
+
+
+def _place_volume(
+    name: str, columns: BarColumns, places: Places, time: NDArray[np.int64], row: NDArray[np.float64]
+) -> bool:
+    """Fill one symbol's row of the volume and check it; return whether any is known."""
+    is_known = False
+    for here, values in _placed(columns.floats("volume"), places):
+        check_volume(name, time[here], values)
+        is_known = is_known or not np.isnan(values).all()
+        row[here] = values
+    return is_known
+
+
+def _placed(
+    blocks: Iterable[NDArray[np.float64]], places: Places
+) -> Iterator[tuple[slice | NDArray[np.int64], NDArray[np.float64]]]:
+    """Return each block of values with its part of the places."""
+    at = 0
+    for values in blocks:
+        yield _part(places, at, at + len(values)), values
+        at += len(values)
+
+
+def _part(places: Places, begin: int, end: int) -> Places:
+    """Return the places of the bars from ``begin`` to ``end``."""
+    if isinstance(places, slice):
+        return slice(places.start + begin, places.start + end)
+    return places[begin:end]
 
 
 def bridged(grid: Grid, live: NDArray[np.bool_]) -> Grid:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from backtester.market.intervals import HOUR_MS, measure_intervals
 from backtester.market.manifest import Manifest, Part
-from backtester.market.schema import EVENT, timeframe_ms
+from backtester.market.schema import EVENT, FILLED, timeframe_ms
 from backtester.market.series import anchor
 from backtester.market.windows import Window, coalesced, missing_runs, subtracted
 
@@ -58,7 +60,10 @@ def _missing_bars(store: Store, key: DatasetKey, manifest: Manifest, start: int,
     windows = subtracted(_on_grid(start, end, step, phase), whole)
     out: list[Window] = []
     for first, last in windows:  # only where a part has a hole are its times read
-        times = store.scan(key, first, last).select("open_time").collect()["open_time"].dt.epoch("ms").to_numpy()
+        bars = store.scan(key, first, last)
+        if FILLED in key.schema.flags:
+            bars = bars.filter(~pl.col(FILLED))
+        times = bars.select("open_time").collect()["open_time"].dt.epoch("ms").to_numpy()
         out += missing_runs(times, step, first, last, phase)
     return coalesced(out, 0)
 
@@ -71,8 +76,8 @@ def _on_grid(start: int, end: int, step: int, phase: int) -> list[Window]:
 
 
 def _whole_span(part: Part, step: int) -> Window | None:
-    """Return the span of a part in which no bar is missing, as far as its figures tell."""
-    if part.first is None or part.last is None or (part.last - part.first) // step + 1 != part.rows:
+    """Return the span of a part in which no bar is missing or computed, as far as its figures tell."""
+    if part.filled or part.first is None or part.last is None or (part.last - part.first) // step + 1 != part.rows:
         return None
     return part.first, part.last + step
 

@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from backtester.market.carry import CarriedSource, KnownCloses, Source, known_closes, source_on
 from backtester.market.features import Feature, join_features
 from backtester.market.forecast import with_funding
 from backtester.market.funding_records import FundingRecords
 from backtester.market.schema import TIME, timeframe_ms
-from backtester.market.series import BarSource, bar_source, check_symbols, stored_timeframes, trade_source
-from backtester.market.span import ceil_to, floor_to
+from backtester.market.series import (
+    BarSource,
+    bar_source,
+    ceil_to,
+    check_symbols,
+    floor_to,
+    stored_timeframes,
+    trade_source,
+)
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from backtester.market.store import Store
 
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
@@ -77,7 +87,9 @@ def signal_bars(  # noqa: PLR0917 - store, place and range read in one natural o
     Notes
     -----
     ``mark_close`` of a bar finer than the mark series is its close times mark over trade at the mark bar's open, as the
-    replay values it. ``premium`` is the premium index, else mark over index less 1. ``funding_rate`` is the last
+    replay values it. ``index_close`` of an index on another grid (coarser, or shifted) is the close of its last bar
+    that had closed by the bar's close, null once that is more than one index bar old; so is ``premium``, the premium
+    index, else mark over index less 1 at the closes that both share. ``funding_rate`` is the last
     one settled by the bar's end, ``predicted_funding_rate`` and ``hours_to_funding`` look to the next settlement by the
     interval known then. A row stands wherever a traded bar is stored: holes are not filled.
     """
@@ -104,9 +116,12 @@ def _symbol_bars(
     last = source.end if end is None else min(floor_to(end, step, source.first), source.end)
     records = FundingRecords(store, venue, symbol)
     coarse_ms = None if mark == "trade" else _coarse_mark(store, venue, symbol, step)
-    # Rows before the first tell the open of its mark bar and the premium since the last settlement.
-    early = min(first, _settled_before(records, first + step), floor_to(first, coarse_ms or step))
-    early = max(source.first, floor_to(early, step, source.first))
+    index = source_on(store, source, "index")
+    # Rows before the first tell the premium since the last settlement, on which an index bar must have closed if it is
+    # carried, and the open of the mark bar.
+    early = min(first, _settled_before(records, first + step))
+    early -= index.most_age_ms if isinstance(index, CarriedSource) else 0
+    early = max(source.first, floor_to(floor_to(early, coarse_ms or step), step, source.first))
     bars = source.read(store, early, last) if last > early else source.read(store, first, first)
     bars = bars.with_columns(pl.lit(symbol).alias("symbol"))
     if mark == "trade" or not stored_timeframes(store, venue, symbol, "mark"):
@@ -115,8 +130,8 @@ def _symbol_bars(
         bars = _with_close(store, bars, bar_source(store, venue, symbol, "mark", step), "mark_close")
     else:
         bars = _with_coarse_mark(store, bars, bar_source(store, venue, symbol, "mark", coarse_ms))
-    bars = _with_close(store, bars, bar_source(store, venue, symbol, "index", step), "index_close")
-    bars = _with_premium(store, bars, venue, symbol, step)
+    bars = _with_close(store, bars, index, "index_close")
+    bars = _with_premium(store, bars, source, index)
     bars = with_funding(bars, records, step)
     return bars.filter(pl.col("open_time") >= pl.lit(first).cast(TIME)).select(COLUMNS)
 
@@ -135,10 +150,16 @@ def _coarse_mark(store: Store, venue: str, symbol: str, step: int) -> int | None
     return next((ms for ms in stored if ms % step == 0), None)
 
 
-def _with_close(store: Store, bars: pl.DataFrame, source: BarSource | None, name: str) -> pl.DataFrame:
-    """Add the closes of another series on the same grid; null where it has no bar."""
+def _with_close(store: Store, bars: pl.DataFrame, source: Source | None, name: str) -> pl.DataFrame:
+    """Add the closes of another series: of the bars on the same grid, or the last that had closed by each bar's close.
+
+    Null where there is none, and where a carried one is older than a bar of its series.
+    """
     if source is None or bars.is_empty():
         return bars.with_columns(pl.lit(None, dtype=pl.Float64).alias(name))
+    if isinstance(source, CarriedSource):
+        close_time = bars["open_time"].dt.epoch("ms").to_numpy() + source.step_ms
+        return bars.with_columns(_while_fresh(_known(store, source, close_time), source, name))
     other = _during(store, source, bars, source.step_ms).select("open_time", pl.col("close").alias(name))
     return bars.join(other, on="open_time", how="left", maintain_order="left")
 
@@ -162,25 +183,36 @@ def _with_coarse_mark(store: Store, bars: pl.DataFrame, source: BarSource | None
     )
 
 
-def _with_premium(store: Store, bars: pl.DataFrame, venue: str, symbol: str, step: int) -> pl.DataFrame:
-    """Add the premium: its series, the last closed bar of a coarser one, or mark over index less 1."""
-    stored = stored_timeframes(store, venue, symbol, "premium")
-    if not stored:
-        return bars.with_columns((pl.col("mark_close") / pl.col("index_close") - 1.0).alias("premium"))
-    source = bar_source(store, venue, symbol, "premium", step)
-    if source is not None or bars.is_empty():
+def _with_premium(store: Store, bars: pl.DataFrame, clock: BarSource, index: Source | None) -> pl.DataFrame:
+    """Add the premium: its own series, else mark over index less 1.
+
+    Of an index on another grid only the closes that fall on a bar's close are compared with the mark, each carried
+    until the next: a mark of now over an index of then would be the market's move, not a premium.
+    """
+    source = source_on(store, clock, "premium")
+    if source is not None:
         return _with_close(store, bars, source, "premium")
-    coarse = bar_source(store, venue, symbol, "premium", stored[0])
-    assert coarse is not None
-    known = _during(store, coarse, bars, coarse.step_ms).select(
-        (pl.col("open_time") + pl.duration(milliseconds=coarse.step_ms)).alias("__close"),
-        pl.col("close").alias("premium"),
-    )
-    return (
-        bars.with_columns((pl.col("open_time") + pl.duration(milliseconds=step)).alias("__close"))
-        .join_asof(known, on="__close", strategy="backward", tolerance=f"{coarse.step_ms}ms", check_sortedness=False)
-        .drop("__close")
-    )
+    ratio = (pl.col("mark_close") / pl.col("index_close") - 1.0).alias("premium")
+    if not isinstance(index, CarriedSource) or bars.is_empty():
+        return bars.with_columns(ratio)
+    close_time = bars["open_time"].dt.epoch("ms").to_numpy() + clock.step_ms
+    is_fresh = _known(store, index, close_time).age == 0
+    samples = bars.select(ratio).to_series().cast(pl.Float64).fill_null(float("nan")).to_numpy()[is_fresh]
+    known = known_closes(close_time[is_fresh], samples, close_time)
+    return bars.with_columns(_while_fresh(known, index, "premium"))
+
+
+def _known(store: Store, source: CarriedSource, moments: NDArray[np.int64]) -> KnownCloses:
+    """Return the closes of a series on another grid as they were known at given moments [ms]."""
+    stored = source.read(store, int(moments[0]), int(moments[-1]))
+    closed_at = stored["open_time"].dt.epoch("ms").to_numpy() + source.source.step_ms
+    return known_closes(closed_at, stored["close"].to_numpy(), moments)
+
+
+def _while_fresh(known: KnownCloses, source: CarriedSource, name: str) -> pl.Series:
+    """Return known values as a column, null where they are stale."""
+    values = np.where(source.is_stale(known), np.nan, known.value)
+    return pl.Series(name, values).fill_nan(None)
 
 
 def _during(store: Store, source: BarSource, bars: pl.DataFrame, margin: int) -> pl.DataFrame:

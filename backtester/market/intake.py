@@ -29,12 +29,15 @@ class Intake:
         Where they come from, for the manifest.
     notes : tuple of str
         What was done to them, for the user.
+    window : tuple of int, optional
+        The span of which the rows are all that the source has, end excluded [ms].
     """
 
     key: DatasetKey
     frame: pl.DataFrame
     source: str
     notes: tuple[str, ...] = ()
+    window: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,8 @@ from backtester.market.windows import Window
 if TYPE_CHECKING:
     from backtester.market.store import WriteReport
 
-_PREFIX = ".page-"
-_SUFFIX = ".parquet"
+_PREFIX = "."
+PAGE_SUFFIX = ".page"
 _SOURCE = "backtester.source"
 _ORIGIN = "backtester.origin"
 _WINDOWS = "backtester.windows"
@@ -54,7 +54,7 @@ class Batch:
 
 def page_paths(folder: Path) -> list[Path]:
     """Return the files of the pages that wait in a dataset's folder, oldest first."""
-    return sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
+    return sorted(folder.glob(f"{_PREFIX}*{PAGE_SUFFIX}"))
 
 
 def write_page(path: Path, rows: pl.DataFrame, windows: Iterable[Window], origin: str, source: str) -> None:
@@ -140,7 +140,7 @@ class Journal:
             Where they come from, in words, for the manifest; empty: the name of the source.
         """
         windows = [] if window is None else [window]
-        path = self._folder / f"{_PREFIX}{self._written:08d}{_SUFFIX}"
+        path = self._folder / f"{_PREFIX}{self._written:08d}{PAGE_SUFFIX}"
         with explained(self._folder, "write"):
             write_page(path, self._conform(rows), windows, self._source, source or self._source)
         self._written += 1

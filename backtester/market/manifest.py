@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from backtester.market.atomic import explained
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
+_PART_NAME = re.compile(r"\d{4}\.parquet|all\.parquet")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Part:
         Of the newest import that changed it, in words.
     imported_at : str
         UTC, ISO 8601.
+    filled : int
+        Rows that were computed in place of missing ones.
     """
 
     rows: int
@@ -47,6 +51,7 @@ class Part:
     content_sha256: str
     source: str
     imported_at: str
+    filled: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,11 @@ class Manifest:
         return sum(p.bytes for p in self.parts.values())
 
     @property
+    def filled(self) -> int:
+        """Number of rows that were computed in place of missing ones."""
+        return sum(p.filled for p in self.parts.values())
+
+    @property
     def span(self) -> tuple[int, int] | None:
         """First and last time [ms], None where no row has one."""
         firsts = [p.first for p in self.parts.values() if p.first is not None]
@@ -157,7 +167,14 @@ class Manifest:
 
 def is_stored(folder: Path) -> bool:
     """Return whether a folder holds a dataset: a manifest, or parts whose manifest is lost."""
-    return (folder / MANIFEST_NAME).is_file() or next(folder.glob("[!.]*.parquet"), None) is not None
+    if (folder / MANIFEST_NAME).is_file():
+        return True
+    return folder.is_dir() and any(is_part_name(path.name) for path in folder.iterdir())
+
+
+def is_part_name(name: str) -> bool:
+    """Return whether a file's name is one that the store gives: those of another program are left alone."""
+    return _PART_NAME.fullmatch(name) is not None
 
 
 def read_manifest(folder: Path, name: str) -> Manifest | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ import polars as pl
 
 from backtester.errors import DataError
 from backtester.market.intervals import with_intervals
-from backtester.market.schema import DatasetKey, SeriesSchema
+from backtester.market.schema import FILLED, DatasetKey, SeriesSchema
 
 WHOLE_NAME = "all.parquet"
 _MEASURED = frozenset({"interval_hours"})  # follows from the other rows, so a change of it is no change of a row
@@ -142,9 +142,11 @@ def _join(new: pl.DataFrame | None, old: pl.DataFrame | None, schema: SeriesSche
     if old is None:
         return new, MergeCounts(new.height, 0, 0)
     time = str(schema.time)
-    new = _keep_known(new, old, schema)
+    count = new.height
+    new = _without_stand_ins(_keep_known(new, old, schema), old, schema)
     rest = old.join(new.select(time), on=time, how="anti")
-    return pl.concat([rest, new]).sort(time), _count(new, old, columns)
+    counts = _count(new, old, columns)
+    return pl.concat([rest, new]).sort(time), replace(counts, unchanged=counts.unchanged + count - new.height)
 
 
 def _by_year(frame: pl.DataFrame, time: str) -> dict[str, pl.DataFrame]:
@@ -162,6 +164,14 @@ def _keep_known(new: pl.DataFrame, old: pl.DataFrame, schema: SeriesSchema) -> p
     joined = new.join(old.select(time, *unknown), on=time, how="left", suffix="__old", maintain_order="left")
     filled = joined.with_columns(pl.coalesce(c, f"{c}__old").alias(c) for c in unknown)
     return filled.select(new.columns)
+
+
+def _without_stand_ins(new: pl.DataFrame, old: pl.DataFrame, schema: SeriesSchema) -> pl.DataFrame:
+    """Return the new rows without those that were computed for a time of which the venue's own row is stored."""
+    if not (schema.flags and new[FILLED].any()):
+        return new
+    real = old.filter(~pl.col(FILLED)).select(str(schema.time))
+    return pl.concat([new.filter(~pl.col(FILLED)), new.filter(FILLED).join(real, on=schema.time, how="anti")])
 
 
 def _replace_tables(old: pl.DataFrame, new: pl.DataFrame, time: str) -> pl.DataFrame:

@@ -6,18 +6,22 @@ the first bad time and the way on; what was cut or assumed stands in ``Panel.not
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backtester.errors import DataError, UsageError, format_time
+from backtester.market.carry import Source, carried_notes
 from backtester.market.clock import Grid, bridged, load_grid, selected
+from backtester.market.filled import filled_notes
 from backtester.market.funding_records import FundingRecords
 from backtester.market.schema import timeframe_ms, timeframe_name
-from backtester.market.series import BarSource, built_notes, check_symbols
-from backtester.market.span import Span, SymbolSeries, ceil_to, resolve_span, symbol_series
+from backtester.market.series import BarSource, built_notes, ceil_to, check_symbols
+from backtester.market.span import Span, SymbolSeries, resolve_span, symbol_series
 from backtester.market.store import Store
 
 
@@ -84,7 +88,10 @@ class Panel:
     mark_timeframe_ms : int
         Length of a mark bar [ms].
     index : Bars or None
-        Index prices on the trade grid.
+        Index prices on the trade grid. Of an index on another grid each bar holds what was known of it: ``close`` is
+        the close of the last index bar that had closed by the bar's end; ``open`` the same at the bar's open, or the
+        open of an index bar that opens at that very moment; ``high`` and ``low`` are the larger and the smaller of
+        both. ``notes`` says which series was carried so, and how old its values can be.
     settlements : tuple of Settlements
         One per symbol, within ``[open_time[0], end)``.
     mark_is_trade : bool
@@ -180,7 +187,11 @@ def load_panel(  # noqa: PLR0917 - store, place and range read in one natural or
     )
     span = resolve_span(found, start, end)
     grids = _load_grids(store, found, span, allow_gaps=allow_gaps)
-    notes = [*span.notes, *built_notes([s for series in found for s in series.bar_sources])]
+    sources = [s for series in found for s in series.bar_sources]
+    stored = [s for s in sources if isinstance(s, BarSource)]
+    notes = [*span.notes, *built_notes(stored), *carried_notes(sources)]
+    notes += grids.index.notes if grids.index is not None else ()
+    notes += filled_notes(store, stored, span.start, span.end)
     joins = span.joins
     if allow_gaps:
         grids, joins, gap_notes = _bridge(grids, found, span)
@@ -216,19 +227,30 @@ class _Grids:
 
 
 def _load_grids(store: Store, found: Sequence[SymbolSeries], span: Span, *, allow_gaps: bool) -> _Grids:
-    def load(sources: list[BarSource | None], end: int) -> Grid | None:
-        present = [s for s in sources if s is not None]
-        if not present:
-            return None
-        return load_grid(store, present, span.joins, span.start, end, allow_gaps=allow_gaps)
+    step = found[0].trade.step_ms
+    marks = [s.mark for s in found if s.mark is not None]
+    indexes = [s.index for s in found if s.index is not None]
+    mark_step = marks[0].step_ms if marks else step
+    clock = np.arange(span.start, span.end, step, dtype=np.int64)
+    mark_clock = clock
+    if mark_step != step:
+        mark_clock = np.arange(span.start, ceil_to(span.end, mark_step, span.start), mark_step, dtype=np.int64)
+    _check_files(store, found, span)
 
-    trade = load([s.trade for s in found], span.end)
+    def load(sources: Sequence[Source], time: NDArray[np.int64]) -> Grid | None:
+        return load_grid(store, sources, span.joins, time, allow_gaps=allow_gaps) if sources else None
+
+    trade = load([s.trade for s in found], clock)
     assert trade is not None
-    marks = [s.mark for s in found]
-    mark_step = marks[0].step_ms if marks[0] is not None else found[0].trade.step_ms
-    mark = load(marks, ceil_to(span.end, mark_step, span.start))
-    index = load([s.index for s in found], span.end)
-    return _Grids(trade, mark, index, mark_step // found[0].trade.step_ms)
+    return _Grids(trade, load(marks, mark_clock), load(indexes, clock), mark_step // step)
+
+
+def _check_files(store: Store, found: Sequence[SymbolSeries], span: Span) -> None:
+    """Compare the files that are to be read with their checksums, several at once: hashing frees the other cores."""
+    wanted = [source for series in found for source in series.bar_sources]
+    with ThreadPoolExecutor(min(len(wanted), os.cpu_count() or 1)) as pool:
+        for _ in pool.map(lambda source: source.files(store, span.start, span.end), wanted):
+            pass  # the first refusal is raised here
 
 
 def _bridge(grids: _Grids, found: Sequence[SymbolSeries], span: Span) -> tuple[_Grids, tuple[int, ...], list[str]]:

@@ -12,7 +12,8 @@ import polars as pl
 from pyarrow import parquet
 
 from backtester.market.atomic import publish, write_durably
-from backtester.market.manifest import Manifest, Part, content_checksum, file_checksum
+from backtester.market.manifest import Manifest, Part, content_checksum, file_checksum, is_part_name
+from backtester.market.schema import FILLED, SeriesSchema, with_flags
 
 _ROW_GROUP = 131_072  # three months of 1m bars: a short span of a year's file is read without the rest
 
@@ -45,7 +46,8 @@ def stage(folder: Path, name: str, rows: pl.DataFrame, time: str | None, *, sour
     content = buffer.getvalue()
     first, last = time_span(rows, time)
     checksum = hashlib.sha256(content).hexdigest()
-    part = Part(rows.height, first, last, len(content), checksum, content_checksum(rows), source, now)
+    filled = int(rows[FILLED].sum()) if FILLED in rows.columns else 0
+    part = Part(rows.height, first, last, len(content), checksum, content_checksum(rows), source, now, filled)
     write_durably(folder / staged_name(name, checksum), content)
     return part
 
@@ -57,6 +59,13 @@ def is_compact(path: Path) -> bool:
     return about.num_row_groups <= max(1, -(-about.num_rows // _ROW_GROUP)) and all(
         about.row_group(g).column(0).compression == "ZSTD" for g in groups
     )
+
+
+def scan_parts(paths: list[Path], schema: SeriesSchema) -> pl.LazyFrame:
+    """Return the rows of parts; a column that an earlier version did not know is null in its parts, a flag false."""
+    columns = dict(schema.columns)
+    frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False, schema=columns, missing_columns="insert")
+    return with_flags(frame, schema)
 
 
 def check_part(path: Path, part: Part) -> None:
@@ -87,8 +96,7 @@ def settle_names(folder: Path, manifest: Manifest) -> None:
 
 def _leftovers(folder: Path, manifest: Manifest) -> Iterator[Path]:
     for path in list(folder.iterdir()):
-        is_part = path.suffix == ".parquet" and not path.name.startswith(".")  # a page begins with a dot
-        if path.name.endswith(".next") or (is_part and path.name not in manifest.parts):
+        if path.name.endswith(".next") or (is_part_name(path.name) and path.name not in manifest.parts):
             yield path
 
 

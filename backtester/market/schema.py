@@ -4,7 +4,7 @@
 series      columns                                                  meaning
 ==========  =======================================================  =============================================
 trade       open_time, open, high, low, close, volume                traded prices [quote], volume [base]
-mark        open_time, open, high, low, close                        the price that margin is judged on [quote]
+mark        open_time, open, high, low, close, filled                the price that margin is judged on [quote]
 index       open_time, open, high, low, close                        the underlying's spot price [quote]
 premium     open_time, open, high, low, close                        (perpetual - index) / index [fraction]
 funding     funding_time, funding_rate, mark_price, interval_hours   settlements: rate [fraction], mark [quote]
@@ -15,7 +15,8 @@ instrument  the fields of `backtester.domain.instrument.Instrument`  dated terms
 ==========  =======================================================  =============================================
 
 Times are UTC with millisecond resolution; a bar is named by its open. ``volume`` and ``mark_price`` are null where
-unknown, ``valid_from`` is null in a table, or in terms, that always held.
+unknown, ``valid_from`` is null in a table, or in terms, that always held. ``filled`` is true in rows that were computed
+in place of missing ones (`market.repair`), false in rows that came from the venue.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 import polars as pl
 
@@ -38,6 +40,9 @@ BAR_SERIES = ("trade", "mark", "index", "premium")
 EVENT_SERIES = ("funding", "tiers", "instrument")
 SERIES_NAMES = BAR_SERIES + EVENT_SERIES
 PRICES = ("open", "high", "low", "close")
+FILLED = "filled"
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
@@ -58,6 +63,8 @@ class SeriesSchema:
         Columns that may be unknown; an absent one is filled with nulls.
     by_year : bool
         Whether the series is stored in one file a year.
+    flags : frozenset of str
+        Boolean columns that are false where they are absent.
     """
 
     name: str
@@ -65,13 +72,22 @@ class SeriesSchema:
     time: str | None
     nullable: frozenset[str] = frozenset()
     by_year: bool = True
+    flags: frozenset[str] = frozenset()
 
 
-def _bars(name: str, *, volume: bool = False) -> SeriesSchema:
+def _bars(name: str, *, volume: bool = False, filled: bool = False) -> SeriesSchema:
     columns: dict[str, pl.DataType] = {"open_time": TIME, **{p: pl.Float64() for p in PRICES}}
     if volume:
         columns["volume"] = pl.Float64()
-    return SeriesSchema(name, MappingProxyType(columns), "open_time", frozenset({"volume"} if volume else ()))
+    if filled:
+        columns[FILLED] = pl.Boolean()
+    return SeriesSchema(
+        name,
+        MappingProxyType(columns),
+        "open_time",
+        frozenset({"volume"} if volume else ()),
+        flags=frozenset({FILLED} if filled else ()),
+    )
 
 
 _FUNDING = SeriesSchema(
@@ -151,7 +167,7 @@ _INSTRUMENT = SeriesSchema(
 SERIES: MappingProxyType[str, SeriesSchema] = MappingProxyType(
     {
         "trade": _bars("trade", volume=True),
-        "mark": _bars("mark"),
+        "mark": _bars("mark", filled=True),
         "index": _bars("index"),
         "premium": _bars("premium"),
         "funding": _FUNDING,
@@ -261,7 +277,7 @@ def conform(frame: pl.DataFrame, series: str, name: str) -> pl.DataFrame:
         A column is missing or of another kind, or a value that must be known is null or NaN.
     """
     schema = SERIES[series]
-    missing = [c for c in schema.columns if c not in frame.columns and c not in schema.nullable]
+    missing = [c for c in schema.columns if c not in {*frame.columns, *schema.nullable, *schema.flags}]
     if missing:
         raise DataError(
             name,
@@ -271,11 +287,17 @@ def conform(frame: pl.DataFrame, series: str, name: str) -> pl.DataFrame:
         )
     try:
         out = frame.select(_cast(frame, column, dtype) for column, dtype in schema.columns.items())
+        out = with_flags(out, schema)
     except pl.exceptions.PolarsError as e:
         raise DataError(name, f"a column is of the wrong kind: {str(e).splitlines()[0]}") from e
     _refuse_unknown(out, schema, name)
     order = [c for c in (schema.time, "tier") if c in schema.columns]
     return out.sort(order, nulls_last=False) if order else out
+
+
+def with_flags(frame: Frame, schema: SeriesSchema) -> Frame:
+    """Return rows whose flags are false where they are null; nothing else changes."""
+    return frame.with_columns(pl.col(c).fill_null(value=False) for c in schema.flags) if schema.flags else frame
 
 
 def _cast(frame: pl.DataFrame, column: str, dtype: pl.DataType) -> pl.Expr:
@@ -345,9 +367,3 @@ def instrument_frame(*dated: Instrument) -> pl.DataFrame:
     """
     rows = [terms.model_dump() | {"kind": label(terms.kind)} for terms in dated]
     return conform(pl.DataFrame(rows, infer_schema_length=None), "instrument", f"instrument {dated[0].symbol}")
-
-
-def with_absent_columns(frame: pl.DataFrame, series: str) -> pl.DataFrame:
-    """Return rows that an earlier version stored, with nulls in the columns that it did not know."""
-    columns = SERIES[series].columns
-    return frame.select(_cast(frame, column, dtype) for column, dtype in columns.items())

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from backtester.errors import DataError, UnknownNameError
+from backtester.market.bar_columns import BarColumns, scanned
 from backtester.market.schema import EVENT, DatasetKey, timeframe_ms, timeframe_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from backtester.market.store import Store
 
@@ -55,9 +58,34 @@ class BarSource:
 
     def read(self, store: Store, start: int, end: int) -> pl.DataFrame:
         """Return the whole bars that open in ``[start, end)``; both lie on the grid of ``step_ms``."""
-        # bounds that cut nothing are not passed on: filtering a year of 1m bars costs as much as reading it
-        frame = store.read(self.key, start if start > self.first else None, end if end < self.end else None)
+        frame = store.read(self.key, *self._cuts(start, end))
         return aggregate(frame, self.stored_ms, self.step_ms) if self.is_built else frame
+
+    @contextmanager
+    def columns(self, store: Store, start: int, end: int) -> Iterator[BarColumns]:
+        """Open what `read` returns as columns that are read one by one, block by block.
+
+        Raises
+        ------
+        StoreError
+            On leaving: another process replaced a file meanwhile, so that the blocks may be of two versions.
+        """
+        if self.is_built:
+            yield BarColumns([self.read(store, start, end).lazy()])
+            return
+        paths = self.files(store, start, end)
+        try:
+            yield BarColumns([scanned(path) for path in paths], *self._cuts(start, end))
+        finally:
+            store.confirm(self.key, paths)
+
+    def files(self, store: Store, start: int, end: int) -> list[Path]:
+        """Return the files that `read` reads, compared with their checksums."""
+        return store.paths(self.key, *self._cuts(start, end))
+
+    def _cuts(self, start: int, end: int) -> tuple[int | None, int | None]:
+        """Return the bounds that cut something: looking for one costs time, and filtering as much as reading."""
+        return start if start > self.first else None, end if end < self.end else None
 
 
 def check_symbols(store: Store, venue: str, symbols: Iterable[str]) -> None:
@@ -77,7 +105,7 @@ def held_venues(venues: Sequence[str]) -> str:
     """Return the way on where a venue has no bars: those that have some."""
     if venues:
         return f"The store holds: {', '.join(venues)}; use --venue {venues[0]}."
-    return "Make a market with `backtester data demo`, or bring data in with `backtester data import`."
+    return "Bring data in with `backtester data fetch` or `import`, or make a market with `backtester data demo`."
 
 
 def stored_timeframes(store: Store, venue: str, symbol: str, series: str) -> list[int]:
@@ -122,6 +150,16 @@ def trade_source(store: Store, venue: str, symbol: str, step_ms: int) -> BarSour
     )
 
 
+def ceil_to(time: int, grid_ms: int, phase: int = 0) -> int:
+    """Return the first grid point at or after ``time``; ``phase`` is any grid point."""
+    return phase - (phase - time) // grid_ms * grid_ms
+
+
+def floor_to(time: int, grid_ms: int, phase: int = 0) -> int:
+    """Return the last grid point at or before ``time``; ``phase`` is any grid point."""
+    return phase + (time - phase) // grid_ms * grid_ms
+
+
 def anchor(step_ms: int) -> int:
     """Return a moment at which bars of this length open: Mondays for whole weeks, else 1970."""
     return MONDAY_MS if step_ms % WEEK_MS == 0 else 0
@@ -162,7 +200,7 @@ def aggregate(frame: pl.DataFrame, stored_ms: int, step_ms: int) -> pl.DataFrame
     return built.select(pl.col("bucket").cast(dtype).alias("open_time"), pl.exclude("bucket", "count"))
 
 
-def built_notes(sources: Sequence[BarSource]) -> list[str]:
+def built_notes(sources: Iterable[BarSource]) -> list[str]:
     """Return one sentence for each series and timeframe that is built from finer bars."""
     notes = {
         f"The {timeframe_name(s.step_ms)} bars of the {s.key.series} series are built from the stored "

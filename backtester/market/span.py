@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backtester.errors import DataError, UsageError, format_time
+from backtester.market.carry import source_on
 from backtester.market.funding_records import FundingRecords
 from backtester.market.schema import timeframe_ms, timeframe_name
-from backtester.market.series import bar_source, stored_timeframes, trade_source
+from backtester.market.series import bar_source, ceil_to, floor_to, stored_timeframes, trade_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from backtester.market.carry import Source
     from backtester.market.series import BarSource
     from backtester.market.store import Store
 
@@ -29,8 +31,8 @@ class SymbolSeries:
         Traded bars.
     mark : BarSource or None
         Mark bars; None where the traded prices serve as mark.
-    index : BarSource or None
-        Index bars where they are needed.
+    index : BarSource, CarriedSource or None
+        Index bars where they are needed, carried where they stand on another grid than the trades.
     funding : FundingRecords or None
         Settlements where they are needed.
     """
@@ -38,16 +40,16 @@ class SymbolSeries:
     symbol: str
     trade: BarSource
     mark: BarSource | None
-    index: BarSource | None
+    index: Source | None
     funding: FundingRecords | None
 
     @property
-    def bar_sources(self) -> list[BarSource]:
+    def bar_sources(self) -> list[Source]:
         """All series of bars."""
         return [s for s in (self.trade, self.mark, self.index) if s is not None]
 
     @property
-    def latest_source(self) -> BarSource:
+    def latest_source(self) -> Source:
         """The series of bars that begins last."""
         return max(self.bar_sources, key=lambda s: s.first)
 
@@ -83,16 +85,6 @@ class Span:
     notes: tuple[str, ...]
 
 
-def ceil_to(time: int, grid_ms: int, phase: int = 0) -> int:
-    """Return the first grid point at or after ``time``; ``phase`` is any grid point."""
-    return phase - (phase - time) // grid_ms * grid_ms
-
-
-def floor_to(time: int, grid_ms: int, phase: int = 0) -> int:
-    """Return the last grid point at or before ``time``; ``phase`` is any grid point."""
-    return phase + (time - phase) // grid_ms * grid_ms
-
-
 def symbol_series(
     store: Store,
     venue: str,
@@ -106,15 +98,16 @@ def symbol_series(
 ) -> tuple[SymbolSeries, ...]:
     """Find the series of each symbol, refusing those that a run needs and the store does not hold."""
     mark_ms = step_ms if mark == "trade" else _mark_step(store, venue, symbols, step_ms, mark_timeframe)
+    trades = [trade_source(store, venue, symbol, step_ms) for symbol in symbols]
     found = tuple(
         SymbolSeries(
             symbol=symbol,
-            trade=trade_source(store, venue, symbol, step_ms),
+            trade=trade,
             mark=bar_source(store, venue, symbol, "mark", mark_ms) if mark != "trade" else None,
-            index=_index_source(store, venue, symbol, step_ms) if index else None,
+            index=_index_source(store, trade) if index else None,
             funding=FundingRecords(store, venue, symbol) if funding else None,
         )
-        for symbol in symbols
+        for symbol, trade in zip(symbols, trades, strict=True)
     )
     _check_grids(found)
     return found
@@ -150,16 +143,12 @@ def _mark_step(store: Store, venue: str, symbols: Sequence[str], step_ms: int, m
     )
 
 
-def _index_source(store: Store, venue: str, symbol: str, step_ms: int) -> BarSource:
-    found = bar_source(store, venue, symbol, "index", step_ms)
+def _index_source(store: Store, trade: BarSource) -> Source:
+    found = source_on(store, trade, "index")
     if found is None:
-        stored = [timeframe_name(ms) for ms in stored_timeframes(store, venue, symbol, "index")]
-        problem = (
-            f"only stored at {', '.join(stored)}, coarser than the trades" if stored else "there is no index series"
-        )
         raise DataError(
-            f"{venue} {symbol} index {timeframe_name(step_ms)}",
-            problem,
+            f"{trade.key.venue} {trade.key.symbol} index {timeframe_name(trade.step_ms)}",
+            "there is no index series",
             hint='Import or fetch it, or value settlements at the mark with funding.price = "mark".',
         )
     return found
@@ -167,7 +156,7 @@ def _index_source(store: Store, venue: str, symbol: str, step_ms: int) -> BarSou
 
 def _check_grids(found: Sequence[SymbolSeries]) -> None:
     reference = found[0].trade
-    by_step = {reference.step_ms: reference}
+    by_step: dict[int, Source] = {reference.step_ms: reference}
     for source in (s for series in found for s in series.bar_sources):
         twin = by_step.setdefault(source.step_ms, source)
         for other, grid in ((reference, reference.step_ms), (twin, source.step_ms)):

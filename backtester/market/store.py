@@ -11,7 +11,7 @@ How rows are merged and written stands in `market.writer`, pages of a running do
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,12 +23,12 @@ from pydantic import ValidationError
 from backtester.domain.enums import ContractKind
 from backtester.domain.instrument import Instrument, instrument_in_force
 from backtester.domain.margin_tiers import MarginTier, TierTable
-from backtester.errors import DataError, StoreError
+from backtester.errors import DataError, StoreError, UsageError
 from backtester.market.atomic import LOCK_NAME, explained, publish, writer_lock
-from backtester.market.journal import Journal, page_paths
-from backtester.market.manifest import MANIFEST_NAME, Manifest, Part, is_stored, read_manifest
-from backtester.market.parts import check_part, staged_name
-from backtester.market.schema import SERIES, TIME, DatasetKey, conform, with_absent_columns
+from backtester.market.journal import PAGE_SUFFIX, Journal, page_paths
+from backtester.market.manifest import MANIFEST_NAME, Manifest, Part, is_part_name, is_stored, read_manifest
+from backtester.market.parts import check_part, scan_parts, staged_name
+from backtester.market.schema import SERIES, TIME, DatasetKey, conform
 from backtester.market.writer import WriteReport, damaged_part, open_writer
 
 __all__ = ["DatasetKey", "Store", "WriteReport"]
@@ -81,7 +81,8 @@ class Store:
     ) -> None:
         if not wanted:
             if values[2] in SERIES and is_stored(folder):  # a later version may store other series
-                found.append(DatasetKey(*values))
+                with suppress(UsageError):  # a folder of another program
+                    found.append(DatasetKey(*values))
             return
         (name, value), rest = wanted[0], wanted[1:]
         if value is not None:
@@ -126,7 +127,7 @@ class Store:
             raise DataError(
                 str(key),
                 f"there is no such series in the store {self.root}",
-                hint="`backtester data list` shows what is stored; `backtester data import` brings a series in.",
+                hint="`backtester data list` shows what is stored; `data fetch` or `data import` brings a series in.",
             )
         return found
 
@@ -161,12 +162,10 @@ class Store:
             A file is missing or damaged.
         """
         time = key.schema.time
-        paths = self._paths(key, start, end)
+        paths = self.paths(key, start, end)
         if not paths:
             return pl.LazyFrame(schema=dict(key.schema.columns))
-        frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False)
-        if key.series == "instrument":
-            return with_absent_columns(frame.collect(), key.series).lazy()
+        frame = scan_parts(paths, key.schema)
         if not key.schema.by_year or time is None:
             return frame
         if start is not None:
@@ -235,6 +234,15 @@ class Store:
         except StoreError as e:
             return [str(e)]
 
+    def strangers(self, key: DatasetKey) -> list[Path]:
+        """Return the files in a dataset's folder that the store did not put there; it leaves them alone."""
+        named = (MANIFEST_NAME, LOCK_NAME)
+        return [
+            path
+            for path in sorted(self.folder(key).iterdir())
+            if not (path.name in named or is_part_name(path.name) or path.suffix in (".next", PAGE_SUFFIX))
+        ]
+
     def _problems(self, key: DatasetKey) -> list[tuple[str, StoreError]]:
         """Return the parts that are not as their manifest says, by name, each with its error."""
         problems = []
@@ -246,8 +254,25 @@ class Store:
                 problems.append((name, e))
         return problems
 
-    def _paths(self, key: DatasetKey, start: int | None, end: int | None) -> list[Path]:
-        """Return the files that hold part of a range, in order of time."""
+    def paths(self, key: DatasetKey, start: int | None = None, end: int | None = None) -> list[Path]:
+        """Return the files that hold part of a range, in order of time, each compared with its checksum.
+
+        Threads may ask for several datasets at once: a checksum is computed without the interpreter's lock.
+
+        Parameters
+        ----------
+        key : DatasetKey
+            The dataset.
+        start, end : int, optional
+            UTC [ms since 1970], end excluded.
+
+        Raises
+        ------
+        DataError
+            The dataset is not stored.
+        StoreError
+            A file is missing or damaged.
+        """
         manifest = self.manifest(key)
         while True:
             wanted = {
@@ -262,6 +287,26 @@ class Store:
                 if newer == manifest:
                     raise
                 manifest = newer
+
+    def confirm(self, key: DatasetKey, paths: Iterable[Path]) -> None:
+        """Refuse files that were replaced since `paths` returned them: reading them piece by piece mixed two versions.
+
+        Raises
+        ------
+        StoreError
+            A file is missing or another one.
+        """
+        for path in paths:
+            with explained(path, "read"):
+                try:
+                    stat = path.stat()
+                except FileNotFoundError:
+                    stat = None
+            if stat is None or self._trusted.get(path) != (stat.st_size, stat.st_mtime_ns):
+                raise StoreError(
+                    f"{key}: the file {path} was replaced while it was read.",
+                    "Another process writes the series: try again when it has finished.",
+                )
 
     def _part_path(self, key: DatasetKey, name: str, part: Part) -> Path:
         """Return where a part lies; finishes a write that was interrupted after its manifest was in place."""
@@ -357,7 +402,7 @@ class Store:
                 pass
 
     def delete(self, key: DatasetKey) -> None:
-        """Remove a dataset, and the folders that it leaves empty.
+        """Remove a dataset, and the folders that it leaves empty; files of other programs stay.
 
         Raises
         ------
@@ -370,8 +415,9 @@ class Store:
                 return
             with writer_lock(folder, str(key), self.lock_timeout):
                 # the manifest goes last: until then the dataset is there, if only as damaged
+                kept = {folder / LOCK_NAME, *self.strangers(key)}
                 for path in sorted(folder.iterdir(), key=lambda p: p.name == MANIFEST_NAME):
-                    if path.name != LOCK_NAME:
+                    if path not in kept:
                         path.unlink()
                 (folder / LOCK_NAME).unlink(missing_ok=True)
             for empty in (folder, *folder.parents):

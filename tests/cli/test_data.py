@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,27 @@ def test_a_folder_comes_in_and_is_listed(call: Call, files: Path) -> None:
     assert "trade 1h" in out
     code, out, _ = call("list")
     assert code == 0
-    assert next(line.split()[:5] for line in out.splitlines() if "funding" in line) == [
-        "BTC/USDT:USDT",
-        "funding",
-        "6",
-        "2025-01-01",
-        "2025-01-02",
-    ]
+    line = next(line for line in out.splitlines() if "funding" in line)
+    assert line.split()[:4] == ["BTC/USDT:USDT", "funding", "2025-01-01", "2025-01-02"]
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_list_tells_age_and_lag(call: Call, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring_in(call, files)
+    written = datetime.fromisoformat(json.loads(call("list", "--json")[1])[0]["imported_at"]).timestamp()
+    monkeypatch.setattr("time.time", lambda: written + 3 * 3600)
+    listed = {d["series"]: d for d in json.loads(call("list", "--json")[1])}
+    assert listed["trade"]["age_seconds"] == 3 * 3600
+    last_bar, last_settlement = START / 1000 + 48 * 3600, START / 1000 + 40 * 3600
+    assert listed["trade"]["lag_seconds"] == int(written + 3 * 3600 - last_bar)
+    assert listed["funding"]["lag_seconds"] == int(written + 3 * 3600 - last_settlement)
+    assert listed["mark"]["filled"] == 0
+    call("import", files, "--format", "ccxt-tiers", "--venue", "binance")
+    listed = {d["series"]: d for d in json.loads(call("list", "--symbol", BTC, "--json")[1])}
+    assert listed["tiers"]["lag_seconds"] is None
+    monkeypatch.setattr("time.time", lambda: last_bar + 50 * 60)
+    out = call("list", "--series", "trade")[1]
+    assert next(line for line in out.splitlines() if "trade" in line).split()[-2:] == ["50", "min"]
 
 
 def test_the_same_import_twice_changes_nothing(call: Call, files: Path) -> None:
@@ -137,11 +152,67 @@ def test_check_fails_while_an_error_remains(call: Call, files: Path) -> None:
     assert code == 1
     assert "2 bars missing" in out
     assert "What to do:" in out
-    assert "gap: Import what is missing" in out
+    assert "gap: Fetch it (--repair) or import it" in out
     assert "3 datasets checked: 1 error, 1 warning, 1 for information. 1 more with --all." in out
     freqtrade_file(files, "futures")
     bring_in(call, files)
     assert call("check")[0] == 0
+
+
+def test_check_shows_the_proof_of_what_is_whole(call: Call, files: Path) -> None:
+    bring_in(call, files)
+    out = call("check")[1]
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "BTC/USDT:USDT trade 1h 48 of 48 2025-01-01 2025-01-02" in lines
+    assert "BTC/USDT:USDT funding 6 of 6 2025-01-01 2025-01-02" in lines
+    freqtrade_file(files, "futures", drop=(5, 6))
+    bring_in(call, files, "--replace")
+    assert "46 of 48" in call("check")[1]
+    coverage = {c["series"]: c for c in json.loads(call("check", "--json")[1])["coverage"]}
+    assert (coverage["trade"]["expected"], coverage["trade"]["present"], coverage["trade"]["missing"]) == (48, 46, 2)
+    assert coverage["funding"]["intervals"] == [{"from": "2025-01-01T00:00:00Z", "hours": 8.0}]
+
+
+def test_many_symbols_are_proved_by_series(call: Call, tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    records = pl.DataFrame({"funding_time": [START + k * 8 * HOUR for k in range(12)], "funding_rate": 1e-4})
+    for k in range(41):
+        rows = records.filter(pl.int_range(pl.len()) != 5) if k == 7 else records
+        store.write(DatasetKey("binance", f"C{k}/USDT:USDT", "funding", "event"), rows, source="test")
+    out = call("check")[1]
+    (line,) = [line for line in out.splitlines() if " of " in line and line.split()[0] == "funding"]
+    assert line.split() == ["funding", "41", "491", "of", "492", "40"]
+
+
+def test_repair_says_what_was_done_what_was_not_and_what_remains(call: Call, files: Path) -> None:
+    for kind in ("index", "premiumIndex"):
+        freqtrade_file(files, kind, price=100.0 if kind == "index" else 0.001)
+    bring_in(call, files)
+    freqtrade_file(files, "mark", drop=(5, 6))
+    freqtrade_file(files, "futures", drop=(9,))
+    bring_in(call, files, "--replace")
+    code, out, _ = call("check")
+    assert code == 1
+    assert "2 bars missing" in out
+    code, out, err = call("check", "--repair", "--offline")
+    assert (code, err) == (1, "")
+    flat = " ".join(out.split())
+    assert "filled BTC/USDT:USDT mark 1h 2 bars computed from index x (1 + premium)" in flat
+    assert "left BTC/USDT:USDT trade 1h 1 window to fetch" in flat
+    assert (
+        "backtester data fetch --venue binance --symbols BTC/USDT:USDT --series trade --timeframes 1h "
+        "--start 2025-01-01T09:00 --end 2025-01-01T10:00"
+    ) in flat
+    assert "2 bars missing" not in flat
+    report = json.loads(call("check", "--repair", "--offline", "--json")[1])
+    assert [r["outcome"] for r in report["repairs"]] == ["left"]
+    told = {f["code"]: f for f in report["findings"]}
+    assert (told["filled"]["severity"], told["filled"]["count"]) == ("info", 2)
+    freqtrade_file(files, "futures")
+    bring_in(call, files)
+    code, out, _ = call("check", "--repair", "--offline")
+    assert code == 0
+    assert "There is nothing that can be repaired." in out
 
 
 def test_check_names_a_missing_settlement(call: Call, files: Path) -> None:

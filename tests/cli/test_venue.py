@@ -59,7 +59,13 @@ def test_show_a_pack_of_ones_own(capsys, tmp_path):
     path.write_text('name = "mine"\ntitle = "Mine"\nextends = "okx"\n')
     code, out, _ = call(capsys, "show", str(path), "--json")
     assert code == 0
-    assert json.loads(out)["extends"] == "okx"
+    shown = json.loads(out)
+    assert (shown["extends"], shown["exchanges"]) == ("okx", ["okx"])
+
+
+def test_show_names_the_exchanges(capsys):
+    assert "Exchanges in ccxt: binanceusdm, binancecoinm." in call(capsys, "show", "binance")[1]
+    assert "Exchanges in ccxt: none." in call(capsys, "show", "bitmex")[1]
 
 
 @pytest.mark.parametrize(

@@ -288,6 +288,41 @@ def test_a_dataset_that_another_process_writes_is_named_and_the_others_come_in(s
     assert store.has(DatasetKey("binance", BTC, "mark", "1h"))
 
 
+def test_a_full_disk_is_said_and_nothing_is_torn(store: Store, bring: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backtester.market import journal
+
+    original, written = journal.write_durably, []
+
+    def full(path: Path, content: bytes) -> None:
+        if len(written) >= 3:
+            raise OSError(28, "No space left on device", str(path))
+        written.append(path)
+        original(path, content)
+
+    with ExchangeServer(MARKET, "binance", now=NOW) as server:
+        monkeypatch.setattr(journal, "write_durably", full)
+        result = bring(server, series=("trade", "mark"))
+        monkeypatch.undo()
+        assert {key.series for key, _ in result.failures} == {"trade", "mark"}
+        assert all("The disk is full" in error.message for _, error in result.failures)
+        assert sum(store.manifest(key).rows for key in store.keys("binance")) > 0  # the pages before came in
+        assert bring(server, series=("trade", "mark")).failures == []
+    for series in ("trade", "mark"):
+        assert stored(store, "binance", BTC, series, "1h").equals(truth(MARKET, BTC, series, "1h", START, LAST_HOUR))
+
+
+def test_a_folder_without_rights_is_named(store: Store, bring: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Path, *args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    with ExchangeServer(MARKET, "binance", now=NOW) as server:
+        monkeypatch.setattr(Path, "mkdir", refused)
+        result = bring(server, series=("trade",))
+    ((_, error),) = result.failures
+    assert "No permission to write" in error.message
+    assert "--store DIR" in error.hint
+
+
 def test_a_damaged_part_is_named_and_can_be_brought_again(store: Store, bring: Fetch) -> None:
     key = DatasetKey("binance", BTC, "trade", "1h")
     with ExchangeServer(MARKET, "binance", now=NOW) as server:

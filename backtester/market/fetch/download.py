@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import TypeVar
-
-import polars as pl
+from collections.abc import Sequence
 
 from backtester.errors import BacktesterError, DataError, KeyRequiredError, UnknownNameError
-from backtester.market.acceptance import accept_bars, accept_funding
-from backtester.market.fetch.pages import Page, settlement_pages, split, whole_page
+from backtester.market.fetch.bring import bring
 from backtester.market.fetch.planning import Target, make_plan
 from backtester.market.fetch.request import FetchRequest, chosen_symbols
 from backtester.market.fetch.terms import TermsDesk
 from backtester.market.fetch.venues import Route, VenueExchanges, first_of, lacks, needed_ids, opened, venue_exchanges
 from backtester.market.fetch.watch import FetchResult, Plan, Task, Watch
-from backtester.market.journal import Journal
-from backtester.market.schema import EVENT, DatasetKey, timeframe_ms
+from backtester.market.schema import EVENT, DatasetKey
 from backtester.market.sources.ccxt_client import Client
 from backtester.market.store import Store
-from backtester.market.windows import Window
 from backtester.market.writer import WriteReport
-
-_BELIEVED_AFTER_MS = 86_400_000  # what is missing of the last day may still come
-_T = TypeVar("_T")
 
 
 def fetch(
@@ -156,9 +146,12 @@ class _Fetch:
                 self._watch.started(task)
                 try:
                     if task.page_ms:
-                        await self._bring(task, clients[task.exchange])
+                        report = await bring(
+                            self._store, task, clients[task.exchange], self._watch.advanced, self._note
+                        )
                     else:
-                        self._finish(task, await desk.bring(task))
+                        report = await desk.bring(task)
+                    self._finish(task, report)
                 except KeyRequiredError as error:
                     if self._request.series:
                         self._fail(task.key, error)
@@ -174,30 +167,6 @@ class _Fetch:
         except* Exception as errors:  # noqa: BLE001 - one exception is raised as itself, whichever it is
             raise first_of(errors) from None
 
-    async def _bring(self, task: Task, client: Client) -> None:
-        """Download one dataset page by page."""
-        horizon = client.now() - _BELIEVED_AFTER_MS
-        source = f"{client.id} by ccxt" + ("" if self._route.base_url is None else f", at {client.host}")
-        async with _journal(self._store, task) as journal:
-            for empty in task.asked:
-                await _finished(journal.append, _no_rows(task), _until(empty, horizon))
-            async for page in _pages(task, client):
-                frame = self._accepted(task, page)
-                await _finished(lambda f=frame, p=page: journal.append(f, _until(p.window, horizon), source=source))
-                self._watch.advanced(task, page.window[1] - page.window[0], frame.height)
-        self._finish(task, journal.report)
-
-    def _accepted(self, task: Task, page: Page) -> pl.DataFrame:
-        """Return the rows of a page that can be true; what is left out is said."""
-        if task.key.series == "funding":
-            accepted = accept_funding(page.rows, str(task.key), drop_bad=True)
-        else:
-            step = timeframe_ms(task.key.timeframe)
-            accepted = accept_bars(page.rows, task.key.series, step, str(task.key), drop_bad=True)
-        for text in accepted.notes:
-            self._note(f"{task.key}: {text}")
-        return accepted.frame
-
     # ---- what is told
 
     def _note(self, text: str) -> None:
@@ -212,47 +181,3 @@ class _Fetch:
     def _fail(self, key: DatasetKey, error: BacktesterError) -> None:
         self._result.failures.append((key, error))
         self._watch.failed(key, error)
-
-
-async def _pages(task: Task, client: Client) -> AsyncIterator[Page]:
-    """Yield the pages of a dataset's missing windows."""
-    key = task.key
-    if key.series == "funding":
-        for window in task.windows:
-            async for page in settlement_pages(lambda part: client.settlements(key.symbol, part), window):
-                yield page
-        return
-    step = timeframe_ms(key.timeframe)
-    for window in split(task.windows, task.page_ms):
-        rows = await whole_page(lambda part: client.bars(key.symbol, key.series, key.timeframe, part), window, step)
-        yield Page(rows, window)
-
-
-@asynccontextmanager
-async def _journal(store: Store, task: Task) -> AsyncIterator[Journal]:
-    """Hold a dataset's journal; opening and merging run beside the event loop."""
-    held = store.journal(task.key, task.exchange)
-    journal = await _finished(held.__enter__)
-    try:
-        yield journal
-    finally:
-        await _finished(lambda: held.__exit__(None, None, None))
-
-
-async def _finished(work: Callable[..., _T], *arguments: object) -> _T:
-    """Run work on files in a thread and wait for its end, also when interrupted: nothing goes on behind our back."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait({running})
-        raise
-
-
-def _until(window: Window, horizon: int) -> Window | None:
-    """Return the part of a window that counts as asked: the last day may still change."""
-    return (window[0], min(window[1], horizon)) if window[0] < horizon else None
-
-
-def _no_rows(task: Task) -> pl.DataFrame:
-    return pl.DataFrame(schema=dict(task.key.schema.columns))

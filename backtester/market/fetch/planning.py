@@ -134,7 +134,7 @@ async def _plan_symbol(
         if not windows:
             complete += 1
             continue
-        task = Task(key, client.id, tuple(windows), _page_ms(client, key))
+        task = Task(key, client.id, tuple(windows), page_ms(client, key))
         before = _unexplored(store, task)
         if before is not None:
             if first_open is None:
@@ -160,7 +160,8 @@ def _range(store: Store, client: Client, key: DatasetKey, request: FetchRequest)
     return max(start, client.kept_since(key.series, step)), end
 
 
-def _page_ms(client: Client, key: DatasetKey) -> int:
+def page_ms(client: Client, key: DatasetKey) -> int:
+    """Return the span of one page of a dataset [ms]; of settlements, whose number is not known before, about."""
     if key.timeframe == EVENT:
         return client.profile.settlements_per_page * 4 * 3_600_000
     step = timeframe_ms(key.timeframe)

@@ -50,7 +50,7 @@ class TermsDesk:
         answer = await self._answer(task)
         today = client.now() // _DAY_MS * _DAY_MS
         if task.key.series == "tiers":
-            return await asyncio.to_thread(self._write_tiers, task, answer.get(task.key.symbol), today)
+            return await asyncio.to_thread(self._write_tiers, task, client.source, answer.get(task.key.symbol), today)
         return await asyncio.to_thread(self._write_contract, task, client, answer, today)
 
     async def _answer(self, task: Task) -> Any:
@@ -67,7 +67,9 @@ class TermsDesk:
                 raise type(error)(error.message, _offer(error.hint)) from error
             return {}  # said once is enough
 
-    def _write_tiers(self, task: Task, brackets: Sequence[Mapping[str, Any]] | None, today: int) -> WriteReport | None:
+    def _write_tiers(
+        self, task: Task, source: str, brackets: Sequence[Mapping[str, Any]] | None, today: int
+    ) -> WriteReport | None:
         key = task.key
         if not brackets:
             return None
@@ -75,7 +77,7 @@ class TermsDesk:
         stored = self._store.tier_tables(key.venue, key.symbol)
         if stored and _brackets(stored[-1]) == _brackets(table):
             return None
-        return self._store.write(key, tier_frame([table]), source=f"{task.exchange} by ccxt")
+        return self._store.write(key, tier_frame([table]), source=source)
 
     def _write_contract(
         self, task: Task, client: Client, funding: Mapping[str, Mapping[str, float]], today: int
@@ -85,7 +87,7 @@ class TermsDesk:
         if instrument is None:
             return None
         terms = Instrument(**{**instrument.model_dump(), **funding.get(symbol, {})})
-        return self._store.write(task.key, instrument_frame(terms), source=f"{task.exchange} by ccxt")
+        return self._store.write(task.key, instrument_frame(terms), source=client.source)
 
 
 def _brackets(table: TierTable) -> list[tuple[float, float, float, float]]:

@@ -13,11 +13,9 @@ from backtester.domain.enums import ContractKind
 from backtester.errors import DataError
 from backtester.market.intake import Intake, Refusal
 from backtester.market.sources.dated_json import has_date, json_files, load_json, valid_moment
-from backtester.market.sources.terms import FoundTerms, checked, moment, number, refused, term_intakes
+from backtester.market.sources.terms import FoundTerms, checked, ending, moment, number, refused, term_intakes
 
 _PERPETUAL = "PERPETUAL"
-_NEVER_MS = 4_102_444_800_000
-"""2100-01-01: perpetuals that are not delisted carry a delivery date after it."""
 _LASTING = ("symbol", "baseAsset", "quoteAsset", "marginAsset", "contractSize")
 """What of a contract another day's funding rules may take over: it never changes."""
 _LINEAR_ID = re.compile(r"([^_]+?)(USDT|USDC|BUSD)")
@@ -81,7 +79,8 @@ def read_info(
             "this is neither exchangeInfo (symbols with contractType) nor fundingInfo (rows with fundingIntervalHours)",
             hint="Store the answer of GET /fapi/v1/exchangeInfo or of GET /fapi/v1/fundingInfo as it comes.",
         )
-    notes = [f"{file.name}: neither exchangeInfo nor fundingInfo, left out" for file in files if file not in known]
+    others = [file.name for file in files if file not in known]
+    notes = [f"neither exchangeInfo nor fundingInfo, left out: {', '.join(others)}"] if others else []
     found: dict[str, list[FoundTerms]] = {}
     for answer in contracts:
         rules = [f for f in funding if f.moment == answer.moment]
@@ -190,7 +189,6 @@ def _contract_fields(row: Mapping[str, Any]) -> dict[str, object]:
     size = number(row.get("contractSize"))
     if inverse and size is None:
         raise ValueError("contractSize is missing")
-    ends = moment(row.get("deliveryDate"))
     lot = filters.get("LOT_SIZE", {})
     return {
         "kind": ContractKind.INVERSE if inverse else ContractKind.LINEAR,
@@ -201,7 +199,7 @@ def _contract_fields(row: Mapping[str, Any]) -> dict[str, object]:
         "min_notional": None if inverse else number(filters.get("MIN_NOTIONAL", {}).get("notional")),
         "settle": row["marginAsset"],
         "listed": moment(row.get("onboardDate")),
-        "delisted": ends if ends is not None and ends < _NEVER_MS else None,
+        "delisted": ending(row.get("deliveryDate")),
     }
 
 

@@ -165,6 +165,7 @@ class Client:
         self._exchange.timeframes = {**(self._exchange.timeframes or {}), **self.profile.timeframes}
         self._settlement_pause = self.profile.settlement_pause_seconds if pause_ms is None else 0.0
         self._next_settlements = 0.0
+        self._is_mirror = base_url is not None
         if base_url:
             self._exchange.urls["api"] = _redirected(self._exchange.urls["api"], base_url.rstrip("/"))
         self.contracts: dict[str, dict[str, Any]] = {}
@@ -190,6 +191,11 @@ class Client:
         elif self._exchange.server_date is not None:
             self._skew_ms = self._exchange.server_date.timestamp() * 1000 - time.time() * 1000
         self._exchange.skew_ms = round(self._skew_ms)
+
+    @property
+    def source(self) -> str:
+        """Where its rows come from, in words."""
+        return f"{self.id} by ccxt" + (f", at {self.host}" if self._is_mirror else "")
 
     async def close(self) -> None:
         """Close the connections."""

@@ -17,7 +17,7 @@ from backtester.errors import DataError, UnknownNameError, format_time
 from backtester.market.intake import Intake, Refusal
 from backtester.market.schema import EVENT, DatasetKey, tier_frame
 from backtester.market.sources.dated_json import json_files, load_json, valid_moment
-from backtester.market.sources.terms import FoundTerms, checked, moment, number, refused, term_intakes
+from backtester.market.sources.terms import FoundTerms, checked, ending, moment, number, refused, term_intakes
 
 _STABLE = ("USDT", "USDC", "BUSD")
 _DEDUCTIONS = ("cum", "mmDeduction", "deduction")
@@ -229,7 +229,7 @@ def market_instrument(
             "taker_fee": number(market.get("taker")),
             "maker_fee": number(market.get("maker")),
             "listed": moment(market.get("created")),
-            "delisted": moment(market.get("expiry")),
+            "delisted": ending(market.get("expiry")),
             "valid_from": valid_from,
         }
     except (TypeError, ValueError) as e:

@@ -169,7 +169,7 @@ def _read(file: NamedFile, venue: str, *, drop_bad: bool) -> Intake:
         frame = pl.DataFrame({"funding_time": times, "funding_rate": raw[rate].cast(pl.Float64)})
         accepted = accept_funding(frame, name, drop_bad=drop_bad)
     else:
-        columns = [c for c in key.schema.columns if c != "open_time"]
+        columns = [c for c in key.schema.columns if c != "open_time" and c not in key.schema.flags]
         absent = [c for c in columns if c not in raw.columns]
         if absent:
             raise DataError(name, f"there is no column {absent[0]!r} (there are {', '.join(raw.columns)})")

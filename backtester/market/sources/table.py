@@ -12,6 +12,7 @@ from backtester.errors import DataError, UnknownNameError, UsageError
 from backtester.market.acceptance import accept_bars, accept_funding, parse_times
 from backtester.market.intake import Intake, existing, unreadable
 from backtester.market.schema import BAR_SERIES, EVENT, PRICES, DatasetKey, timeframe_ms, timeframe_name
+from backtester.market.sources.archive import Limits, is_packed, unpack
 
 # Names in lower case without spaces, dots and underscores, the surest first.
 _TIME_NAMES = (
@@ -34,6 +35,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 }
 _SYMBOL_NAMES = ("symbol", "pair", "ticker", "instrument", "instid")
 _IMPORTED = (*BAR_SERIES, "funding")
+_PACKED_TABLE = Limits(packed=1 << 30, inflated=1 << 32)  # one's own table may hold many years
 
 
 def read_table(
@@ -56,7 +58,7 @@ def read_table(
     venue, symbol : str
         Whose data it is.
     kind : {"csv", "parquet"}
-        Format of the file.
+        Format of the file; a CSV may be packed by gzip or ZIP.
     series : str, optional
         None: funding where there is a rate, else traded bars.
     timeframe : str, optional
@@ -107,10 +109,15 @@ def _load(path: Path, kind: str) -> pl.DataFrame:
         if kind == "parquet":
             return pl.read_parquet(path, glob=False, hive_partitioning=False)
         with path.open("rb") as file:
-            head = file.readline().decode("utf-8-sig")
-        separator = max((",", ";", "\t", "|"), key=head.count)
+            head = file.readline()
+        content: Path | bytes = path
+        if is_packed(head):
+            content = unpack(path.read_bytes(), str(path), _PACKED_TABLE)
+            head = content[: content.find(b"\n")]
+        line = head.decode("utf-8-sig")
+        separator = max((",", ";", "\t", "|"), key=line.count)
         # all as text: a row that cannot be read is then named by us, and a column empty at first is no surprise
-        return pl.read_csv(path, separator=separator, infer_schema=False)
+        return pl.read_csv(content, separator=separator, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as e:
         if isinstance(e, PermissionError):
             raise

@@ -13,6 +13,9 @@ from backtester.errors import DataError, UnknownNameError, format_time
 from backtester.market.intake import Intake, Refusal
 from backtester.market.schema import EVENT, DatasetKey, instrument_frame
 
+_NEVER_MS = 4_102_444_800_000
+"""2100-01-01: perpetuals that are not delisted carry a later delivery date at some exchanges."""
+
 
 @dataclass(frozen=True)
 class FoundTerms:
@@ -58,6 +61,18 @@ def moment(value: object) -> int | None:
     """
     figure = number(value)
     return None if figure is None else int(figure)
+
+
+def ending(value: object) -> int | None:
+    """Return the end of trading that a file states [ms since 1970, UTC]; None where it is absent or a placeholder.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no number.
+    """
+    end = moment(value)
+    return end if end is not None and end < _NEVER_MS else None
 
 
 def checked(symbol: str, fields: Mapping[str, object], source: str) -> Instrument:

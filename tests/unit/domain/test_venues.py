@@ -6,15 +6,28 @@ import datetime as dt
 import math
 from pathlib import Path
 
+import ccxt
 import pytest
 
 from backtester.domain.config import RunConfig
 from backtester.domain.enums import TierForm, TierUnit
 from backtester.domain.instrument import Instrument
-from backtester.domain.venues import EVIDENCE, VenueRules, load_pack, pack_names
+from backtester.domain.margin_tiers import MarginTier, TierTable
+from backtester.domain.venues import EVIDENCE, VenueRules, load_pack, pack_for, pack_names
 from backtester.errors import ConfigError, UnknownNameError
 
-SHIPPED = ["binance", "bitmex", "blofin", "bybit", "generic", "hyperliquid", "okx", "synthetic"]
+SHIPPED = [
+    "binance",
+    "bitget",
+    "bitmex",
+    "blofin",
+    "bybit",
+    "gate",
+    "generic",
+    "hyperliquid",
+    "okx",
+    "synthetic",
+]
 
 
 def ms(day: str) -> int:
@@ -34,7 +47,7 @@ def own(tmp_path: Path, body: str) -> Path:
 FIGURE = 'evidence = "chosen"\nsource = "me"\nas_of = 2026-01-01\n'
 
 
-def test_eight_packs_are_shipped():
+def test_the_packs_that_are_shipped():
     assert pack_names() == SHIPPED
 
 
@@ -92,10 +105,76 @@ def test_what_each_venue_does_when_it_liquidates():
     assert (okx.step_tiers, okx.step_from_tier, okx.step_above_first) == (2, 3, True)
     assert (rules["bitmex"].step, rules["bitmex"].step_tiers) == ("tier", 1)
     assert rules["hyperliquid"].funding_price == "index"
-    assert {n for n, r in rules.items() if r.tier_form == "flat"} == {"okx", "blofin", "bitmex"}
+    assert {n for n, r in rules.items() if r.tier_form == "flat"} == {"okx", "blofin", "bitmex", "bitget"}
     assert {n for n, r in rules.items() if r.tier_unit == "contracts"} == {"okx", "blofin"}
     assert rules["bybit"].funding_paid_from == "wallet_first"
     assert okx.funding_paid_from == "capped"
+    gate, bitget = rules["gate"], rules["bitget"]
+    assert (gate.step, gate.step_tiers, gate.step_from_tier, gate.step_once) == ("tier", 1, 2, False)
+    assert (bitget.step, bitget.step_tiers, bitget.liquidation_fee) == ("tier", 2, 0.0006)
+    assert {n for n, r in rules.items() if r.close_fee == "taker"} == {
+        "okx",
+        "blofin",
+        "bitmex",
+        "bybit",
+        "gate",
+        "bitget",
+    }
+
+
+def required(name: str, day: str, value: float, *brackets: tuple[float, float]) -> float:
+    """Return the maintenance margin of a position's value, fee to close included, from (floor, rate) pairs."""
+    rules = load_pack(name).rules_at(ms(day))
+    caps = [*(floor for floor, _ in brackets[1:]), math.inf]
+    tiers = tuple(
+        MarginTier(notional_floor=floor, notional_cap=cap, maintenance_margin_rate=rate, max_leverage=100)
+        for (floor, rate), cap in zip(brackets, caps, strict=True)
+    )
+    table = TierTable(symbol="BTC/USDT:USDT", tiers=tiers, form=rules.form, unit=rules.unit)
+    k = table.lookup(value)
+    return value * (tiers[k].maintenance_margin_rate + rules.close_fee_rate(rules.taker_fee)) - table.deductions()[k]
+
+
+def test_bitget_and_gate_move_to_slices():
+    # Bitget's own two examples: 330,000 USDT of BTC, before and after its change
+    bitget = ((0.0, 0.004), (200_000.0, 0.005))
+    assert required("bitget", "2025-11-09", 330_000, *bitget) == pytest.approx(1848)
+    assert required("bitget", "2025-11-10", 330_000, *bitget) == pytest.approx(1648)
+    # Gate names the margin alone: 4,900 USDT on 1.2 million, and its maintenance margin adds the taker fee of 0.05 %
+    gate = ((0.0, 0.004), (1_000_000.0, 0.0045))
+    assert required("gate", "2025-07-29", 1_200_000, *gate) == pytest.approx(4900 + 600)
+    assert required("gate", "2025-07-28", 1_200_000, *gate) == pytest.approx(1_200_000 * 0.0045 + 600)
+
+
+def test_packs_name_their_exchanges():
+    named = {name: load_pack(name).exchanges for name in SHIPPED}
+    assert named["binance"] == ("binanceusdm", "binancecoinm")
+    assert named["bitmex"] == named["generic"] == named["synthetic"] == ()
+    assert "ccxt" in load_pack("bitmex").about
+    alone = ("bybit", "okx", "blofin", "hyperliquid", "gate", "bitget")
+    assert {name: named[name] for name in alone} == {name: (name,) for name in alone}
+    assert {e for names in named.values() for e in names} <= set(ccxt.exchanges)
+
+
+def test_a_venue_without_a_pack_takes_generic_rules():
+    pack, is_own = pack_for("krakenfutures")
+    assert (pack.name, pack.title, pack.exchanges, is_own) == (
+        "krakenfutures",
+        "krakenfutures",
+        ("krakenfutures",),
+        False,
+    )
+    assert pack.rules_at(0) == load_pack("generic").rules_at(0)
+    assert load_pack("generic").name == "generic"
+    assert pack_for("bybit") == (load_pack("bybit"), True)
+
+
+def test_an_own_pack_names_exchanges_or_keeps_those_of_its_base(tmp_path):
+    path = write(tmp_path, 'name = "mine"\ntitle = "Mine"\nextends = "binance"\n')
+    assert pack_for(str(path)) == (load_pack(path), True)
+    assert load_pack(path).exchanges == ("binanceusdm", "binancecoinm")
+    write(tmp_path, 'name = "mine"\ntitle = "Mine"\nextends = "binance"\nexchanges = ["krakenfutures"]\n')
+    assert load_pack(path).exchanges == ("krakenfutures",)
 
 
 def test_closing_fee_of_the_test_follows_the_taker_fee():
@@ -165,6 +244,10 @@ def test_own_pack_states_only_what_differs(tmp_path):
         ("[[rules]]\n[rules.close_fee]\nvalue = 1.5\n" + FIGURE, "close_fee: 1.5"),
         ("[rules]\ntaker_fee = 1\n", r"\[\[rules\]\]"),
         ("venue = 1\n", "Unknown key 'venue'"),
+        ('exchanges = "bybit"\n', "exchanges: must be a list of ccxt's exchange names"),
+        ("exchanges = [7]\n", r"exchanges: .*got \[7\]"),
+        ('exchanges = ["by bit"]\n', "exchanges: must be a list"),
+        ('exchanges = ["okx", "okx"]\n', "exchanges: names one twice"),
         ("[[rules]]\nvalid_from = 'today'\n", r"rules\[0\].valid_from"),
         ("[[rules]]\nvalid_from = 2024-01-01\n[[rules]]\n", r"rules\[1\].valid_from"),
         ("[[rules]\n", "not valid TOML"),

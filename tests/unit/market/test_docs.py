@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 
 import polars as pl
 
 from backtester.cli.app import exit_code
-from backtester.market import event_quality, quality
+from backtester.market.finding import CODES
 from backtester.market.schema import SERIES, DatasetKey
 from backtester.market.store import Store
 
@@ -40,19 +39,15 @@ def test_the_commands_without_files_run(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     small_store(tmp_path)
     commands = re.findall(r"^backtester data (?:list|check|verify).*$", PAGE, re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         assert exit_code(command.split()[1:]) == 0
 
 
 def test_the_tables_are_complete() -> None:
-    source = inspect.getsource(quality) + inspect.getsource(event_quality)
-    codes = set(re.findall(r'"(?:error|warning|info)"[^"]*?,\s*f?"([a-z_{}]+)",\s*key', source))
-    codes |= {"gap", "zero_volume", "no_mark", "no_funding", "no_tiers", "mark_diverges_close", "mark_diverges_wick"}
-    assert len(codes) > 15
-    for code in {c for c in codes if "{" not in c}:
+    for code in CODES:
         assert f"`{code}`" in PAGE
     for name, schema in SERIES.items():
         assert f"| `{name}` |" in PAGE
-        if name in ("trade", "funding", "tiers"):
+        if name in ("trade", "mark", "funding", "tiers", "instrument"):
             assert ", ".join(schema.columns) in PAGE

@@ -15,7 +15,7 @@ from backtester.domain.config import FeatureConfig
 from backtester.errors import ConfigError, DataError, UnknownNameError
 from backtester.market.forecast import clamped_rate, known_intervals
 from backtester.market.frame import COLUMNS, MARKET_COLUMNS, signal_bars
-from backtester.market.schema import TIME, DatasetKey
+from backtester.market.schema import TIME, DatasetKey, timeframe_ms
 from backtester.market.store import Store
 
 H = 3_600_000
@@ -174,6 +174,43 @@ def test_a_coarser_premium_is_the_last_closed_one(own_store: Store) -> None:
     assert frame["premium"].to_list() == [None] * 3 + [hourly[0]] * 4 + [hourly[1]] * 4 + [hourly[2]] * 4 + [hourly[3]]
 
 
+def test_a_coarser_index_is_the_last_closed_one(own_store: Store) -> None:
+    put(own_store, A, "trade", "15m", bars(T0, 72 * 4, H // 4))
+    frame = signal_bars(own_store, VENUE, (A,), "15m", T0, T0 + 4 * H)
+    closes = bars(T0, 72, seed=3)["close"]
+    assert frame["index_close"].to_list() == [None] * 3 + [c for c in closes[:3] for _ in range(4)] + [closes[3]]
+
+
+def test_an_index_older_than_one_of_its_bars_is_null(own_store: Store) -> None:
+    put(own_store, A, "trade", "15m", bars(T0, 72 * 4, H // 4))
+    index = bars(T0, 72, seed=3)
+    put(own_store, A, "index", "1h", index.filter(pl.int_range(pl.len()) != 5))
+    frame = signal_bars(own_store, VENUE, (A,), "15m", T0 + 5 * H, T0 + 8 * H)
+    # bars that close at 05:15 to 06:00: the index of 05:00, an hour old at most; then a bar must be missing
+    assert frame["index_close"].to_list() == [index["close"][4]] * 4 + [None] * 3 + [index["close"][6]] * 4 + [
+        index["close"][7]
+    ]
+
+
+def test_a_shifted_index_is_the_last_closed_one(own_store: Store) -> None:
+    put(own_store, A, "index", "1h", bars(T0 - H // 2, 72, seed=3))
+    frame = signal_bars(own_store, VENUE, (A,), "1h")
+    assert frame["index_close"].to_list() == bars(T0, 72, seed=3)["close"].to_list()
+
+
+def test_over_a_coarser_index_the_premium_is_that_of_the_shared_closes(own_store: Store) -> None:
+    shutil.rmtree(own_store.folder(DatasetKey(VENUE, A, "premium", "1h")))
+    put(own_store, A, "trade", "15m", bars(T0, 72 * 4, H // 4))
+    put(own_store, A, "mark", "15m", bars(T0, 72 * 4, H // 4, seed=2))
+    frame = signal_bars(own_store, VENUE, (A,), "15m")
+    marks, index = bars(T0, 72 * 4, H // 4, seed=2)["close"], bars(T0, 72, seed=3)["close"]
+    expected = [marks[4 * k + 3] / index[k] - 1.0 for k in range(72)]
+    assert frame["premium"].to_list() == [None] * 3 + [p for p in expected[:-1] for _ in range(4)] + [expected[-1]]
+    for begin in (1, 7, 50, 133):
+        later = signal_bars(own_store, VENUE, (A,), "15m", T0 + begin * H // 4)
+        assert_frame_equal(frame.tail(later.height), later, check_exact=True)
+
+
 def test_a_coarser_mark_follows_the_trades_between_its_opens(own_store: Store) -> None:
     put(own_store, A, "trade", "15m", bars(T0, 72 * 4, H // 4))
     frame = signal_bars(own_store, VENUE, (A,), "15m", T0 + 5 * H // 2, T0 + 4 * H)
@@ -275,6 +312,29 @@ def test_truncating_the_store_never_changes_earlier_rows(store: Store, tmp_path:
     whole = signal_bars(store, VENUE, (A,), "1h", **options)  # type: ignore[arg-type]
     known = signal_bars(before, VENUE, (A,), "1h", **options)  # type: ignore[arg-type]
     assert known.height == cut
+    assert_frame_equal(whole.head(cut), known, check_exact=True)
+
+
+@pytest.mark.parametrize("cut", [5, 12, 13, 98, 99, 100, 101, 250])
+@pytest.mark.parametrize("has_premium", [True, False])
+def test_truncating_coarser_companions_never_changes_earlier_rows(
+    own_store: Store, tmp_path: Path, cut: int, has_premium: bool
+) -> None:
+    put(own_store, A, "trade", "15m", bars(T0, 72 * 4, H // 4))
+    put(own_store, A, "mark", "15m", bars(T0, 72 * 4, H // 4, seed=2))
+    if not has_premium:
+        shutil.rmtree(own_store.folder(DatasetKey(VENUE, A, "premium", "1h")))
+    whole = signal_bars(own_store, VENUE, (A,), "15m")
+    end = T0 + cut * H // 4
+    before = Store(tmp_path / "cut")
+    for key in own_store.keys(symbol=A):
+        length = timeframe_ms(key.timeframe) if key.series != "funding" else 0
+        frame = own_store.read(key, None, end - length + 1)  # closed by the end
+        if frame.height:
+            before.write(key, frame, source="test")
+    known = signal_bars(before, VENUE, (A,), "15m")
+    assert known.height == cut
+    assert known["index_close"].count() == cut - 3
     assert_frame_equal(whole.head(cut), known, check_exact=True)
 
 

@@ -47,7 +47,7 @@ def test_pages_join_the_year_files_at_the_end(store: Store) -> None:
     assert [(a.start, a.end, a.source) for a in store.manifest(KEY).asked] == [(at(0), at(6), "here")]
     assert journal.report is not None
     assert (journal.report.rows, journal.report.added) == (6, 6)
-    assert [p.name for p in store.folder(KEY).iterdir() if p.name.startswith(".page")] == []
+    assert [p.name for p in store.folder(KEY).iterdir() if p.name.endswith(".page")] == []
 
 
 def test_pages_join_in_batches_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_a_killed_download_loses_the_page_in_flight_at_most(store: Store, step: 
     assert done.returncode == 9
     assert lacking(store, KEY, at(0), at(6), "here") == ([(at(hours), at(6))] if hours < 6 else [])
     assert store.read(KEY).height == hours
-    assert not [p for p in store.folder(KEY).iterdir() if p.name.endswith(".next") or p.name.startswith(".page")]
+    assert not [p for p in store.folder(KEY).iterdir() if p.name.endswith(".next") or p.name.endswith(".page")]
     assert store.damaged(KEY) == []
 
 

@@ -9,10 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from backtester.errors import BacktesterError, DataError, UnknownNameError, UsageError
-from backtester.market.admission import BarArrays, check_bars
+from backtester.errors import BacktesterError, DataError, StoreError, UnknownNameError, UsageError
+from backtester.market import bar_columns, clock
+from backtester.market.admission import BarArrays, check_bars, check_times
 from backtester.market.panel import Panel, load_panel
 from backtester.market.schema import TIME, DatasetKey, timeframe_ms
+from backtester.market.series import bar_source
 from backtester.market.store import Store
 
 H = 3_600_000
@@ -182,6 +184,16 @@ def test_unknown_names_are_met_with_the_nearest(store: Store) -> None:
         load_panel(store, "tset", (A,), "1h")
 
 
+def test_bars_that_leave_their_grid_are_refused(store: Store) -> None:
+    put_symbol(store)
+    put(store, A, "trade", "1h", pl.concat([bars(T0, 20), bars(T0 + 20 * H + 60_000, 28)]))
+    for options in ({}, {"allow_gaps": True}):
+        assert refused(store, **options).at == T0 + 20 * H + 60_000
+        inside = refused(store, start=T0 + 24 * H, end=T0 + 40 * H, **options)
+        assert inside.at == T0 + 24 * H + 60_000
+        assert "does not open on the grid" in str(inside)
+
+
 # ---- mark
 
 
@@ -263,6 +275,36 @@ def test_incomplete_built_bars_are_left_out(store: Store) -> None:
     assert (panel.start, panel.end) == (T0 + 4 * H, T0 + 48 * H)
 
 
+@pytest.mark.parametrize("series", ["trade", "mark", "index"])
+def test_every_series_is_built_of_whole_bars_only(store: Store, series: str) -> None:
+    for name, level in (("trade", 100.0), ("mark", 100.25), ("index", 99.0)):
+        ragged = name == series
+        fine = bars(T0 + 15 * 60_000 * ragged, 192 - 2 * ragged, H // 4, volume=name == "trade", level=level)
+        put(store, A, name, "15m", fine)
+    put_funding(store, A, [0, 8, 16, 24, 32, 40])
+    panel = load(store, index=True)
+    assert (panel.start, panel.end) == (T0 + H, T0 + 47 * H)  # the ragged hours at both ends are no bars
+    assert panel.index is not None
+    assert panel.mark_open_time is panel.open_time
+    for built, level in ((panel.trade, 100.0), (panel.mark, 100.25), (panel.index, 99.0)):
+        assert [v[0, 1] for v in (built.open, built.high, built.low, built.close)] == [
+            level + 2,
+            level + 2.75 + 2,
+            level + 1,
+            level + 2.75 + 0.5,
+        ]
+    for name in ("trade", "mark", "index"):
+        assert f"The 1h bars of the {name} series are built from the stored 15m bars, whole ones only." in panel.notes
+    hole = bars(T0, 192, H // 4, volume=False).filter(pl.col("open") != 120.25)
+    put(store, A, series, "15m", hole)
+    error = refused(store, index=True)
+    assert error.series == f"{VENUE} {A} {series} 15m"
+    assert error.at == T0 + 20 * H
+    over = load(store, index=True, allow_gaps=True)
+    assert f"1 bar of the {series} series missing, first at 2025-01-01 20:00 UTC" in " ".join(over.notes)
+    assert len(over.open_time) == (48 if series != "trade" else 47)
+
+
 def test_a_timeframe_that_nothing_divides_is_refused(store: Store) -> None:
     put_symbol(store)
     error = refused(store, timeframe="30m")
@@ -342,6 +384,59 @@ def test_allow_gaps_changes_nothing_where_there_are_none(store: Store) -> None:
     assert plain.notes == lenient.notes
 
 
+# ---- reading
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1_000])
+def test_blocks_leave_no_trace(store: Store, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    first = T0 - 20 * H  # two files
+    put_symbol(store, first=first, count=68)
+    put(store, B, "trade", "1h", without(bars(first, 68, volume=False), -19, -3, 0, 1, 30))
+    put(store, B, "mark", "1h", bars(first, 68, volume=False))
+    expected = [load(store, (A, B), allow_gaps=True, funding=False, start=s) for s in (None, first + 5 * H, T0 + H)]
+    monkeypatch.setattr(bar_columns, "BLOCK_ROWS", rows)
+    monkeypatch.setattr(clock, "BLOCK_BARS", rows)
+    for start, panel in zip((None, first + 5 * H, T0 + H), expected, strict=True):
+        again = load(store, (A, B), allow_gaps=True, funding=False, start=start)
+        assert again.notes == panel.notes
+        for one, two in ((again.trade, panel.trade), (again.mark, panel.mark)):
+            for name in ("open", "high", "low", "close"):
+                np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+        np.testing.assert_array_equal(again.volume, panel.volume)  # type: ignore[arg-type]
+        assert panel.volume is not None
+        assert panel.volume[0].tolist() == [3.0] * len(panel.open_time)
+    at = pl.col("open_time") == pl.lit(T0 + 3 * H).cast(TIME)
+    put(store, A, "trade", "1h", bars(first, 68).with_columns(low=pl.when(at).then(-1.0).otherwise("low")))
+    assert refused(store).at == T0 + 3 * H
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_refused(store: Store) -> None:
+    put_symbol(store)
+    source = bar_source(store, VENUE, A, "trade", H)
+    assert source is not None
+
+    def read(*, and_write: bool) -> int:
+        with source.columns(store, T0, T0 + 48 * H) as columns:
+            next(columns.floats("open"))
+            if and_write:
+                Store(store.root).write(source.key, bars(T0, 49), source="test")
+            return len(columns)
+
+    with pytest.raises(StoreError, match=r"2025\.parquet was replaced while it was read"):
+        read(and_write=True)
+    assert read(and_write=False) == 49  # nothing is cut where the source knew no later bar
+
+
+def test_a_damaged_file_is_refused(store: Store) -> None:
+    put_symbol(store)
+    path = store.folder(DatasetKey(VENUE, A, "mark", "1h")) / "2025.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"mark 1h: the file .* is damaged"):
+        load(Store(store.root))
+
+
 # ---- bars that no market can have made
 
 
@@ -390,6 +485,12 @@ def test_times_are_checked(time: list[int], words: str, at: int) -> None:
     with pytest.raises(DataError, match=words) as caught:
         check_bars("x", arrays(time), H)
     assert caught.value.at == at
+
+
+def test_a_grid_that_moved_is_refused() -> None:
+    with pytest.raises(DataError, match="does not open on the grid") as caught:
+        check_times("x", np.array([60_000, 60_000 + H]), H, 0)
+    assert caught.value.at == 60_000
 
 
 def test_nan_is_refused_by_name() -> None:
@@ -456,11 +557,171 @@ def test_index_bars_come_on_the_trade_grid(store: Store) -> None:
     put_symbol(store)
     assert "no index series" in str(refused(store, index=True))
     put(store, A, "index", "4h", bars(T0, 12, 4 * H, volume=False))
-    assert "coarser than the trades" in str(refused(store, index=True))
     put(store, A, "index", "1h", bars(T0, 48, volume=False, level=99.0))
     panel = load(store, index=True)
     assert panel.index is not None
     assert panel.index.close[0, 2] == 101.5
+    assert panel.notes == ()
+
+
+def test_series_on_one_grid_are_taken_as_they_are(store: Store) -> None:
+    put_symbol(store)
+    put(store, A, "index", "1h", bars(T0, 48, volume=False, level=99.0))
+    panel = load(store, index=True)
+    assert panel.index is not None
+    for series, taken in (("trade", panel.trade), ("mark", panel.mark), ("index", panel.index)):
+        stored = store.read(DatasetKey(VENUE, A, series, "1h"))
+        for column in ("open", "high", "low", "close"):
+            assert getattr(taken, column)[0].tobytes() == stored[column].to_numpy().tobytes()
+
+
+# ---- an index on another grid than the trades
+
+
+def known_index(panel: Panel) -> list[tuple[float, ...]]:
+    """Open, high, low and close of the first symbol's index, bar by bar."""
+    assert panel.index is not None
+    return list(zip(*(getattr(panel.index, c)[0].tolist() for c in ("open", "high", "low", "close")), strict=True))
+
+
+def test_a_coarser_index_looks_back_only(store: Store) -> None:
+    put_symbol(store)
+    put(store, A, "index", "4h", bars(T0, 12, 4 * H, volume=False))
+    panel = load(store, index=True)
+    assert panel.start == T0 + 4 * H  # the first index bar has closed
+    assert panel.end == T0 + 48 * H
+    # the bars of 00:00, 04:00 and 08:00 open at 100, 104 and 108, and close at 100.5, 104.5 and 108.5
+    assert known_index(panel)[:9] == [
+        (104.0, 104.0, 100.5, 100.5),  # 04:00: an index bar opens; at 05:00 the last close is that of 04:00
+        (100.5, 100.5, 100.5, 100.5),
+        (100.5, 100.5, 100.5, 100.5),
+        (100.5, 104.5, 100.5, 104.5),  # 07:00: ends with the index bar
+        (108.0, 108.0, 104.5, 104.5),
+        (104.5, 104.5, 104.5, 104.5),
+        (104.5, 104.5, 104.5, 104.5),
+        (104.5, 108.5, 104.5, 108.5),
+        (112.0, 112.0, 108.5, 108.5),
+    ]
+    at_settlement = int(np.searchsorted(panel.open_time, T0 + 16 * H))
+    assert panel.index is not None
+    assert panel.index.open[0, at_settlement] == 116.0
+    (note,) = (n for n in panel.notes if "index" in n and "stored at 4h" in n)
+    assert "grid of the 1h trades" in note
+    assert "up to 4h old" in note
+
+
+def test_an_index_that_ended_serves_for_one_of_its_bars(store: Store) -> None:
+    put_symbol(store)
+    put(store, A, "index", "4h", bars(T0, 10, 4 * H, volume=False))
+    panel = load(store, index=True)
+    assert panel.end == T0 + 44 * H
+    assert known_index(panel)[-1] == (136.5, 136.5, 136.5, 136.5)
+    assert refused(store, index=True, end=T0 + 45 * H).at == T0 + 44 * H
+
+
+def test_a_shifted_index_looks_back_too(store: Store) -> None:
+    put_symbol(store)
+    put(store, A, "index", "1h", bars(T0 + H // 2, 40, volume=False))
+    panel = load(store, index=True)
+    assert (panel.start, panel.end) == (T0 + 2 * H, T0 + 41 * H)
+    assert known_index(panel)[0] == (101.0, 102.0, 101.0, 102.0)  # closes of the bars of 00:30 and 01:30
+
+
+def test_an_index_finer_than_the_trades_that_does_not_divide_them(store: Store) -> None:
+    put_symbol(store)
+    put(store, A, "index", "40m", bars(T0, 72, 2 * H // 3, volume=False))
+    panel = load(store, index=True)
+    assert panel.start == T0 + H
+    open_, _, _, close = known_index(panel)[0]
+    assert open_ == 100.5  # closed at 00:40
+    assert close == pytest.approx(101.0 + 1 / 3 + 0.5)  # the bar that opened at 01:20 closed at 02:00
+    assert known_index(panel)[1][0] == 102.0  # a bar opens at 02:00
+    hole = bars(T0, 72, 2 * H // 3, volume=False)
+    put(store, A, "index", "40m", hole.filter(~pl.int_range(pl.len()).is_in([1, 2])))
+    assert refused(store, index=True).at == T0 + 2 * H // 3
+    assert known_index(load(store, index=True, start=T0 + 2 * H))[0][0] == 102.0  # nothing older is needed
+
+
+def test_each_symbol_has_its_own_index(store: Store) -> None:
+    put_symbol(store)
+    put_symbol(store, B)
+    put(store, A, "index", "1h", bars(T0, 48, volume=False))
+    put(store, B, "index", "4h", bars(T0, 12, 4 * H, volume=False))
+    panel = load(store, (A, B), index=True, start=T0)
+    assert panel.index is not None
+    assert panel.index.close[0, :2].tolist() == [100.5, 101.5]
+    assert np.isnan(panel.index.close[1, :4]).all()
+    assert np.isnan(panel.trade.close[1, :4]).all()
+    assert panel.index.close[1, 4:8].tolist() == [100.5, 100.5, 100.5, 104.5]
+
+
+def test_a_hole_of_a_carried_index_is_refused(store: Store) -> None:
+    put_symbol(store)
+    put(store, A, "index", "4h", without(bars(T0, 12, 4 * H, volume=False), 20, 36))
+    error = refused(store, index=True)
+    assert error.at == T0 + 20 * H
+    assert error.series == f"{VENUE} {A} index 4h"
+    assert "8 bars of the run would use a value more than 4h old" in str(error)
+    assert "allow_gaps" in error.hint
+    assert load(store, index=True, end=T0 + 24 * H).end == T0 + 24 * H  # the close of 20:00 is 4 hours old, no more
+    assert refused(store, index=True, end=T0 + 25 * H).at == T0 + 20 * H
+    assert refused(store, index=True, start=T0 + 24 * H, end=T0 + 36 * H).at == T0 + 20 * H
+    assert load(store, index=True, start=T0 + 28 * H, end=T0 + 36 * H).start == T0 + 28 * H
+
+
+def test_over_a_permitted_hole_a_carried_index_keeps_its_last_value(store: Store) -> None:
+    put_symbol(store)
+    put(store, A, "index", "4h", without(bars(T0, 12, 4 * H, volume=False), 20))
+    panel = load(store, index=True, allow_gaps=True)
+    assert len(panel.open_time) == 44
+    assert known_index(panel)[19] == (116.5, 116.5, 116.5, 116.5)
+    assert known_index(panel)[20] == (124.0, 124.0, 116.5, 116.5)  # 24:00: an index bar opens, and has not closed
+    assert known_index(panel)[23][3] == 124.5
+    (note,) = (n for n in panel.notes if "allow_gaps" in n)
+    assert "first at 2025-01-01 20:00 UTC: 4 bars of the run used a value more than 4h old" in note
+
+
+def test_over_a_permitted_hole_a_symbol_joins_when_its_index_is_known(store: Store) -> None:
+    put_symbol(store)
+    put(store, A, "index", "4h", without(bars(T0, 12, 4 * H, volume=False), 20, 24))
+    panel = load(store, index=True, allow_gaps=True, start=T0 + 30 * H)
+    assert panel.start == T0 + 32 * H
+    assert known_index(panel)[0] == (132.0, 132.0, 128.5, 128.5)
+
+
+def test_impossible_bars_of_a_carried_index_are_refused(store: Store) -> None:
+    put_symbol(store)
+    frame = bars(T0, 12, 4 * H, volume=False)
+    put(store, A, "index", "4h", frame.with_columns(low=pl.when(pl.col("open") == 108.0).then(0.0).otherwise("low")))
+    assert refused(store, index=True).at == T0 + 8 * H
+
+
+@pytest.mark.parametrize("cut", range(8, 48, 5))
+@pytest.mark.parametrize("shift", [0, H // 2])
+def test_what_comes_after_a_bars_close_never_changes_its_index(
+    store: Store, tmp_path: Path, cut: int, shift: int
+) -> None:
+    put_symbol(store)
+    rng = np.random.default_rng(cut)
+    level = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, 13)))
+    index = pl.DataFrame({"open_time": times(T0 + shift, 12, 4 * H), "open": level[:-1], "close": level[1:]})
+    extremes = {"high": pl.max_horizontal("open", "close"), "low": pl.min_horizontal("open", "close")}
+    put(store, A, "index", "4h", index.with_columns(**extremes))
+    whole = load(store, index=True, end=T0 + 47 * H)
+    now = T0 + cut * H
+    opened = pl.col("open_time").dt.epoch("ms")
+    # of the bar that is open then the open is known, and nothing else: the rest might come out otherwise
+    then = index.filter(opened <= now).with_columns(
+        close=pl.when(opened + 4 * H > now).then(pl.col("open") * 2).otherwise("close")
+    )
+    known = Store(tmp_path / "known")
+    for key in store.keys(symbol=A):
+        known.write(key, store.read(key, None, now + (key.series == "funding")), source="test")
+    put(known, A, "index", "4h", then.with_columns(**extremes))
+    before = load(known, index=True, end=now)
+    count = len(before.open_time)
+    assert count == cut - (4 if shift == 0 else 5)
+    assert known_index(before) == known_index(whole)[:count]
 
 
 def test_no_volume_at_all_is_none(store: Store) -> None:

@@ -8,12 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import MarginTier, TierTable
 from backtester.market.finding import Finding
 from backtester.market.intake import bring_in
 from backtester.market.intervals import measure_intervals
 from backtester.market.quality import check, select
-from backtester.market.schema import TIME, DatasetKey, tier_frame
+from backtester.market.schema import EVENT_SERIES, TIME, DatasetKey, instrument_frame, tier_frame
 from backtester.market.sources import freqtrade, table
 from backtester.market.store import Store
 
@@ -24,7 +25,7 @@ COUNT = 48
 
 
 def key(series: str, timeframe: str = "1h") -> DatasetKey:
-    return DatasetKey("binance", BTC, series, "event" if series in ("funding", "tiers") else timeframe)
+    return DatasetKey("binance", BTC, series, "event" if series in EVENT_SERIES else timeframe)
 
 
 def bars(count: int = COUNT, step: int = HOUR, first: int = START) -> pl.DataFrame:
@@ -38,6 +39,17 @@ def bars(count: int = COUNT, step: int = HOUR, first: int = START) -> pl.DataFra
         "volume": np.ones(count),
     }
     return pl.DataFrame(frame).with_columns(pl.col("open_time").cast(TIME))
+
+
+def summed(fine: pl.DataFrame) -> pl.DataFrame:
+    """Bars of an hour from finer ones."""
+    return fine.group_by_dynamic("open_time", every="1h").agg(
+        pl.col("open").first(),
+        pl.col("high").max(),
+        pl.col("low").min(),
+        pl.col("close").last(),
+        pl.col("volume").sum(),
+    )
 
 
 def funding(hours: list[float], first: int = START) -> pl.DataFrame:
@@ -58,7 +70,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def found(store: Store, **options: float) -> list[Finding]:
-    return check(store, store.keys(), **options)
+    return list(check(store, store.keys(), **options).findings)
 
 
 def only(store: Store, **options: float) -> Finding:
@@ -87,6 +99,9 @@ def test_a_gap_is_placed_and_counted(store: Store, series: str, severity: str) -
     assert (finding.start, finding.end) == (START + 10 * HOUR, START + 13 * HOUR)
     assert finding.text == "3 bars missing, 2025-01-01 10:00 UTC to 2025-01-01 12:00 UTC"
     assert "data.allow_gaps = true" in finding.hint
+    covered = next(c for c in check(store, store.keys()).coverage if c.key == key(series))
+    assert (covered.expected, covered.present, covered.missing) == (COUNT, COUNT - 3, 3)
+    assert (covered.first, covered.last) == (START, START + (COUNT - 1) * HOUR)
 
 
 def test_impossible_bars_are_errors(store: Store) -> None:
@@ -97,28 +112,125 @@ def test_impossible_bars_are_errors(store: Store) -> None:
     assert "the high is below the open or close" in finding.text
 
 
-def test_bars_without_volume_are_told_by_their_runs(store: Store) -> None:
-    quiet = rows(store, "trade").with_columns(
-        volume=pl.when(pl.col("n").is_in([3, 20, 21, 22])).then(0.0).otherwise("volume")
-    )
+def without_volume(store: Store, at: list[int]) -> None:
+    quiet = rows(store, "trade").with_columns(volume=pl.when(pl.col("n").is_in(at)).then(0.0).otherwise("volume"))
     put(store, "trade", quiet)
+
+
+def still(store: Store, series: str, first: int, last: int) -> None:
+    flat = (
+        pl.when(pl.col("n").is_between(first, last)).then(100.5).otherwise(p).alias(p)
+        for p in ("open", "high", "low", "close")
+    )
+    put(store, series, rows(store, series).with_columns(flat))
+
+
+def test_bars_without_volume_are_told_by_their_runs(store: Store) -> None:
+    without_volume(store, [3, 20, 21, 22])
     finding = only(store)
-    assert (finding.severity, finding.code, finding.count) == ("warning", "zero_volume", 4)
+    assert (finding.severity, finding.code, finding.count) == ("warning", "zero_volume_mark_moves", 4)
     assert (finding.start, finding.end) == (START + 20 * HOUR, START + 23 * HOUR)
-    assert "4 bars without volume in 2 runs, the longest 3 bars" in finding.text
+    assert finding.places == ((START + 3 * HOUR, START + 4 * HOUR), (START + 20 * HOUR, START + 23 * HOUR))
+    assert finding.text.startswith("4 bars in 2 runs without volume in which the mark moved, most by 2.")
     put(store, "trade", bars().with_columns(volume=pl.lit(None, dtype=pl.Float64)))
     assert found(store) == []
 
 
-def test_a_mark_that_stands_still_is_stale(store: Store) -> None:
-    still = rows(store, "mark").with_columns(
-        pl.when(pl.col("n").is_between(9, 13)).then(100.5).otherwise(p).alias(p)
-        for p in ("open", "high", "low", "close")
+def test_bars_without_volume_in_which_nothing_moves_only_inform(store: Store) -> None:
+    without_volume(store, [21, 22])
+    still(store, "mark", 21, 22)
+    finding = only(store)
+    assert (finding.severity, finding.code, finding.count) == ("info", "zero_volume", 2)
+    assert "2 bars without volume while the mark stood still" in finding.text
+
+
+def test_bars_without_volume_and_without_a_mark_are_not_judged_by_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    store.write(key("trade"), bars(), source="test")
+    for hours, severity in (([5], "info"), ([5, 6], "warning")):
+        without_volume(store, hours)
+        finding = next(f for f in found(store) if f.code == "zero_volume")
+        assert (finding.severity, finding.count) == (severity, len(hours))
+        assert "mark" not in finding.text
+
+
+def test_volume_that_only_a_coarser_bar_has_is_missing(store: Store) -> None:
+    fine = bars(4 * COUNT, HOUR // 4)
+    coarse = summed(fine)
+    for series in ("trade", "mark"):
+        put(store, series, coarse)
+    lost = pl.int_range(pl.len()).is_in([21, 22])  # 05:15 and 05:30
+    quiet = pl.int_range(pl.len()).is_between(40, 43)  # the whole hour from 10:00
+    store.write(
+        key("trade", "15m"),
+        fine.with_columns(volume=pl.when(lost | quiet).then(0.0).otherwise("volume")),
+        source="test",
     )
-    put(store, "mark", still)
+    put(store, "trade", coarse.with_columns(volume=pl.when(pl.int_range(pl.len()) == 10).then(0.0).otherwise("volume")))
+    codes = {(f.key.timeframe, f.code): f for f in found(store)}
+    missing = codes["15m", "missing_volume"]
+    assert (missing.severity, missing.count) == ("warning", 2)
+    assert (missing.start, missing.end) == (START + 21 * HOUR // 4, START + 23 * HOUR // 4)
+    assert (codes["15m", "zero_volume"].start, codes["15m", "zero_volume"].count) == (START + 10 * HOUR, 4)
+    sums = codes["1h", "volumes_disagree"]
+    assert (sums.start, sums.count, sums.places) == (START + 5 * HOUR, 1, ((START + 5 * HOUR, START + 6 * HOUR),))
+    assert "by up to 50.00%" in sums.text
+    assert ("1h", "timeframes_disagree") not in codes
+
+
+def test_a_volume_that_is_partly_unknown_only_informs(store: Store) -> None:
+    put(store, "trade", rows(store, "trade").with_columns(volume=pl.when(pl.col("n") >= 10).then("volume")))
+    finding = only(store)
+    assert (finding.severity, finding.code, finding.count) == ("info", "volume_unknown", 10)
+    assert finding.text.startswith("10 of 48 bars of unknown volume, 2025-01-01 00:00 UTC to 2025-01-01 09:00 UTC")
+
+
+def test_trading_that_stops_for_good_is_told_with_the_rates_that_go_on(store: Store) -> None:
+    without_volume(store, list(range(20, COUNT)))
+    put(store, "funding", funding([0, 8, 16, 24, 32, 40, 48]))
+    codes = {f.code: f for f in found(store)}
+    assert set(codes) == {"trading_stops", "stale_rates"}
+    stop, stale = codes["trading_stops"], codes["stale_rates"]
+    assert (stop.severity, stop.start, stop.count) == ("warning", START + 20 * HOUR, COUNT - 20)
+    assert (stale.severity, stale.start, stale.end, stale.count) == (
+        "warning",
+        START + 20 * HOUR,
+        START + 48 * HOUR,
+        4,
+    )
+
+
+def test_rates_after_the_last_bar_are_stale_when_they_stand_still_for_a_week(store: Store) -> None:
+    hours = [float(h) for h in range(0, 48 + 8 * 24, 8)]
+    frame = funding(hours)
+    put(store, "funding", frame)
+    codes = {f.code: f for f in found(store)}
+    assert set(codes) == {"ends_late", "stale_rates"}
+    assert codes["stale_rates"].start == START + COUNT * HOUR
+    alive = frame.with_columns(funding_rate=1e-4 + 1e-6 * (pl.int_range(pl.len()) % 5))
+    put(store, "funding", alive)
+    assert {f.code for f in found(store)} == {"ends_late"}
+
+
+@pytest.mark.parametrize(("days", "is_stale"), [(35, False), (61, True)])
+def test_one_rate_for_weeks_is_usual_and_for_months_is_not(tmp_path: Path, days: int, is_stale: bool) -> None:
+    store = Store(tmp_path / "data")
+    same = funding([float(h) for h in range(0, 24 * days, 8)])
+    other = funding([24.0 * days], START).with_columns(funding_rate=pl.lit(3e-4))
+    store.write(key("funding"), pl.concat([same, other]), source="test")
+    assert ("stale_rates" in {f.code for f in found(store)}) is is_stale
+
+
+def test_a_mark_that_stands_still_is_stale(store: Store) -> None:
+    still(store, "mark", 9, 13)
     finding = only(store)
     assert (finding.severity, finding.code) == ("warning", "stale")
     assert (finding.start, finding.count) == (START + 10 * HOUR, 4)
+    assert "to the end" not in finding.text
+    still(store, "mark", 30, COUNT)
+    finding = only(store)
+    assert finding.count == 4 + COUNT - 31
+    assert "to the end of the series" in finding.text
 
 
 def test_trades_far_from_the_mark_are_told(store: Store) -> None:
@@ -131,6 +243,7 @@ def test_trades_far_from_the_mark_are_told(store: Store) -> None:
     assert (finding.code, finding.count, finding.severity) == ("mark_diverges_wick", 2, "warning")
     assert (finding.start, finding.end) == (START + 7 * HOUR, START + 9 * HOUR)
     assert "the worst 10.0%" in finding.text
+    assert finding.places == ((START + 7 * HOUR, START + 9 * HOUR),)
 
 
 def test_the_mark_of_another_contract_is_an_error(store: Store) -> None:
@@ -141,37 +254,61 @@ def test_the_mark_of_another_contract_is_an_error(store: Store) -> None:
 
 def test_timeframes_that_disagree_are_told(store: Store) -> None:
     fine = bars(4 * COUNT, HOUR // 4)
-    coarse = fine.group_by_dynamic("open_time", every="1h").agg(
-        pl.col("open").first(),
-        pl.col("high").max(),
-        pl.col("low").min(),
-        pl.col("close").last(),
-        pl.col("volume").sum(),
-    )
+    coarse = summed(fine)
     for series in ("trade", "mark"):
         put(store, series, coarse)
     store.write(key("trade", "15m"), fine, source="test")
     assert found(store) == []
     put(store, "trade", coarse.with_columns(high=pl.col("high") + 1e-3))
     finding = only(store)
-    assert (finding.code, finding.count) == ("timeframes_disagree", COUNT)
+    assert (finding.code, finding.count, len(finding.places)) == ("timeframes_disagree", COUNT, COUNT)
+    put(store, "trade", coarse.with_columns(volume=pl.col("volume") * (1 + 1e-12)))
+    assert found(store) == []  # the dust of a sum
+
+
+def test_marks_of_an_hour_are_held_against_trades_of_a_quarter_and_the_other_way_round(tmp_path: Path) -> None:
+    fine = bars(4 * COUNT, HOUR // 4)
+    low = pl.when(pl.int_range(pl.len()) == 9).then(pl.col("low") * 0.9).otherwise("low")
+    for n, (trade, mark) in enumerate((("15m", "1h"), ("1h", "15m"))):
+        store = Store(tmp_path / str(n))
+        far = fine.with_columns(low=low)
+        store.write(key("trade", trade), far if trade == "15m" else summed(far), source="test")
+        store.write(key("mark", mark), summed(fine) if mark == "1h" else fine, source="test")
+        finding = next(f for f in found(store) if f.code.startswith("mark_diverges"))
+        assert (finding.code, finding.start, finding.end) == (
+            "mark_diverges_wick",
+            START + 2 * HOUR,
+            START + 3 * HOUR,
+        )
 
 
 def test_missing_companions_are_warnings(store: Store, tmp_path: Path) -> None:
     alone = Store(tmp_path / "alone")
     alone.write(key("trade"), bars(), source="test")
     alone.write(key("trade", "30m"), bars(COUNT, HOUR // 2), source="test")
-    codes = [f.code for f in check(alone, alone.keys(timeframe="1h")) if f.code.startswith("no_")]
+    codes = [f.code for f in check(alone, alone.keys(timeframe="1h")).findings if f.code.startswith("no_")]
     assert codes == ["no_mark", "no_funding", "no_tiers"]
 
 
 def test_series_that_cover_less_than_the_trades_are_told(store: Store) -> None:
     put(store, "mark", bars().slice(2, COUNT - 5))
     put(store, "funding", funding([16, 24]))
-    codes = {f.code: f for f in found(store)}
-    assert set(codes) == {"mark_starts_late", "mark_ends_early", "funding_starts_late", "funding_ends_early"}
-    assert all(f.severity == "warning" for f in codes.values())
-    assert codes["mark_ends_early"].start == START + (COUNT - 3) * HOUR
+    findings = {(f.key.series, f.code): f for f in found(store)}
+    assert set(findings) == {(s, c) for s in ("mark", "funding") for c in ("starts_late", "ends_early")}
+    assert all(f.severity == "warning" for f in findings.values())
+    mark = findings["mark", "ends_early"]
+    assert (mark.start, mark.end) == (START + (COUNT - 3) * HOUR, START + COUNT * HOUR)
+
+
+def test_series_that_go_on_after_the_trades_and_finer_bars_that_are_fewer_only_inform(store: Store) -> None:
+    put(store, "mark", bars(COUNT + 5))
+    put(store, "index", bars(COUNT - 1))
+    store.write(key("trade", "30m"), bars(2 * COUNT - 6, HOUR // 2).slice(2), source="test")
+    findings = {(f.key.series, f.code): f for f in found(store) if f.code != "timeframes_disagree"}
+    codes = {("mark", "ends_late"), ("index", "ends_early"), ("trade", "starts_late"), ("trade", "ends_early")}
+    assert codes <= set(findings)
+    assert all(findings[c].severity == "info" for c in codes)
+    assert "5 h after the end of the trades" in findings["mark", "ends_late"].text
 
 
 def test_a_damaged_file_is_a_finding_and_the_rest_is_checked(store: Store) -> None:
@@ -196,6 +333,83 @@ def test_interval_changes_inform_and_are_no_holes(store: Store) -> None:
     finding = only(store)
     assert (finding.severity, finding.code, finding.count) == ("info", "interval_changes", 3)
     assert "8 h to 4 h at 2025-01-01 20:00 UTC" in finding.text
+
+
+def contract(store: Store, **terms: float) -> None:
+    values = {"funding_interval_hours": 8.0, **terms}
+    put(store, "instrument", instrument_frame(Instrument(symbol=BTC, **values)))
+
+
+def test_records_thinned_to_every_other_settlement_are_told_by_the_contract(store: Store) -> None:
+    put(store, "funding", funding([0, 16, 32]))
+    finding = only(store)
+    assert (finding.severity, finding.code) == ("warning", "interval_differs")
+    assert "which no venue is known for" in finding.text
+    put(store, "funding", funding([0, 8, 16, 24, 32, 40]))
+    contract(store, funding_interval_hours=4.0)
+    finding = only(store)
+    assert (finding.severity, finding.code, finding.count) == ("warning", "interval_differs", 6)
+    assert "settle every 8 h" in finding.text
+    assert "the contract says 4 h: every other settlement may be missing" in finding.text
+    contract(store, funding_interval_hours=4.0, valid_from=START + 40 * HOUR)
+    assert only(store).severity == "warning"
+    contract(store, funding_interval_hours=4.0, valid_from=START + 300 * HOUR)
+    finding = only(store)
+    assert finding.severity == "info"
+    assert "missing" not in finding.text
+    contract(store, funding_interval_hours=8.0)
+    assert found(store) == []
+
+
+def test_settlements_are_counted_by_the_interval_in_force(store: Store) -> None:
+    put(store, "funding", funding([0, 8, 24, 28, 32, 36, 40, 44]))
+    covered = next(c for c in check(store, store.keys()).coverage if c.key.series == "funding")
+    assert (covered.expected, covered.present, covered.missing) == (9, 8, 1)
+    assert covered.intervals == ((START, 8.0), (START + 28 * HOUR, 4.0))
+
+
+def test_rates_beyond_the_bounds_are_told_from_their_date_on(store: Store) -> None:
+    rates = [1e-4, 0.004, 1e-4, -0.0031, 0.003, -0.003]
+    put(store, "funding", funding([0, 8, 16, 24, 32, 40]).with_columns(funding_rate=pl.Series(rates)))
+    assert found(store) == []
+    contract(store, funding_cap=0.003, funding_floor=-0.003)
+    finding = only(store)
+    assert (finding.severity, finding.code, finding.count) == ("warning", "rate_beyond_bounds", 2)
+    assert "the largest 0.4000% at 2025-01-01 08:00 UTC" in finding.text
+    contract(store, funding_cap=0.003, funding_floor=-0.003, valid_from=START + 16 * HOUR)
+    early, late = sorted(found(store), key=lambda f: f.start or 0)
+    assert (early.severity, early.start, early.count) == ("info", START + 8 * HOUR, 1)
+    assert (late.severity, late.start, late.count) == ("warning", START + 24 * HOUR, 1)
+
+
+def test_rows_outside_the_life_of_the_contract_are_told(store: Store) -> None:
+    contract(store, listed=START + 2 * HOUR, delisted=START + 40 * HOUR)
+    codes = {(f.key.series, f.code): f for f in found(store)}
+    counts = {place: f.count for place, f in codes.items()}
+    assert counts == {
+        ("trade", "before_listing"): 2,
+        ("trade", "after_delisting"): 8,
+        ("mark", "before_listing"): 2,
+        ("mark", "after_delisting"): 8,
+        ("funding", "before_listing"): 1,
+        ("funding", "after_delisting"): 1,
+    }
+    assert all(f.severity == "warning" for f in codes.values())
+    late = codes["trade", "after_delisting"]
+    assert (late.start, late.end) == (START + 40 * HOUR, START + COUNT * HOUR)
+
+
+def test_trades_that_lack_a_part_of_the_life_of_the_contract_are_told(store: Store) -> None:
+    contract(store, listed=START - 72 * HOUR, delisted=START + (COUNT + 72) * HOUR)
+    codes = {f.code: f for f in found(store)}
+    assert set(codes) == {"starts_after_listing", "ends_before_delisting"}
+    assert codes["starts_after_listing"].severity == "info"
+    assert "3 d after the listing" in codes["starts_after_listing"].text
+    assert codes["ends_before_delisting"].severity == "warning"
+    contract(store, listed=START - 3 * HOUR, delisted=START + (COUNT + 3) * HOUR)
+    assert found(store) == []
+    contract(store, delisted=4_102_444_800_000)  # 2100: not yet
+    assert found(store) == []
 
 
 @pytest.mark.parametrize(
@@ -258,7 +472,7 @@ def test_real_changes_of_interval_are_no_missing_settlements(real_data: Path, tm
     list(bring_in(store, freqtrade.read_files(files, "binance")))
     sol = real_data / "funding" / "SOLUSDT_funding_rate_20200101_20251130.csv"
     list(bring_in(store, [table.read_table(sol, "binance", "SOL/USDT:USDT", kind="csv")]))
-    findings = check(store, store.keys())
+    findings = check(store, store.keys()).findings
     assert {f.code for f in findings} == {"interval_changes", "mark_price_unknown"}
     changes = {f.key.symbol: f.count for f in findings if f.code == "interval_changes"}
     assert changes == {"ORCA/USDT:USDT": 7, "RIVER/USDT:USDT": 9, "SOL/USDT:USDT": 3}
@@ -266,19 +480,3 @@ def test_real_changes_of_interval_are_no_missing_settlements(real_data: Path, tm
         DatasetKey("binance", "SOL/USDT:USDT", "funding", "event"), 1_668_060_000_000, 1_668_787_200_000
     )  # 2022-11-10 06:00 to 2022-11-18 16:00
     assert crash["interval_hours"].unique().to_list() == [2.0]
-
-
-@pytest.mark.real_data
-def test_real_bars_are_whole(real_data: Path, tmp_path: Path) -> None:
-    store = Store(tmp_path / "data")
-    files = freqtrade.find_files(real_data / "binance", ["ORCA/USDT:USDT", "RIVER/USDT:USDT", "SOL/USDT:USDT"])
-    list(bring_in(store, freqtrade.read_files(files, "binance")))
-    findings = check(store, store.keys())
-    assert [f.text for f in findings if f.severity == "error"] == []
-    by_code = {(f.key.symbol[:4], f.code): f for f in findings}
-    outage = by_code["SOL/", "zero_volume"]
-    assert (outage.start, outage.count) == (1_756_448_400_000, 5)  # 2025-08-29 06:20
-    disagreeing = by_code["ORCA", "timeframes_disagree"]
-    assert (disagreeing.start, disagreeing.count) == (1_736_866_800_000, 1)  # 2025-01-14 15:00
-    assert ("SOL/", "timeframes_disagree") not in by_code
-    assert by_code["RIVE", "mark_ends_early"].key.timeframe == "1h"

@@ -171,7 +171,7 @@ def test_parts_without_a_manifest_are_not_overlooked(store: Store) -> None:
         with pytest.raises(StoreError, match="files without a manifest"):
             look(KEY)
     assert "without a manifest" in store.damaged(KEY)[0]
-    assert [f.code for f in check(store, [KEY])] == ["damaged"]
+    assert [f.code for f in check(store, [KEY]).findings] == ["damaged"]
     store.write(KEY, bars(NEW_YEAR, 5), source="test", replace=True)
     assert store.read(KEY).height == 5
 
@@ -353,3 +353,22 @@ def test_keys_narrow_by_each_part(store: Store) -> None:
     assert store.keys(symbol="BTC/USDT:USDT", series="funding") == [FUNDING]
     assert store.keys(venue="okx") == []
     assert store.venues() == ["binance"]
+
+
+def test_files_of_another_program_are_left_alone(store: Store) -> None:
+    store.write(KEY, bars(NEW_YEAR, 3), source="test")
+    folder = store.folder(KEY)
+    for path in (folder / "backup.parquet", folder / "notes.txt", store.root / "README"):
+        path.write_bytes(b"theirs")
+    for name in ("series=trade/timeframe=hourly", "series=mine/timeframe=1h"):
+        other = folder.parent.parent / name
+        other.mkdir(parents=True)
+        (other / "2025.parquet").write_bytes(b"theirs")
+    assert store.keys() == [KEY]
+    store.write(KEY, bars(NEW_YEAR + 3 * HOUR, 1), source="more")
+    assert store.read(KEY).height == 4
+    assert [p.name for p in store.strangers(KEY)] == ["backup.parquet", "notes.txt"]
+    assert store.damaged(KEY) == []
+    store.delete(KEY)
+    assert store.keys() == []
+    assert sorted(p.name for p in folder.iterdir()) == ["backup.parquet", "notes.txt"]

@@ -20,7 +20,7 @@ CLASSIC = 1_700_000_000_000  # 2023-11-14: before Bybit moved maintenance to the
 FLOAT_NOISE = 1e-12  # relative: what 64-bit floats carry through a handful of operations
 
 # Venues without a pack of their own follow the nearest shipped one; single rules are replaced in the case itself.
-PACKS = {"binance_usdm": "binance", "binance_coinm": "binance", "gate": "okx"}
+PACKS = {"binance_usdm": "binance", "binance_coinm": "binance"}
 
 Answer = dict[str, Any]
 Case = Callable[["Vector"], Answer]
@@ -99,7 +99,7 @@ def read_listed() -> dict[str, dict[str, str]]:
 
 def rules_of(vector: Vector, **changes: object) -> VenueRules:
     """Return the rules of the example's venue, with single rules replaced."""
-    names = {"blofin", "bybit", "okx", "bitmex", "hyperliquid"}
+    names = {"blofin", "bybit", "okx", "bitmex", "hyperliquid", "gate"}
     name = PACKS.get(vector.venue, vector.venue if vector.venue in names else "generic")
     return load_pack(name).rules_at(CLASSIC).model_copy(update=changes)
 
