@@ -14,14 +14,14 @@ FOREVER_MS = 2**53
 
 @dataclass(frozen=True)
 class Request:
-    """One GET request.
+    """One request.
 
     Attributes
     ----------
     path : str
         Path without the query.
     query : mapping
-        Decoded parameters.
+        Decoded parameters; of a POST the fields of its JSON, those of an inner object beside them, as texts.
     headers : mapping
         Header fields by lower-case name.
     now : int

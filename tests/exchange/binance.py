@@ -191,7 +191,7 @@ def _symbols(market: Market, now: int) -> list[dict[str, Any]]:
     raw: Any = market.raw.get("exchangeInfo")
     if raw is not None:
         return list(raw["symbols"])
-    return [_symbol(contract, now) for contract in market.contracts if contract.is_listed(now)]
+    return [_symbol(c, now) for c in market.contracts if c.is_listed(now) and not c.is_inverse]
 
 
 def _symbol(contract: Contract, now: int) -> dict[str, Any]:

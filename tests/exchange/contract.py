@@ -41,12 +41,12 @@ BRACKETS = (Bracket(50_000, "0.004", 125), Bracket(250_000, "0.005", 100), Brack
 
 @dataclass(frozen=True)
 class Contract:
-    """A linear perpetual contract.
+    """A perpetual contract.
 
     Attributes
     ----------
     base, quote : str
-        Currencies; the contract settles in the quote currency.
+        Currencies.
     listed : int
         Start of trading, on the minute [ms].
     delisted : int or None
@@ -62,6 +62,11 @@ class Contract:
         very moment still belongs to the one before. Settlements stand on the UTC clock: with 4 hours at 00:00, 04:00.
     brackets : tuple of Bracket
         Margin brackets, the smallest first.
+    contract_size : str
+        What one contract is [base currency; quote currency for an inverse one]. Only exchanges that count contracts
+        use it; tick, lot and volumes of the market are in base units.
+    is_inverse : bool
+        Settles in the base currency, not in the quote currency.
     """
 
     base: str
@@ -74,6 +79,8 @@ class Contract:
     first_price: float = 100.0
     intervals: tuple[tuple[int, int], ...] = ((0, 8),)
     brackets: tuple[Bracket, ...] = BRACKETS
+    contract_size: str = "1"
+    is_inverse: bool = False
 
     @property
     def id(self) -> str:
@@ -83,7 +90,17 @@ class Contract:
     @property
     def symbol(self) -> str:
         """Unified name."""
-        return f"{self.base}/{self.quote}:{self.quote}"
+        return f"{self.base}/{self.quote}:{self.settle}"
+
+    @property
+    def settle(self) -> str:
+        """Currency of margin and profit."""
+        return self.base if self.is_inverse else self.quote
+
+    @property
+    def contract_lot(self) -> str:
+        """Step of the quantity of a linear contract [contracts], as the exchange writes it."""
+        return f"{(Decimal(self.lot) / Decimal(self.contract_size)).normalize():f}"
 
     @property
     def tick_decimals(self) -> int:

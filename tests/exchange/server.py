@@ -35,15 +35,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from tests.exchange import binance, bybit
+from tests.exchange import binance, bitget, blofin, bybit, coinm, gate, hyperliquid, krakenfutures, okx
 from tests.exchange.answer import Answer, Request
 from tests.exchange.contract import utc
 from tests.exchange.faults import ROW_FAULTS, Fault, FaultKind, FaultPlan, Rule
 from tests.exchange.market import Market
 
-_VENUES = {"binance": binance, "bybit": bybit}
+_VENUES = {
+    "binance": binance,
+    "bybit": bybit,
+    "okx": okx,
+    "blofin": blofin,
+    "hyperliquid": hyperliquid,
+    "gate": gate,
+    "bitget": bitget,
+    "krakenfutures": krakenfutures,
+}
 _HTML = "<html><head><title>{status}</title></head><body><h1>{status} {reason}</h1><hr>gateway</body></html>"
 
 
@@ -108,7 +117,7 @@ class ExchangeServer:
     market : Market
         What it serves.
     venue : str
-        ``binance`` or ``bybit``.
+        A key of ``_VENUES``; ``binance`` speaks for USD-M (``/fapi``) and for COIN-M (``/dapi``).
     now : int, callable or None
         The exchange's clock [ms]: a fixed moment, a function, or None for this machine's clock.
     faults : FaultPlan or None
@@ -213,7 +222,8 @@ class ExchangeServer:
         self._open.wait()
         request = Request(parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), headers, self.now, number)
         try:
-            answer = _VENUES[self.venue].answer(self.market, request)
+            venue = coinm if parts.path.startswith(coinm.PREFIX) else _VENUES[self.venue]
+            answer = venue.answer(self.market, request)
         except Exception as error:  # noqa: BLE001 # a bug of the server must reach the test, not only a thread
             self._errors.append(error)
             answer = Answer({"code": -1000, "msg": repr(error)}, 500)
@@ -311,12 +321,25 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
+        self._answer(self.path)
+
+    def do_POST(self) -> None:
+        sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        inner = [pair for value in sent.values() if isinstance(value, dict) for pair in value.items()]
+        fields = {k: v for k, v in (*sent.items(), *inner) if not isinstance(v, dict)}
+        self._answer(f"{self.path}?{urlencode(fields)}")
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time of the exchange, which is what the header ``Date`` says."""
+        return super().date_time_string(self.server.exchange.now / 1000 if timestamp is None else timestamp)
+
+    def _answer(self, target: str) -> None:
         exchange, arrival = self.server.exchange, time.monotonic()
-        answer, fault = exchange.respond(self.path, {name.lower(): value for name, value in self.headers.items()})
+        answer, fault = exchange.respond(target, {name.lower(): value for name, value in self.headers.items()})
         reply = exchange.spoil(answer, fault)
         exchange.wait(exchange.delay + reply.delay)
         # written down before the first byte leaves: whoever has the answer finds the request in the log
-        exchange.record(self.path, arrival, reply.status, fault)
+        exchange.record(target, arrival, reply.status, fault)
         self._send(reply)
 
     def _send(self, reply: Reply) -> None:

@@ -71,6 +71,8 @@ class _Fetch:
             targets = await self._targets(exchanges, clients)
             plan, failures = await make_plan(self._store, targets, self._request)
             self._result.plan = plan
+            for text in plan.notes:
+                self._note(text)
             for key, error in failures:
                 self._fail(key, error)
             self._watch.planned(plan)

@@ -44,11 +44,30 @@ def split(windows: tuple[Window, ...], page_ms: int) -> list[Window]:
     return [(a, min(a + page_ms, end)) for start, end in joined for a in range(start, end, page_ms)]
 
 
+async def _believed(ask: Callable[[Window], Awaitable[pl.DataFrame]], window: Window) -> pl.DataFrame:
+    """Return the answer for a window; an empty one only when it is given three times.
+
+    Parameters
+    ----------
+    ask : callable
+        Asks for the rows in a window.
+    window : tuple of int
+        End excluded [ms].
+    """
+    rows = await ask(window)
+    for _ in range(_DOUBTS):
+        if not rows.is_empty():
+            break
+        rows = await ask(window)
+    return rows
+
+
 async def whole_page(ask: Callable[[Window], Awaitable[pl.DataFrame]], window: Window, step: int) -> pl.DataFrame:
     """Return the bars of a window of at most one page, asking again for what is missing until nothing more comes.
 
     An answer may hold fewer bars than its limit allows, from either end of the window, or none at all where the
-    exchange stumbled; a hole is believed when a second answer shows it too, an empty page when a third one does.
+    exchange stumbled; a hole is believed when a second answer shows it too, an empty page when a third one does. What
+    lacks at an end of the window counts as a page: an answer cut short is no evidence that there is nothing.
 
     Parameters
     ----------
@@ -60,21 +79,13 @@ async def whole_page(ask: Callable[[Window], Awaitable[pl.DataFrame]], window: W
         Length of a bar [ms].
     """
     rows = _joined([await _believed(ask, window)])
-    while missing := _missing(rows, window, step):
-        joined = _joined([rows, *[await ask(run) for run in missing]])
+    while not rows.is_empty() and (missing := _missing(rows, window, step)):
+        at_end = [run[0] == window[0] or run[1] >= window[1] for run in missing]
+        found = [await (_believed(ask, run) if end else ask(run)) for run, end in zip(missing, at_end, strict=True)]
+        joined = _joined([rows, *found])
         if joined.height == rows.height:
             break
         rows = joined
-    return rows
-
-
-async def _believed(ask: Callable[[Window], Awaitable[pl.DataFrame]], window: Window) -> pl.DataFrame:
-    """Return the answer for a window; an empty one only when it is given three times."""
-    rows = await ask(window)
-    for _ in range(_DOUBTS):
-        if not rows.is_empty():
-            break
-        rows = await ask(window)
     return rows
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from backtester.errors import BacktesterError
+from backtester.errors import BacktesterError, format_time
 from backtester.market.completeness import lacking
+from backtester.market.fetch.pages import whole_page
 from backtester.market.fetch.request import FIRST_DAY_MS, FetchRequest
 from backtester.market.fetch.watch import Plan, Task
 from backtester.market.schema import BAR_SERIES, EVENT, DatasetKey, timeframe_ms
@@ -75,7 +76,39 @@ async def make_plan(
         for i in pause
         if (n := sum(t.requests for t in tasks if t.exchange == i))
     )
-    return Plan(tuple(tasks), complete, seconds), failures
+    return Plan(tuple(tasks), complete, seconds, tuple(_reach_notes(store, targets, request))), failures
+
+
+def _reach_notes(store: Store, targets: Sequence[Target], request: FetchRequest) -> Iterator[str]:
+    """Yield what is wanted and no longer kept, a sentence for each exchange, series and timeframe."""
+    told = set()
+    for target in targets:
+        for series, timeframe in target.wanted:
+            place = target.client.id, series, timeframe
+            if series in ("tiers", "instrument") or place in told:
+                continue
+            since = target.client.kept_since(series, _step(timeframe))
+            if since <= _wanted_since(store, DatasetKey(target.venue, target.symbol, series, timeframe), request):
+                continue
+            told.add(place)
+            name = series if timeframe == EVENT else f"{series} {timeframe}"
+            yield (
+                f"{target.client.id} keeps {target.client.kept_text(series)}: {name} begins at {format_time(since)}; "
+                "what is older has to come from files (`backtester data import`)"
+            )
+
+
+def _wanted_since(store: Store, key: DatasetKey, request: FetchRequest) -> int:
+    """Return the first moment that is wanted of a dataset and does not lie in what is stored [ms]."""
+    span = store.span(key)
+    start = request.start
+    if start is None:
+        start = span[0] if request.update and span is not None else FIRST_DAY_MS
+    return start if span is None or start < span[0] else max(start, span[1] + _step(key.timeframe))
+
+
+def _step(timeframe: str) -> int:
+    return 1 if timeframe == EVENT else timeframe_ms(timeframe)
 
 
 async def _plan_symbol(
@@ -116,7 +149,7 @@ async def _plan_symbol(
 
 def _range(store: Store, client: Client, key: DatasetKey, request: FetchRequest) -> Window:
     """Return the range of times to have of a dataset: only finished bars, only what the exchange keeps."""
-    step = 1 if key.timeframe == EVENT else timeframe_ms(key.timeframe)
+    step = _step(key.timeframe)
     end = client.now() if key.timeframe == EVENT else client.finished(step, anchor(step))
     if request.end is not None:
         end = min(end, request.end)
@@ -156,7 +189,9 @@ async def _first_open(client: Client, symbol: str, window: Window) -> int | None
     page = client.page_bars(series, step) * step
     while start < window[1]:
         end = min(start + page, phase - (phase - window[1]) // step * step)
-        rows = await client.bars(symbol, series, timeframe, (start, end), unfinished=True)
+        rows = await whole_page(  # the end of a page that was cut short is no listing
+            lambda part: client.bars(symbol, series, timeframe, part, unfinished=True), (start, end), step
+        )
         if rows.height:
             return int(rows["open_time"].dt.epoch("ms").to_numpy().min())
         start = end
@@ -170,10 +205,6 @@ def _clipped(task: Task, before: Window, first_open: int | None) -> Task:
     if first_open is None:
         return replace(task, windows=rest, asked=(before,))
     listed = max(start, first_open - _WEEK_MS)
-    listed -= (listed - start) % _grid(task.key)
+    listed -= (listed - start) % _step(task.key.timeframe)
     windows = ((listed, end), *rest) if listed < end else rest
     return replace(task, windows=windows, asked=((start, min(listed, end)),) if listed > start else ())
-
-
-def _grid(key: DatasetKey) -> int:
-    return 1 if key.timeframe == EVENT else timeframe_ms(key.timeframe)

@@ -70,11 +70,14 @@ class Plan:
         Datasets of which nothing is missing.
     seconds : float
         Time that the exchanges' rate limits ask for, about.
+    notes : tuple of str
+        What of the wish cannot be had, a sentence each.
     """
 
     tasks: tuple[Task, ...]
     complete: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

@@ -43,6 +43,8 @@ _REFUSED = {
 }
 _BAR_COLUMNS = ("open_time", "open", "high", "low", "close", "volume")
 _CLOSING_GRACE_MS = 2_000  # a bar is finished some moments after its end
+_HOUR_MS = 3_600_000
+_DOUBTS = 3  # answers to one question before a numbered page counts as the last one
 _PAGES_IN_A_ROW = 200  # of numbered pages
 
 
@@ -74,7 +76,15 @@ class _Watched:
     """
 
     server_date: datetime | None = None
-    skew_ms = 0.0
+    skew_ms = 0  # what the local clock lacks
+
+    def milliseconds(self) -> int:
+        """Return the exchange's time: ccxt chooses between endpoints for recent and for older bars by it."""
+        return int(super().milliseconds()) + self.skew_ms  # type: ignore[misc]
+
+    def seconds(self) -> int:
+        """Return the exchange's time: ccxt cuts ranges that reach beyond it."""
+        return self.milliseconds() // 1000
 
     def on_rest_response(self, code: int, *answer: Any) -> str:
         _reason, _url, _method, response_headers, body = answer[:5]
@@ -152,6 +162,7 @@ class Client:
         self._exchange = type(exchange_id, (_Watched, base), {})(options)
         self.host = urlsplit(base_url).netloc if base_url else _host(self._exchange)
         self._exchange.options |= self.profile.options
+        self._exchange.timeframes = {**(self._exchange.timeframes or {}), **self.profile.timeframes}
         self._settlement_pause = self.profile.settlement_pause_seconds if pause_ms is None else 0.0
         self._next_settlements = 0.0
         self._is_mirror = base_url is not None
@@ -179,6 +190,7 @@ class Client:
             self._skew_ms = float(server) - 500 * (before + time.time())
         elif self._exchange.server_date is not None:
             self._skew_ms = self._exchange.server_date.timestamp() * 1000 - time.time() * 1000
+        self._exchange.skew_ms = round(self._skew_ms)
 
     @property
     def source(self) -> str:
@@ -209,9 +221,17 @@ class Client:
         """Return the moment before which the exchange keeps nothing of a series [ms]; 0: no such limit."""
         if series == "funding":
             reach = self.profile.settlements_reach_ms
-            return self.now() - reach if reach else 0
+            return (self.now() - reach) // _HOUR_MS * _HOUR_MS if reach else 0
         newest = self.profile.newest_bars
         return self.finished(step) - newest * step if newest else 0
+
+    def kept_text(self, series: str) -> str:
+        """Return how much the exchange keeps of a series, in words; empty where `kept_since` knows no limit."""
+        if series == "funding":
+            days = self.profile.settlements_reach_ms // 86_400_000
+            return f"settlements of the last {days} days" if days else ""
+        newest = self.profile.newest_bars
+        return f"the newest {newest:,} bars of a timeframe" if newest else ""
 
     # ---- what the exchange has
 
@@ -222,7 +242,9 @@ class Client:
         if series == "funding":
             return bool(self._exchange.has.get("fetchFundingRateHistory"))
         if series == "tiers":
-            return any(self._exchange.has.get(n) is True for n in ("fetchLeverageTiers", "fetchMarketLeverageTiers"))
+            return bool(self.profile.raw_tiers) or any(
+                self._exchange.has.get(n) is True for n in ("fetchLeverageTiers", "fetchMarketLeverageTiers")
+            )
         return series == "instrument"
 
     @property
@@ -283,9 +305,8 @@ class Client:
             else (lambda: self._exchange.fetch_ohlcv(symbol, timeframe, start, limit, params)),
             read=lambda rows: _bar_frame(rows, series),
         )
-        size = self.contracts[symbol].get("contractSize")
-        if self.profile.volume_in_contracts and series == "trade" and size:
-            frame = frame.with_columns(pl.col("volume") * float(size))
+        if self.profile.volume_in_contracts and series == "trade":
+            frame = frame.with_columns(_base_volume(frame["volume"], self.contracts[symbol]))
         opens = pl.col("open_time").dt.epoch("ms")
         inside = (opens >= start) & (opens < end)
         return cast("pl.DataFrame", frame).filter(inside if unfinished else inside & (opens + step <= finished))
@@ -323,13 +344,23 @@ class Client:
         """Turn the pages back from the newest until one begins before the window."""
         found = []
         for number in range(1, _PAGES_IN_A_ROW + 1):
-            params = {"pageNo": number}
-            page = await self._settlement_page(symbol, None, self.profile.settlements_per_page, params, (0, 1 << 62))
+            page = await self._numbered_page(symbol, number)
             found.append(page)
             if page.is_empty() or int(page["funding_time"].dt.epoch("ms").min() or 0) <= window[0]:  # type: ignore[arg-type]
                 break
         moment = pl.col("funding_time").dt.epoch("ms")
         return pl.concat(found).filter((moment >= window[0]) & (moment < window[1])).unique().sort("funding_time")
+
+    async def _numbered_page(self, symbol: str, number: int) -> pl.DataFrame:
+        """Return one page; one that is not full may be cut, which no later page would show, so it is doubted."""
+        size = self.profile.settlements_per_page
+        longest = pl.DataFrame()
+        for _ in range(_DOUBTS):
+            page = await self._settlement_page(symbol, None, size, {"pageNo": number}, (0, 1 << 62))
+            longest = page if page.height >= longest.height else longest
+            if longest.height >= size:
+                break
+        return longest
 
     async def _settlement_page(
         self, symbol: str, since: int | None, limit: int, params: dict[str, Any], window: Window
@@ -366,12 +397,28 @@ class Client:
         if self._exchange.has.get("fetchLeverageTiers") is True:
             found = await self._call("margin tiers", lambda: self._exchange.fetch_leverage_tiers(list(symbols)))
             return {s: found[s] for s in symbols if found.get(s)}
+        ask = self._raw_tiers if self.profile.raw_tiers else self._exchange.fetch_market_leverage_tiers
         out = {}
         for symbol in symbols:
-            found = await self._call(f"{symbol} tiers", partial(self._exchange.fetch_market_leverage_tiers, symbol))
+            found = await self._call(f"{symbol} tiers", partial(ask, symbol))
             if found:
                 out[symbol] = found
         return out
+
+    async def _raw_tiers(self, symbol: str) -> list[dict[str, Any]]:
+        """Return brackets in ccxt's form; sizes stay what the exchange counts."""
+        method = getattr(self._exchange, self.profile.raw_tiers)
+        answer = await method({"instId": self.contracts[symbol]["id"], "marginMode": "cross"})
+        return [
+            {
+                "minNotional": float(row["minSize"]),
+                "maxNotional": float(row["maxSize"]),
+                "maintenanceMarginRate": float(row["maintenanceMarginRate"]),
+                "maxLeverage": float(row["maxLeverage"]),
+                "info": row,
+            }
+            for row in answer["data"]
+        ]
 
     async def funding_terms(self) -> dict[str, dict[str, float]]:
         """Return ``funding_interval_hours``, ``funding_cap`` and ``funding_floor`` by symbol, as far as published."""
@@ -393,9 +440,16 @@ class Client:
 
     async def volumes(self) -> dict[str, float]:
         """Return the quote volume of the last 24 hours by symbol."""
-        params = {"type": "swap", "subType": "linear"}
+        is_linear = any(market.get("linear") for market in self.contracts.values())
+        params = {"type": "swap", "subType": "linear" if is_linear else "inverse"}
         tickers = await self._call("volumes", lambda: self._exchange.fetch_tickers(None, params))
-        return {s: float(t.get("quoteVolume") or 0.0) for s, t in tickers.items() if s in self.contracts}
+        return {s: self._turnover(t) for s, t in tickers.items() if s in self.contracts}
+
+    def _turnover(self, ticker: Mapping[str, Any]) -> float:
+        field = self.profile.ticker_volume
+        if not field:
+            return float(ticker.get("quoteVolume") or 0.0)
+        return float(ticker["info"].get(field) or 0.0) * float(ticker.get("last") or 0.0)
 
     # ---- requests
 
@@ -476,6 +530,18 @@ def _bar_frame(rows: Sequence[Sequence[Any]], series: str) -> pl.DataFrame:
     frame = pl.DataFrame([tuple(row[:6]) for row in rows], schema=schema, orient="row")
     frame = frame.with_columns(pl.col("open_time").cast(TIME))
     return frame if series == "trade" else frame.drop("volume")
+
+
+def _base_volume(contracts: pl.Series, market: Mapping[str, Any]) -> pl.Series:
+    """Return volumes in base units from those in contracts; of inverse contracts, which count money, none are known."""
+    size = market.get("contractSize")
+    if not size or not market.get("linear"):
+        return pl.Series(contracts.name, [None] * len(contracts), pl.Float64)
+    parts = round(1 / float(size))
+    counts = contracts.to_numpy()  # polars divides by a number as it multiplies with its reciprocal
+    # 3 / 10 is 0.3 and 3 * 0.1 is not
+    volumes = counts / parts if parts > 1 and 1 / parts == float(size) else counts * float(size)
+    return pl.Series(contracts.name, volumes).fill_nan(None)
 
 
 def _figure(row: Mapping[str, Any], field: str, unit: float) -> float | None:

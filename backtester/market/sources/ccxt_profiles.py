@@ -41,8 +41,14 @@ class Profile:
         Raw field of a settlement that holds its mark price.
     volume_in_contracts : bool
         Whether ccxt hands on volumes in contracts.
+    ticker_volume : str
+        Raw field of a ticker that holds the volume in base currency, where ccxt hands on that in contracts.
     raw_candles : mapping of str to str
         Series that ccxt has as a raw call only: name of its method by series.
+    raw_tiers : str
+        Method of ccxt for the margin tiers of one contract, where ccxt has them as a raw call only.
+    timeframes : mapping of str to str
+        The exchange's names of timeframes that ccxt names otherwise.
     settlement_pause_seconds : float
         Least time between two requests of settlements, where that is longer than ccxt keeps [s].
     funding_info : str
@@ -67,7 +73,10 @@ class Profile:
     settlement_end: str = ""
     settlement_mark: str = ""
     volume_in_contracts: bool = False
+    ticker_volume: str = ""
     raw_candles: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    raw_tiers: str = ""
+    timeframes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     settlement_pause_seconds: float = 0.0
     funding_info: str = ""
     funding_fields: tuple[str, str, str] = ("", "", "")
@@ -79,6 +88,8 @@ class Profile:
 # with a key ccxt would ask signed addresses of the spot exchange first
 _BINANCE_OPTIONS = MappingProxyType({"fetchCurrencies": False, "fetchMargins": False})
 _BINANCE_FUNDING = ("fundingIntervalHours", "adjustedFundingRateCap", "adjustedFundingRateFloor")
+
+_SWAPS = MappingProxyType({"fetchMarkets": {"types": ["swap"]}})  # spot, dated contracts and options are not asked for
 
 # Read in the source of ccxt 4.5.90 (each exchange's fetch_ohlcv, fetch_funding_rate_history, parse_ohlcv).
 PROFILES: Mapping[str, Profile] = MappingProxyType(
@@ -115,24 +126,50 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             request_cost=5,
             options=MappingProxyType({"fetchMarkets": {"types": ["linear", "inverse"]}}),
         ),
-        # 100 candles of mark and index; settlements of three months, for which ccxt passes no `until` on
-        "okx": Profile(300, 100, settlements_per_page=100, settlements_reach_ms=95 * _DAY_MS, settlement_end="after"),
+        # 100 candles of mark and index, and of older trades whatever is asked for; settlements of three months, for
+        # which ccxt passes no `until` on
+        "okx": Profile(
+            300,
+            100,
+            settlements_per_page=100,
+            settlements_reach_ms=95 * _DAY_MS,
+            settlement_end="after",
+            ticker_volume="volCcy24h",
+            options=_SWAPS,
+        ),
         "blofin": Profile(
-            1000,
+            1440,
+            ticker_volume="volCurrency24h",
             raw_candles=MappingProxyType(
                 {"mark": "publicGetMarketMarkPriceCandles", "index": "publicGetMarketIndexCandles"}
             ),
+            raw_tiers="publicGetMarketPositionTiers",
         ),
-        "hyperliquid": Profile(5000, newest_bars=5000, settlements_per_page=500, request_cost=20),
-        # candles count contracts
+        "hyperliquid": Profile(
+            5000,
+            newest_bars=5000,
+            settlements_per_page=500,
+            request_cost=20,
+            options=MappingProxyType({"fetchMarkets": {"types": ["swap", "hip3"]}}),
+        ),
+        # candles count contracts; ccxt takes weeks counted from 1970 (a Thursday) for weeks
         "gate": Profile(
             1999,
             settlements_per_page=1000,
             volume_in_contracts=True,
+            timeframes=MappingProxyType({"1w": "1w"}),
             funding_fields=("funding_interval", "", ""),
             funding_unit_hours=1 / 3600,
+            options=MappingProxyType({**_SWAPS, "defaultType": "swap"}),
         ),
-        # older bars come from the history endpoint, 200 a page; settlements by page number, newest first
-        "bitget": Profile(200, settlement_pages="numbered", funding_fields=("fundInterval", "", "")),
+        # older bars come from the history endpoint, 200 a page, and of more than 90 days ccxt asks for the beginning
+        # only; settlements by page number, newest first
+        "bitget": Profile(
+            200,
+            longest_window_ms=90 * _DAY_MS,
+            settlement_pages="numbered",
+            funding_fields=("fundInterval", "", ""),
+            options=_SWAPS,
+        ),
     }
 )
