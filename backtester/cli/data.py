@@ -106,14 +106,14 @@ def import_data(
     not keep the others out.
     """
     from backtester.cli.data_import import ImportRequest, bring_in_request, column_map
-    from backtester.cli.data_output import print_imports
+    from backtester.cli.import_output import print_imports
     from backtester.engine.run_file import parse_time
     from backtester.market.intake import check_venue
     from backtester.market.sources.guess import guess_format
     from backtester.market.store import Store
 
-    venue = check_venue(venue)
     store = Store(store_dir)
+    venue = check_venue(venue, store)
     guessed = guess_format(path, venue) if file_format is None else None
     request = ImportRequest(
         path=path,
@@ -151,7 +151,7 @@ def list_data(
     as_json: JsonOption = False,
 ) -> None:
     """List what is stored: span, size, age since the last write and lag behind now."""
-    from backtester.cli.data_output import print_list
+    from backtester.cli.list_output import print_list
     from backtester.market.store import Store
 
     store = Store(store_dir)
@@ -188,7 +188,7 @@ def check_data(
     quiet: QuietOption = False,
 ) -> None:
     """Prove that the stored data is complete, or say what is wrong; the exit code is 1 when an error remains."""
-    from backtester.cli.data_output import print_check
+    from backtester.cli.check_output import print_check
     from backtester.errors import UsageError
     from backtester.market.repair import repair
     from backtester.market.store import Store
@@ -240,7 +240,7 @@ def show_data(
     as_json: JsonOption = False,
 ) -> None:
     """Show one dataset: where it came from, and its first and last rows."""
-    from backtester.cli.data_output import print_dataset
+    from backtester.cli.list_output import print_dataset
     from backtester.engine.run_file import parse_time
     from backtester.errors import UsageError
     from backtester.market.store import Store
@@ -305,7 +305,7 @@ def demo_data(
     quiet: QuietOption = False,
 ) -> None:
     """Make the synthetic market: three made-up perpetuals, two years, 5m and 1h, funding and margin tiers."""
-    from backtester.cli.data_output import print_list
+    from backtester.cli.list_output import print_list
     from backtester.cli.output import say
     from backtester.market.store import Store
     from backtester.market.synthetic import VENUE, write_demo

@@ -107,10 +107,12 @@ def bring_in(
         yield Imported(intake, report)
 
 
-def check_venue(venue: str) -> str:
-    """Return the name of the venue whose rules are shipped under this name, or stand in this file (``.toml``)."""
+def check_venue(venue: str, store: Store) -> str:
+    """Return the name of a venue with a rule pack: shipped under this name, or a file (``.toml``); or a stored one."""
     if venue.endswith(".toml") or venue in pack_names():
         return load_pack(venue).name
+    if venue in store.venues():  # fetched under its id in ccxt
+        return venue
     error = UnknownNameError("venue", venue, pack_names())
     error.hint += (
         " For another venue use --venue generic, or the path of a rule pack of your own (.toml; it may say "

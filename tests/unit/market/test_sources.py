@@ -497,20 +497,25 @@ def test_a_stated_amount_that_breaks_continuity_is_said(tmp_path: Path) -> None:
 # ---- names
 
 
-def test_names_of_venues_and_symbols() -> None:
-    assert check_venue("binance") == "binance"
+def test_names_of_venues_and_symbols(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert check_venue("binance", store) == "binance"
     assert check_symbol(BTC) == BTC
     for wrong in ("Binance", "binanc"):
         with pytest.raises(UnknownNameError, match=r"Did you mean 'binance'\? For another venue use --venue generic"):
-            check_venue(wrong)
+            check_venue(wrong, store)
     with pytest.raises(UnknownNameError, match="use --venue generic"):
-        check_venue("kraken")
+        check_venue("kraken", store)
+    folder = store.folder(DatasetKey("kraken", BTC, "trade", "1h"))
+    folder.mkdir(parents=True)
+    (folder / "2025.parquet").touch()
+    assert check_venue("kraken", store) == "kraken"  # what was fetched under an id of ccxt can be added to
 
 
 def test_a_rule_pack_of_ones_own_names_the_venue(tmp_path: Path) -> None:
     pack = tmp_path / "mine.toml"
     pack.write_text('extends = "generic"\nname = "mine"\ntitle = "Mine"\nabout = "."\n')
-    assert check_venue(str(pack)) == "mine"
+    assert check_venue(str(pack), Store(tmp_path)) == "mine"
 
 
 def test_spellings_of_a_symbol() -> None:
