@@ -10,10 +10,10 @@ import typer
 
 from backtester.cli.datasets import MANY, by_venue, days, iso, key_json, name_cells, span_json
 from backtester.cli.output import print_json, print_table, say
-from backtester.market.coverage import Coverage
-from backtester.market.finding import Finding, counted
 from backtester.market.quality import Check
-from backtester.market.repair import Repair
+from backtester.market.quality.coverage import Coverage
+from backtester.market.quality.finding import Finding, counted
+from backtester.market.quality.repair import Repair
 from backtester.market.schema import EVENT, DatasetKey
 from backtester.market.store import Store
 

@@ -190,7 +190,7 @@ def check_data(
     """Prove that the stored data is complete, or say what is wrong; the exit code is 1 when an error remains."""
     from backtester.cli.check_output import print_check
     from backtester.errors import UsageError
-    from backtester.market.repair import repair
+    from backtester.market.quality.repair import repair
     from backtester.market.store import Store
 
     store = Store(store_dir)

@@ -16,9 +16,9 @@ from backtester.errors import UsageError
 
 if TYPE_CHECKING:
     from backtester.market.intake import Imported, Intake, Refusal
-    from backtester.market.sources.archive_layout import Layout
-    from backtester.market.sources.archive_origin import Origin, Selection
-    from backtester.market.sources.archives import ArchiveImport
+    from backtester.market.sources.archive.bring import ArchiveImport
+    from backtester.market.sources.archive.layout import Layout
+    from backtester.market.sources.archive.origin import Origin, Selection
     from backtester.market.store import Store
 
     Done = list[Imported | Refusal]
@@ -165,9 +165,9 @@ def _table(request: ImportRequest) -> Intake:
 
 def _archive(store: Store, request: ImportRequest) -> tuple[Done, tuple[str, ...]]:
     from backtester.market.intake import check_symbol
-    from backtester.market.sources.archive_origin import ArchiveFolder, PublishedArchive, Selection
-    from backtester.market.sources.archives import layout_named
-    from backtester.market.sources.download import Downloader
+    from backtester.market.sources.archive.bring import layout_named
+    from backtester.market.sources.archive.download import Downloader
+    from backtester.market.sources.archive.origin import ArchiveFolder, PublishedArchive, Selection
 
     symbols = tuple(check_symbol(s) for s in request.symbols)
     selection = Selection(symbols, request.series, request.timeframes, request.start, request.end)
@@ -183,8 +183,8 @@ def _archive(store: Store, request: ImportRequest) -> tuple[Done, tuple[str, ...
 def _run(
     store: Store, request: ImportRequest, origin: Origin, layout: Layout, selection: Selection
 ) -> tuple[Done, tuple[str, ...]]:
-    from backtester.market.sources.archive_reading import Reading
-    from backtester.market.sources.archives import ArchiveImport
+    from backtester.market.sources.archive.bring import ArchiveImport
+    from backtester.market.sources.archive.reading import Reading
 
     reading = Reading(selection, _now(), drop_bad=request.drop_bad)
     with _progress(quiet=request.quiet) as progress:

@@ -30,7 +30,7 @@ def compact_data(
     """
     from backtester.cli.datasets import size_text
     from backtester.cli.output import print_json
-    from backtester.market.finding import counted
+    from backtester.market.quality.finding import counted
     from backtester.market.store import Store
 
     store = Store(store_dir)
@@ -97,7 +97,7 @@ def _delete(store: Store, keys: list[DatasetKey], *, ask: bool, as_json: bool, q
     from backtester.cli.datasets import size_text
     from backtester.cli.output import print_json, say
     from backtester.errors import UsageError
-    from backtester.market.finding import counted
+    from backtester.market.quality.finding import counted
 
     size = _bytes(store, keys)
     shown = "; ".join(str(key) for key in keys[:8]) + ("; …" if len(keys) > 8 else "")
@@ -117,7 +117,7 @@ def _delete(store: Store, keys: list[DatasetKey], *, ask: bool, as_json: bool, q
 
 def _drop_damaged(store: Store, keys: list[DatasetKey], *, as_json: bool, quiet: bool) -> None:
     from backtester.cli.output import print_json
-    from backtester.market.finding import counted
+    from backtester.market.quality.finding import counted
 
     dropped = [(key, name) for key in keys for name in store.drop_damaged(key)]
     if as_json:

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backtester.cli.output import print_table
-from backtester.market.finding import counted
+from backtester.market.quality.finding import counted
 from backtester.market.schema import EVENT, DatasetKey
 
 if TYPE_CHECKING:
-    from backtester.market.writer import WriteReport
+    from backtester.market.merge import WriteReport
 
 _T = TypeVar("_T")
 MANY = 40

@@ -22,14 +22,14 @@ from backtester.cli.datasets import (
 )
 from backtester.cli.output import print_json, print_table, say
 from backtester.market.fetch import FetchResult, Watch
-from backtester.market.finding import counted
+from backtester.market.quality.finding import counted
 
 if TYPE_CHECKING:
     from backtester.errors import BacktesterError
     from backtester.market.fetch.watch import Plan, Task
+    from backtester.market.merge import WriteReport
     from backtester.market.schema import DatasetKey
     from backtester.market.store import Store
-    from backtester.market.writer import WriteReport
 
 
 class FetchScreen(Watch):

@@ -9,8 +9,8 @@ import typer
 
 from backtester.cli.datasets import print_write_table, report_json
 from backtester.cli.output import print_json, say
-from backtester.market.finding import counted
 from backtester.market.intake import Imported, Refusal
+from backtester.market.quality.finding import counted
 from backtester.market.store import Store
 
 

@@ -12,8 +12,8 @@ import typer
 from backtester.cli.datasets import by_venue, days, iso, key_json, minute, name_cells, size_text, span_json
 from backtester.cli.output import print_json, print_table, say
 from backtester.errors import StoreError
-from backtester.market.finding import counted, length
 from backtester.market.manifest import Manifest
+from backtester.market.quality.finding import counted, length
 from backtester.market.schema import BAR_SERIES, EVENT, DatasetKey, timeframe_ms
 from backtester.market.store import Store
 

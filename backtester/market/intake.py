@@ -11,8 +11,9 @@ import polars as pl
 
 from backtester.domain.venues import load_pack, pack_names
 from backtester.errors import DataError, UnknownNameError, UsageError
+from backtester.market.merge import WriteReport
 from backtester.market.schema import DatasetKey
-from backtester.market.store import Store, WriteReport
+from backtester.market.store import Store
 
 
 @dataclass(frozen=True, eq=False)

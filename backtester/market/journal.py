@@ -20,7 +20,7 @@ from backtester.market.manifest import Asked
 from backtester.market.windows import Window
 
 if TYPE_CHECKING:
-    from backtester.market.store import WriteReport
+    from backtester.market.merge import WriteReport
 
 _PREFIX = "."
 PAGE_SUFFIX = ".page"

@@ -33,6 +33,43 @@ class MergeCounts:
     unchanged: int
 
 
+@dataclass(frozen=True)
+class WriteReport:
+    """What a write did.
+
+    Attributes
+    ----------
+    key : DatasetKey
+        The dataset.
+    rows : int
+        Rows that were brought.
+    added, changed, unchanged : int
+        How many of them were new, replaced a row with other values, or were there already.
+    total : int
+        Rows of the dataset now.
+    span : tuple of int or None
+        First and last time of the dataset now [ms].
+    """
+
+    key: DatasetKey
+    rows: int
+    added: int
+    changed: int
+    unchanged: int
+    total: int
+    span: tuple[int, int] | None
+
+    def plus(self, later: WriteReport) -> WriteReport:
+        """Return what this write and a later one did together."""
+        return replace(
+            later,
+            rows=self.rows + later.rows,
+            added=self.added + later.added,
+            changed=self.changed + later.changed,
+            unchanged=self.unchanged + later.unchanged,
+        )
+
+
 def merge(
     key: DatasetKey,
     rows: pl.DataFrame,

@@ -16,7 +16,7 @@ instrument  the fields of `backtester.domain.instrument.Instrument`  dated terms
 
 Times are UTC with millisecond resolution; a bar is named by its open. ``volume`` and ``mark_price`` are null where
 unknown, ``valid_from`` is null in a table, or in terms, that always held. ``filled`` is true in rows that were computed
-in place of missing ones (`market.repair`), false in rows that came from the venue.
+in place of missing ones (`market.quality.repair`), false in rows that came from the venue.
 """
 
 from __future__ import annotations

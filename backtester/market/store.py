@@ -27,9 +27,10 @@ from backtester.errors import DataError, StoreError, UsageError
 from backtester.market.atomic import LOCK_NAME, explained, publish, writer_lock
 from backtester.market.journal import PAGE_SUFFIX, Journal, page_paths
 from backtester.market.manifest import MANIFEST_NAME, Manifest, Part, is_part_name, is_stored, read_manifest
+from backtester.market.merge import WriteReport
 from backtester.market.parts import check_part, scan_parts, staged_name
 from backtester.market.schema import SERIES, TIME, DatasetKey, conform
-from backtester.market.writer import WriteReport, damaged_part, open_writer
+from backtester.market.writer import damaged_part, open_writer
 
 __all__ = ["DatasetKey", "Store", "WriteReport"]
 

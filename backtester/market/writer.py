@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,49 +19,12 @@ from backtester.errors import StoreError
 from backtester.market.atomic import explained, publish, sync_folder, write_durably, writer_lock
 from backtester.market.journal import page_paths, read_pages
 from backtester.market.manifest import MANIFEST_NAME, Asked, Import, Manifest, Part, read_manifest, with_asked
-from backtester.market.merge import merge
+from backtester.market.merge import WriteReport, merge
 from backtester.market.parts import check_part, is_compact, settle_names, stage, time_span
 from backtester.market.schema import EVENT, DatasetKey, conform, timeframe_ms
 from backtester.market.windows import subtracted
 
 _EMPTY = Manifest({}, ())
-
-
-@dataclass(frozen=True)
-class WriteReport:
-    """What a write did.
-
-    Attributes
-    ----------
-    key : DatasetKey
-        The dataset.
-    rows : int
-        Rows that were brought.
-    added, changed, unchanged : int
-        How many of them were new, replaced a row with other values, or were there already.
-    total : int
-        Rows of the dataset now.
-    span : tuple of int or None
-        First and last time of the dataset now [ms].
-    """
-
-    key: DatasetKey
-    rows: int
-    added: int
-    changed: int
-    unchanged: int
-    total: int
-    span: tuple[int, int] | None
-
-    def plus(self, later: WriteReport) -> WriteReport:
-        """Return what this write and a later one did together."""
-        return replace(
-            later,
-            rows=self.rows + later.rows,
-            added=self.added + later.added,
-            changed=self.changed + later.changed,
-            unchanged=self.unchanged + later.unchanged,
-        )
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pytest
 from backtester.cli.app import exit_code
 from backtester.market.journal import PAGE_SUFFIX
 from backtester.market.schema import DatasetKey
-from backtester.market.sources.archive_layout import days
+from backtester.market.sources.archive.layout import days
 from backtester.market.store import Store
 from tests import archive_files as made
 from tests.archive_files import DAY, HOUR, MINUTE, ArchiveServer, ms, published, put_binance
@@ -137,7 +137,7 @@ def test_an_address_comes_in(call: Call, folder: Path) -> None:
 def _without_waiting(call: Call, *arguments: str) -> tuple[int, str, str]:
     """Call with a policy of quick pauses."""
     from backtester.market.retry import RetryPolicy
-    from backtester.market.sources import download
+    from backtester.market.sources.archive import download
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(download, "RetryPolicy", lambda: RetryPolicy(attempts=2, first_delay=0.01))

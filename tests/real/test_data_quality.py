@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from backtester.cli.app import exit_code
-from backtester.market.coverage import Coverage
-from backtester.market.finding import Code, Finding
 from backtester.market.quality import Check, check
+from backtester.market.quality.coverage import Coverage
+from backtester.market.quality.finding import Code, Finding
 from backtester.market.schema import DatasetKey
 from backtester.market.store import Store
 from tests.real.by_hand import stamp
@@ -242,7 +242,7 @@ def test_marks_are_computed_where_index_and_premium_are_stored(
         rows = frames[series]["open_time"].dt.epoch("ms")
         own.write(key, frames[series].filter((rows < hole[0]) | (rows >= hole[1]) | (series != "mark")), source="test")
     capsys.readouterr()
-    exit_code(["data", "check", "--repair", "--json", "--store", str(own.root)])
+    exit_code(["data", "check", "--repair", "--offline", "--json", "--store", str(own.root)])
     report = json.loads(capsys.readouterr().out)
     assert [(r["outcome"], r["rows"]) for r in report["repairs"]] == [("filled", 2)]
     mark = DatasetKey("binance", symbol("BTC"), "mark", "1h")

@@ -13,11 +13,11 @@ from backtester.market.acceptance import accept_bars, accept_funding
 from backtester.market.fetch.pages import Page, settlement_pages, split, whole_page
 from backtester.market.fetch.watch import Task
 from backtester.market.journal import Journal
+from backtester.market.merge import WriteReport
 from backtester.market.schema import timeframe_ms
 from backtester.market.sources.ccxt_client import Client
 from backtester.market.store import Store
 from backtester.market.windows import Window
-from backtester.market.writer import WriteReport
 
 _BELIEVED_AFTER_MS = 86_400_000  # what is missing of the last day may still come
 _T = TypeVar("_T")

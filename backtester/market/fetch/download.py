@@ -12,10 +12,10 @@ from backtester.market.fetch.request import FetchRequest, chosen_symbols
 from backtester.market.fetch.terms import TermsDesk
 from backtester.market.fetch.venues import Route, VenueExchanges, first_of, lacks, needed_ids, opened, venue_exchanges
 from backtester.market.fetch.watch import FetchResult, Plan, Task, Watch
+from backtester.market.merge import WriteReport
 from backtester.market.schema import EVENT, DatasetKey
 from backtester.market.sources.ccxt_client import Client
 from backtester.market.store import Store
-from backtester.market.writer import WriteReport
 
 
 def fetch(
@@ -157,6 +157,7 @@ class _Fetch:
                         self._fail(task.key, error)
                     else:  # it came with the default, so the rest is what was asked for
                         self._note(f"{error.message} {error.hint}".removesuffix("."))
+                        self._watch.finished(task, None)
                 except BacktesterError as error:
                     self._fail(task.key, error)
 

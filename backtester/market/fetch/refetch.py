@@ -1,4 +1,4 @@
-"""Fetches single windows of datasets again, for `market.repair`."""
+"""Fetches single windows of datasets again, for `market.quality.repair`."""
 
 from __future__ import annotations
 

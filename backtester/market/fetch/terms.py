@@ -14,9 +14,9 @@ from backtester.market.sources.ccxt_json import market_instrument, tier_table
 
 if TYPE_CHECKING:
     from backtester.domain.margin_tiers import TierTable
+    from backtester.market.merge import WriteReport
     from backtester.market.sources.ccxt_client import Client
     from backtester.market.store import Store
-    from backtester.market.writer import WriteReport
 
 _DAY_MS = 86_400_000
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from backtester.errors import BacktesterError
+from backtester.market.merge import WriteReport
 from backtester.market.schema import EVENT, DatasetKey, timeframe_ms
 from backtester.market.windows import Window
-from backtester.market.writer import WriteReport
 
 # Bytes of one row in the store, and of its JSON on the way: measured on 1m and 1h bars of large contracts.
 _STORED_BYTES = {"trade": 26, "mark": 21, "index": 21, "premium": 18, "funding": 20}

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from backtester.errors import UsageError
 from backtester.market.intake import existing
-from backtester.market.sources.archives import LAYOUT_NAMES, layout_named
+from backtester.market.sources.archive.bring import LAYOUT_NAMES, layout_named
 from backtester.market.sources.freqtrade import named_file
 
 _LOOKED_AT = 20_000

@@ -12,7 +12,7 @@ from backtester.errors import DataError, UnknownNameError, UsageError
 from backtester.market.acceptance import accept_bars, accept_funding, parse_times
 from backtester.market.intake import Intake, existing, unreadable
 from backtester.market.schema import BAR_SERIES, EVENT, PRICES, DatasetKey, timeframe_ms, timeframe_name
-from backtester.market.sources.archive import Limits, is_packed, unpack
+from backtester.market.sources.archive.unpacking import Limits, is_packed, unpack
 
 # Names in lower case without spaces, dots and underscores, the surest first.
 _TIME_NAMES = (

@@ -19,13 +19,13 @@ from backtester.market.completeness import lacking
 from backtester.market.intake import Imported, Intake, Refusal
 from backtester.market.retry import RetryPolicy
 from backtester.market.schema import DatasetKey
-from backtester.market.sources import archives
-from backtester.market.sources.archive import Limits, unpack, verify_checksum
-from backtester.market.sources.archive_layout import ArchiveFile, LeftOut, days, months, parse_period
-from backtester.market.sources.archive_origin import ArchiveFolder, Fetched, PublishedArchive, Selection
-from backtester.market.sources.archive_reading import Reading, read_archive_file
-from backtester.market.sources.archives import ArchiveImport, layout_named
-from backtester.market.sources.download import Downloader, UnreachableError
+from backtester.market.sources.archive import bring as archives
+from backtester.market.sources.archive.bring import ArchiveImport, layout_named
+from backtester.market.sources.archive.download import Downloader, UnreachableError
+from backtester.market.sources.archive.layout import ArchiveFile, LeftOut, days, months, parse_period
+from backtester.market.sources.archive.origin import ArchiveFolder, Fetched, PublishedArchive, Selection
+from backtester.market.sources.archive.reading import Reading, read_archive_file
+from backtester.market.sources.archive.unpacking import Limits, unpack, verify_checksum
 from backtester.market.sources.guess import guess_format
 from backtester.market.store import Store
 from tests import archive_files as made

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from backtester.cli.app import exit_code
-from backtester.market.finding import CODES
+from backtester.market.quality.finding import CODES
 from backtester.market.schema import SERIES, DatasetKey
 from backtester.market.store import Store
 

@@ -10,10 +10,10 @@ import pytest
 
 from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import MarginTier, TierTable
-from backtester.market.finding import Finding
 from backtester.market.intake import bring_in
 from backtester.market.intervals import measure_intervals
 from backtester.market.quality import check, select
+from backtester.market.quality.finding import Finding
 from backtester.market.schema import EVENT_SERIES, TIME, DatasetKey, instrument_frame, tier_frame
 from backtester.market.sources import freqtrade, table
 from backtester.market.store import Store

@@ -10,7 +10,7 @@ import pytest
 
 from backtester.errors import DataError
 from backtester.market.quality import check
-from backtester.market.repair import Repair, fill_marks, repair
+from backtester.market.quality.repair import Repair, fill_marks, repair
 from backtester.market.schema import EVENT_SERIES, TIME, DatasetKey
 from backtester.market.store import Store
 

@@ -18,7 +18,7 @@ import polars as pl
 
 from backtester.errors import UsageError
 from backtester.market.schema import EVENT, DatasetKey
-from backtester.market.sources.archive_layout import (
+from backtester.market.sources.archive.layout import (
     ArchiveFile,
     LeftOut,
     Period,

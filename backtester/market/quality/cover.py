@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from backtester.errors import format_time
-from backtester.market.finding import CUT_HINT, Code, Finding, Severity, counted, from_to, length
+from backtester.market.quality.finding import CUT_HINT, Code, Finding, Severity, counted, from_to, length
 from backtester.market.schema import BAR_SERIES, DatasetKey, timeframe_ms
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtester.market.symbol_data import SymbolData
+    from backtester.market.quality.symbol_data import SymbolData
 
 _NEEDED = ("mark", "funding")  # a run is cut to the span of these; the others some strategies read
 _DAY_MS = 86_400_000

@@ -14,8 +14,8 @@ from typing import Literal
 import polars as pl
 
 from backtester.errors import BacktesterError
-from backtester.market.finding import Finding, counted, from_to
 from backtester.market.intervals import HOUR_MS
+from backtester.market.quality.finding import Finding, counted, from_to
 from backtester.market.schema import BAR_SERIES, EVENT, FILLED, PRICES, TIME, DatasetKey, timeframe_ms
 from backtester.market.store import Store
 
@@ -66,7 +66,7 @@ def repair(store: Store, findings: Iterable[Finding], refetch: Refetch | None) -
     store : Store
         Where the datasets are.
     findings : iterable of Finding
-        Of `market.quality.check`.
+        Of `market.quality.check.check`.
     refetch : callable or None
         Fetches windows of a dataset, ``[start, end)`` in ms, into the store, and returns the number of rows that came
         in; None: there is no source, and the command that fetches is named instead.

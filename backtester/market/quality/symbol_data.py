@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backtester.errors import StoreError
-from backtester.market.bar_quality import Sums, unequal_sums
+from backtester.market.quality.bars import Sums, unequal_sums
 from backtester.market.schema import DatasetKey, timeframe_ms
 from backtester.market.series import aggregate
 

@@ -11,9 +11,9 @@ from backtester.market.acceptance import Accepted, accept_bars, accept_funding
 from backtester.market.intake import Intake
 from backtester.market.schema import EVENT, TIME, DatasetKey, timeframe_ms
 from backtester.market.series import anchor
-from backtester.market.sources.archive import unpack, verify_checksum
-from backtester.market.sources.archive_layout import ArchiveFile, Layout, RawRows
-from backtester.market.sources.archive_origin import Fetched, Selection
+from backtester.market.sources.archive.layout import ArchiveFile, Layout, RawRows
+from backtester.market.sources.archive.origin import Fetched, Selection
+from backtester.market.sources.archive.unpacking import unpack, verify_checksum
 
 
 @dataclass(frozen=True)

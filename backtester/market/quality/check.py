@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from backtester.errors import StoreError
-from backtester.market.bar_findings import check_bars
-from backtester.market.cover_quality import check_companions, check_ends, check_listing
-from backtester.market.coverage import Coverage, bar_coverage, funding_coverage
-from backtester.market.event_quality import check_funding, check_tiers
-from backtester.market.finding import Finding
 from backtester.market.intervals import HOUR_MS
+from backtester.market.quality.bar_findings import check_bars
+from backtester.market.quality.cover import check_companions, check_ends, check_listing
+from backtester.market.quality.coverage import Coverage, bar_coverage, funding_coverage
+from backtester.market.quality.events import check_funding, check_tiers
+from backtester.market.quality.finding import Finding
+from backtester.market.quality.symbol_data import SymbolData
 from backtester.market.schema import BAR_SERIES, EVENT, DatasetKey, timeframe_ms
 from backtester.market.store import Store
-from backtester.market.symbol_data import SymbolData
 
 DIVERGENCE = 0.02
 _RANK = {"error": 0, "warning": 1, "info": 2}

@@ -16,9 +16,9 @@ from urllib.parse import quote
 from backtester.errors import DataError, UnknownNameError, UsageError
 from backtester.market.intake import existing
 from backtester.market.schema import BAR_SERIES, EVENT, SERIES_NAMES, DatasetKey, timeframe_ms, timeframe_name
-from backtester.market.sources.archive import DEFAULT_LIMITS
-from backtester.market.sources.archive_layout import ArchiveFile, Layout, LeftOut, days, months
-from backtester.market.sources.download import Downloader, UnreachableError
+from backtester.market.sources.archive.download import Downloader, UnreachableError
+from backtester.market.sources.archive.layout import ArchiveFile, Layout, LeftOut, days, months
+from backtester.market.sources.archive.unpacking import DEFAULT_LIMITS
 
 _LISTING_LIMIT = 1 << 24
 _LISTING_PAGES = 500  # of a thousand names: no folder of one contract holds more

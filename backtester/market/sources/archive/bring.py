@@ -14,18 +14,18 @@ from backtester.errors import DataError
 from backtester.market.completeness import lacking
 from backtester.market.intake import Imported, Intake, Refusal
 from backtester.market.journal import Journal
+from backtester.market.merge import WriteReport
 from backtester.market.schema import EVENT, DatasetKey, timeframe_ms
 from backtester.market.series import anchor
-from backtester.market.sources.archive_layout import ArchiveFile, Layout
-from backtester.market.sources.archive_origin import Origin, shown_periods
-from backtester.market.sources.archive_reading import Reading, read_archive_file
-from backtester.market.sources.binance_archive import BinanceArchive
-from backtester.market.sources.bybit_archive import BybitArchive
-from backtester.market.sources.download import UnreachableError
-from backtester.market.sources.okx_archive import OkxArchive
+from backtester.market.sources.archive.binance import BinanceArchive
+from backtester.market.sources.archive.bybit import BybitArchive
+from backtester.market.sources.archive.download import UnreachableError
+from backtester.market.sources.archive.layout import ArchiveFile, Layout
+from backtester.market.sources.archive.okx import OkxArchive
+from backtester.market.sources.archive.origin import Origin, shown_periods
+from backtester.market.sources.archive.reading import Reading, read_archive_file
 from backtester.market.store import Store
 from backtester.market.windows import Window, missing_runs
-from backtester.market.writer import WriteReport
 
 LAYOUT_NAMES = (BinanceArchive.name, BybitArchive.name, OkxArchive.name)
 _READ_AHEAD = 8

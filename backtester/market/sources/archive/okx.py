@@ -18,7 +18,7 @@ import polars as pl
 
 from backtester.errors import DataError, UsageError
 from backtester.market.schema import EVENT, PRICES, DatasetKey, timeframe_name
-from backtester.market.sources.archive_layout import (
+from backtester.market.sources.archive.layout import (
     HOUR_MS,
     ArchiveFile,
     LeftOut,

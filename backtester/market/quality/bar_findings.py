@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from backtester.errors import format_time
-from backtester.market import bar_quality
-from backtester.market.bar_quality import Run
-from backtester.market.finding import MISSING_HINT, MOST_PLACES, Code, Finding, Severity, counted, from_to, listed_times
+from backtester.market.quality import bars as bar_quality
+from backtester.market.quality.bars import Run
+from backtester.market.quality.finding import (
+    MISSING_HINT,
+    MOST_PLACES,
+    Code,
+    Finding,
+    Severity,
+    counted,
+    from_to,
+    listed_times,
+)
 from backtester.market.schema import FILLED, DatasetKey, timeframe_ms
 
 if TYPE_CHECKING:
-    from backtester.market.symbol_data import SymbolData
+    from backtester.market.quality.symbol_data import SymbolData
 
 MOVED = 0.001
 """Range of the mark from which on it moved while nothing was traded [fraction]."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from backtester.errors import format_time
-from backtester.market.finding import MISSING_HINT, MOST_PLACES, Finding, counted, from_to, length
 from backtester.market.intervals import HOUR_MS, USUAL_MS, Hole, measure_intervals
+from backtester.market.quality.finding import MISSING_HINT, MOST_PLACES, Finding, counted, from_to, length
 from backtester.market.schema import DatasetKey
 
 if TYPE_CHECKING:
     from backtester.domain.instrument import Instrument
-    from backtester.market.symbol_data import SymbolData
+    from backtester.market.quality.symbol_data import SymbolData
 
 _DAY_MS = 86_400_000
 _STALE_MS = 60 * _DAY_MS

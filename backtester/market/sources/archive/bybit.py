@@ -20,7 +20,7 @@ import polars as pl
 
 from backtester.errors import DataError, UsageError
 from backtester.market.schema import TIME, DatasetKey, timeframe_ms, timeframe_name
-from backtester.market.sources.archive_layout import (
+from backtester.market.sources.archive.layout import (
     DAY_MS,
     HOUR_MS,
     ArchiveFile,
