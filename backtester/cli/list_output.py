@@ -38,7 +38,7 @@ def print_list(store: Store, keys: Sequence[DatasetKey], *, everything: bool, as
     for venue, group in by_venue(shown, lambda k: k):
         rows = [_listed_row(store, key, now) for key in group]
         columns = ("symbol", "series", "from", "to", "size", "age", "lag")
-        print_table(columns, rows, f"{venue} in {store.root}", right=(4, 5, 6))
+        print_table(columns, rows, f"{venue} in {store.root}", right=(4, 5, 6), whole=(0, 1, 2, 3))
     hidden = [] if everything else [k for k in keys if (k.venue, k.symbol) not in with_bars]
     for venue, group in by_venue(hidden, lambda k: k):
         has = {k.series for k in group}
