@@ -18,6 +18,7 @@ from backtester.market.schema import EVENT, DatasetKey
 from backtester.market.store import Store
 
 _SHOWN_PER_KIND = 3
+_SYMBOLS_OF_AN_EVENT = 3
 
 
 def print_check(
@@ -100,7 +101,7 @@ def _print_findings(store: Store, findings: Sequence[Finding], *, everything: bo
     """Print findings and the ways on; return how many are left out."""
     shown, left = _worth_showing(findings, everything=everything)
     for venue, group in by_venue(shown, lambda f: f.key):
-        rows = [(f.severity, " ".join(name_cells(f.key)).strip(), f"{f.text}.") for f in group]
+        rows = [_finding_row(alike) for alike in _alike(group)]
         print_table(("", "dataset", "finding"), rows, f"{venue} in {store.root}: findings", whole=(0, 1))
     hints = {f.code: f.hint for f in reversed(shown) if f.hint}
     if hints:
@@ -108,6 +109,28 @@ def _print_findings(store: Store, findings: Sequence[Finding], *, everything: bo
         for code in dict.fromkeys(f.code for f in shown if f.hint):
             typer.echo(f"  {code.replace('_', ' ')}: {hints[code]}")
     return left
+
+
+def _alike(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Return findings grouped: the same thing at the same moments in several symbols is one event of the venue."""
+    groups: dict[object, list[Finding]] = {}
+    for place, finding in enumerate(findings):
+        kind = finding.severity, finding.code, finding.key.series, finding.key.timeframe
+        groups.setdefault((*kind, finding.windows or place), []).append(finding)
+    return [
+        part
+        for group in groups.values()
+        for part in ([group] if len(group) >= _SYMBOLS_OF_AN_EVENT else [[finding] for finding in group])
+    ]
+
+
+def _finding_row(alike: Sequence[Finding]) -> tuple[str, str, str]:
+    first = alike[0]
+    symbol, series = name_cells(first.key)
+    if len(alike) == 1:
+        return first.severity, f"{symbol} {series}".strip(), f"{first.text}."
+    others = ", ".join(f.key.symbol.partition("/")[0] for f in alike)
+    return first.severity, f"{len(alike)} symbols {series}", f"{first.text} ({symbol}; in {others} alike)."
 
 
 def _worth_showing(findings: Sequence[Finding], *, everything: bool) -> tuple[list[Finding], int]:

@@ -246,7 +246,7 @@ def show_data(
     from backtester.market.store import Store
 
     store = Store(store_dir)
-    keys = selected(store, venue, symbols, series, timeframe)
+    keys = selected(store, venue, symbols, series, timeframe, exact=True)
     if len(keys) > 1:
         shown = "; ".join(str(k) for k in keys[:6]) + ("; …" if len(keys) > 6 else "")
         raise UsageError(

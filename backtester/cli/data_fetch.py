@@ -14,13 +14,12 @@ from backtester.cli.options import (
     StartOption,
     StoreOption,
     SymbolsOption,
+    series_names,
     split_list,
 )
 
 if TYPE_CHECKING:
     from backtester.market.fetch import Route
-
-_SPELLINGS = {"instruments": "instrument", "tier": "tiers", "trades": "trade"}
 
 BaseUrlOption = Annotated[
     str | None,
@@ -86,7 +85,7 @@ def fetch_data(
     request = FetchRequest(
         venue=venue,
         symbols=split_list(symbols),
-        series=tuple(_SPELLINGS.get(name, name) for name in split_list(series)),
+        series=series_names(series),
         timeframes=_timeframes(split_list(timeframes)),
         start=None if start is None else parse_time(start, "--start"),
         end=None if end is None else parse_time(end, "--end"),
@@ -95,7 +94,7 @@ def fetch_data(
         again=again,
         workers=workers,
     )
-    store = Store(store_dir)
+    store = Store(store_dir, lock_timeout=1.0)
     with FetchScreen(store, quiet=quiet) as screen:
         result = fetch(store, request, watch=screen, route=route(base_url, pause_ms), dry_run=dry_run)
     print_fetch(store, result, dry_run=dry_run, as_json=as_json, quiet=quiet)

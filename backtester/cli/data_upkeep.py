@@ -29,14 +29,20 @@ def compact_data(
     No value changes.
     """
     from backtester.cli.datasets import size_text
-    from backtester.cli.output import print_json
+    from backtester.cli.output import print_json, say
+    from backtester.errors import StoreError
     from backtester.market.quality.finding import counted
     from backtester.market.store import Store
 
     store = Store(store_dir)
     keys = selected(store, venue, symbols, series, timeframe)
     before = _bytes(store, keys)
-    rewritten = sum(store.compact(key) for key in keys)
+    rewritten, damaged = 0, []
+    for key in keys:
+        try:
+            rewritten += store.compact(key)
+        except StoreError as e:
+            damaged.append(f"{e}")
     after = _bytes(store, keys)
     if as_json:
         print_json(
@@ -44,15 +50,20 @@ def compact_data(
                 "store": str(store.root),
                 "datasets": len(keys),
                 "files_rewritten": rewritten,
+                "damaged": damaged,
                 "bytes_before": before,
                 "bytes_after": after,
             }
         )
     elif not quiet:
         typer.echo(
-            f"{counted(len(keys), 'dataset')} in {store.root} tidied, {counted(rewritten, 'file')} rewritten: "
+            f"{counted(len(keys), 'dataset')} in {store.root} looked through, {counted(rewritten, 'file')} rewritten: "
             f"{size_text(before)} before, {size_text(after)} now."
         )
+    for text in damaged:
+        say(f"Error: {text}")
+    if damaged:
+        raise typer.Exit(1)
 
 
 def _bytes(store: Store, keys: list[DatasetKey]) -> int:
@@ -106,7 +117,13 @@ def _delete(store: Store, keys: list[DatasetKey], *, ask: bool, as_json: bool, q
         say(f"To delete: {what}: {shown}.")
         if as_json or quiet:
             raise UsageError("--json and --quiet ask no question.", "Give --yes to delete.")
-        typer.confirm("Delete them?", abort=True, err=True)
+        try:
+            agreed = typer.confirm("Delete them?", err=True)
+        except typer.Abort:
+            raise UsageError("Nobody answers.", "Give --yes to delete without a question.") from None
+        if not agreed:
+            say("Nothing is deleted.")
+            return
     for key in keys:
         store.delete(key)
     if as_json:
@@ -116,20 +133,30 @@ def _delete(store: Store, keys: list[DatasetKey], *, ask: bool, as_json: bool, q
 
 
 def _drop_damaged(store: Store, keys: list[DatasetKey], *, as_json: bool, quiet: bool) -> None:
-    from backtester.cli.output import print_json
+    from backtester.cli.output import print_json, say
+    from backtester.errors import StoreError
     from backtester.market.quality.finding import counted
 
-    dropped = [(key, name) for key in keys for name in store.drop_damaged(key)]
+    dropped, left = [], []
+    for key in keys:
+        try:
+            dropped += [(key, name) for name in store.drop_damaged(key)]
+        except StoreError as e:  # of a damaged manifest the files are not known
+            left.append(str(e))
+    for text in left:
+        say(f"Error: {text}")
     if as_json:
-        print_json({"store": str(store.root), "dropped": [{"dataset": str(k), "file": n} for k, n in dropped]})
-        return
-    if quiet:
-        return
-    for key, name in dropped:
-        typer.echo(f"Dropped {name} of {key}.")
-    typer.echo(
-        f"{counted(len(dropped), 'damaged file')} dropped from {store.root}; "
-        "`backtester data fetch`, or the same import again, brings their rows back."
-        if dropped
-        else f"No file in {store.root} is damaged."
-    )
+        files = [{"dataset": str(k), "file": n} for k, n in dropped]
+        print_json({"store": str(store.root), "dropped": files, "left": left})
+    elif not quiet:
+        for key, name in dropped:
+            typer.echo(f"Dropped {name} of {key}.")
+        if dropped:
+            typer.echo(
+                f"{counted(len(dropped), 'damaged file')} dropped from {store.root}; "
+                "`backtester data fetch`, or the same import again, brings their rows back."
+            )
+        elif not left:
+            typer.echo(f"No file in {store.root} is damaged.")
+    if left:
+        raise typer.Exit(1)

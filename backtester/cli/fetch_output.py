@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from backtester.market.merge import WriteReport
     from backtester.market.schema import DatasetKey
     from backtester.market.store import Store
+
+_SILENCE_SECONDS = 5.0
 
 
 class FetchScreen(Watch):
@@ -61,6 +65,7 @@ class FetchScreen(Watch):
         self._ids: dict[DatasetKey, TaskID] = {}
         self._rows: Counter[DatasetKey] = Counter()
         self._overall: TaskID | None = None
+        self._silent_until = 0.0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -94,42 +99,48 @@ class FetchScreen(Watch):
             + (f" {counted(plan.complete, 'dataset')} complete already." if plan.complete else "")
         )
         if self._bars and len(plan.tasks) > 1:
-            total = sum(t.span_ms for t in plan.tasks)
-            self._overall = self._progress.add_task("all", total=max(total, 1), rate="")
+            self._overall = self._progress.add_task("all", total=max(plan.rows, 1), rate="")
 
     def started(self, task: Task) -> None:
         """Open a dataset's bar."""
         if self._bars:
             name = f"{task.key.symbol} {task.key.series} {task.key.timeframe}".removesuffix(" event")
-            self._ids[task.key] = self._progress.add_task(name, total=max(task.span_ms, 1), rate="")
+            self._ids[task.key] = self._progress.add_task(name, total=max(task.rows, 1), rate="")
 
     def advanced(self, task: Task, span_ms: int, rows: int) -> None:
-        """Move a dataset's bar."""
+        """Move a dataset's bar: by the share of its span that is settled, whatever number of rows that had."""
         self._rows[task.key] += rows
-        if task.key in self._ids:
-            place = self._ids[task.key]
-            elapsed = self._progress.tasks[self._progress.task_ids.index(place)].elapsed or 0.0
-            rate = f"{self._rows[task.key] / elapsed:,.0f} rows/s" if elapsed > 0 else ""
-            self._progress.update(place, advance=span_ms, rate=rate)
-        if self._overall is not None:
-            self._progress.update(self._overall, advance=span_ms)
+        share = task.rows * span_ms / max(task.span_ms, 1)
+        for place, count in ((self._ids.get(task.key), self._rows[task.key]), (self._overall, self._rows.total())):
+            if place is not None:
+                elapsed = self._progress.tasks[self._progress.task_ids.index(place)].elapsed or 0.0
+                rate = f"{count / elapsed:,.0f} rows/s" if elapsed > 0 else ""
+                self._progress.update(place, advance=share, rate=rate)
 
     def finished(self, task: Task, report: WriteReport | None) -> None:
         """Close a dataset's bar; elsewhere than on a terminal, print a line."""
         if task.key in self._ids:
             self._progress.remove_task(self._ids.pop(task.key))
         elif not self._quiet and not self._bars:
-            came = f"{counted(report.added, 'new row')}, {report.total:,} in all" if report else "nothing new"
+            is_new = report is not None and report.added + report.changed > 0
+            came = f"{_came(report)}, {report.total:,} in all" if report is not None and is_new else "nothing new"
             say(f"{task.key}: {came}")
+
+    def waiting(self, text: str) -> None:
+        """Print why nothing moves, once for all requests that wait for the same."""
+        now = time.monotonic()
+        if not self._quiet and now >= self._silent_until:
+            self._silent_until = now + _SILENCE_SECONDS
+            self._say(f"{text}.")
 
     def failed(self, key: DatasetKey, error: BacktesterError) -> None:
         """Print why a dataset stopped."""
         if key in self._ids:
             self._progress.remove_task(self._ids.pop(key))
-        self._say(f"Not fetched: {key}: {error}")
+        self._say(f"Not fetched: {key}: {str(error).removeprefix(f'{key}: ')}")
 
     def _say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=not self._bars)
 
 
 def print_fetch(store: Store, result: FetchResult, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
@@ -152,6 +163,7 @@ def print_fetch(store: Store, result: FetchResult, *, dry_run: bool, as_json: bo
                 "failed": [
                     {**key_json(key), "error": error.message, "hint": error.hint} for key, error in result.failures
                 ],
+                "nothing": [str(key) for key in result.nothing],
                 "notes": result.notes,
             }
         )
@@ -161,16 +173,33 @@ def print_fetch(store: Store, result: FetchResult, *, dry_run: bool, as_json: bo
     if dry_run:
         _print_plan(plan)
         return
-    print_write_table(sorted(result.reports, key=lambda report: report.key))
-    new = sum(report.added for report in result.reports)
-    if not plan.tasks and not result.failures:
-        typer.echo(f"Nothing is missing: {counted(plan.complete, 'dataset')} in {store.root} complete.")
+    reports = [report for report in result.reports if report.added or report.changed]
+    print_write_table(sorted(reports, key=lambda report: report.key))
+    if not reports and result.nothing and not result.failures:
+        typer.echo(
+            f"Nothing came in: there is nothing of {counted(len(result.nothing), 'dataset')} to be had, see above."
+        )
         return
+    if not reports and not result.failures:
+        whole = counted(plan.complete + len(plan.tasks), "dataset")
+        typer.echo(f"Nothing is missing: {whole} in {store.root} complete.")
+        return
+    came = ", ".join(filter(None, (_rows_text(reports, "added", "new"), _rows_text(reports, "changed", "changed"))))
     typer.echo(
-        f"{counted(new, 'new row')} in {store.root}"
+        f"{came or 'No new row'} in {store.root}"
         + (f"; {counted(len(result.failures), 'dataset')} failed, see above." if result.failures else ".")
         + " `backtester data check` says whether they can be trusted."
     )
+
+
+def _came(report: WriteReport) -> str:
+    return ", ".join(filter(None, (_rows_text([report], "added", "new"), _rows_text([report], "changed", "changed"))))
+
+
+def _rows_text(reports: Sequence[WriteReport], field: str, what: str) -> str:
+    """Return ``3 new rows``, or nothing where there are none."""
+    number = sum(getattr(report, field) for report in reports)
+    return counted(number, f"{what} row") if number else ""
 
 
 def _print_plan(plan: Plan) -> None:

@@ -39,12 +39,21 @@ def print_list(store: Store, keys: Sequence[DatasetKey], *, everything: bool, as
         rows = [_listed_row(store, key, now) for key in group]
         columns = ("symbol", "series", "from", "to", "size", "age", "lag")
         print_table(columns, rows, f"{venue} in {store.root}", right=(4, 5, 6), whole=(0, 1, 2, 3))
+    _tell_waiting(store, keys)
     hidden = [] if everything else [k for k in keys if (k.venue, k.symbol) not in with_bars]
     for venue, group in by_venue(hidden, lambda k: k):
         has = {k.series for k in group}
         what = " and ".join(name for series, name in _TERMS.items() if series in has)
         count = counted(len({k.symbol for k in group}), "further symbol")
         typer.echo(f"{venue}: {what} alone for {count} (--all shows them).")
+
+
+def _tell_waiting(store: Store, keys: Sequence[DatasetKey]) -> None:
+    """Say which datasets have pages of an interrupted download that are not among their rows yet."""
+    waiting = [key for key in keys if store.waiting_pages(key)]
+    if waiting:
+        shown = ", ".join(map(str, waiting[:3])) + (", …" if len(waiting) > 3 else "")
+        say(f"Note: a download is under way, or ended just now, whose last pages are not counted yet: {shown}.")
 
 
 def _listed_row(store: Store, key: DatasetKey, now: int) -> tuple[str, ...]:
@@ -118,13 +127,17 @@ def print_dataset(
             }
         )
         return
-    span = " to ".join(_span_text(manifest.span)) if manifest.span is not None else "no times"
-    typer.echo(f"{key}: {manifest.rows:,} rows, {span}, {size_text(manifest.size)}, in {store.folder(key)}")
+    span = " to ".join(dict.fromkeys(_span_text(manifest.span))) if manifest.span is not None else "no times"
+    typer.echo(f"{key}: {counted(manifest.rows, 'row')}, {span}, {size_text(manifest.size)}, in {store.folder(key)}")
     for entry in manifest.imports[-5:]:
-        typer.echo(f"  {entry.imported_at}  {entry.source}: {entry.rows:,} rows")
-    cells = [tuple(_cell(v) for v in row) for row in some.iter_rows()]
+        typer.echo(f"  {entry.imported_at}  {entry.source}: {counted(entry.rows, 'row')}")
+    cells = [tuple(_cell(c, v) for c, v in row.items()) for row in some.iter_rows(named=True)]
     if frame.height > len(some):
         cells.insert(rows, tuple("…" for _ in frame.columns))
+    if key.series == "instrument":  # many figures of few dates: a column a date
+        columns = ["", *(str(k) if frame.height > 1 else "" for k in range(1, len(cells) + 1))]
+        print_table(columns, zip(frame.columns, *cells, strict=True), right=tuple(range(1, len(columns))))
+        return
     print_table(frame.columns, cells, right=tuple(range(1, frame.width)))
 
 
@@ -136,9 +149,9 @@ def _iso_time(value: object) -> object:
     return iso(int(value.timestamp() * 1000)) if isinstance(value, datetime) else value
 
 
-def _cell(value: object) -> str:
+def _cell(column: str, value: object) -> str:
     if value is None:
-        return "unknown"
+        return "always" if column == "valid_from" else "unknown"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M")
     return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -10,6 +10,7 @@ import typer
 
 DEFAULT_STORE = Path("data")
 DEFAULT_OUT = Path("reports")
+_SPELLINGS = {"instruments": "instrument", "tier": "tiers", "trades": "trade"}
 
 StoreOption = Annotated[Path, typer.Option("--store", metavar="DIR", help="Folder of the market data.")]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs and their reports.")]
@@ -38,6 +39,11 @@ StrategiesOption = Annotated[
         "--strategies", metavar="DIR", help="Another folder of strategies (repeatable); ./strategies is always read."
     ),
 ]
+
+
+def series_names(values: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the series that the command line names, as the store spells them."""
+    return tuple(_SPELLINGS.get(name, name) for name in split_list(values))
 
 
 def split_list(values: Iterable[str] | None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtester.cli.options import split_list
+from backtester.cli.options import series_names, split_list
 
 if TYPE_CHECKING:
     from backtester.market.schema import DatasetKey
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 VenueFilter = Annotated[str | None, typer.Option("--venue", metavar="NAME", help="Only this venue.")]
 SeriesFilter = Annotated[
     list[str] | None,
-    typer.Option("--series", metavar="NAME", help="Only trade, mark, index, premium, funding, tiers or instrument."),
+    typer.Option("--series", metavar="A,B", help="Only trade, mark, index, premium, funding, tiers or instruments."),
 ]
-TimeframeFilter = Annotated[str | None, typer.Option("--timeframe", metavar="1h", help="Only bars of this length.")]
+TimeframeFilter = Annotated[
+    str | None,
+    typer.Option("--timeframe", metavar="1h", help="Only bars of this length (and what has none: funding, terms)."),
+]
 
 
 def selected(
@@ -38,7 +41,9 @@ def selected(
     from backtester.market.quality import select
     from backtester.market.schema import SERIES_NAMES, timeframe_ms, timeframe_name
 
-    names, wanted = split_list(symbols), split_list(series)
+    store.recover()
+    names = split_list(symbols)
+    wanted = series_names(series)
     for name in wanted:
         if name not in SERIES_NAMES:
             raise UnknownNameError("series", name, SERIES_NAMES)

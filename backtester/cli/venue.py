@@ -33,11 +33,11 @@ def list_venues(as_json: JsonOption = False) -> None:
     rows = []
     for pack in packs:
         rules = pack.rules_at(float("inf"))
-        changes = ", ".join(str(day) for day in pack.changes()) or "-"
+        newest = str(max(pack.changes(), default="-"))
         fees = f"{rules.taker_fee:g} / {rules.maker_fee:g}"
-        rows.append((pack.name, pack.title, rules.settle, fees, rules.takeover, rules.step, rules.tier_form, changes))
-    columns = ("name", "venue", "settle", "taker / maker", "takeover", "step", "tiers", "rules change on")
-    print_table(columns, rows)
+        rows.append((pack.name, rules.settle, fees, rules.takeover, rules.step, rules.tier_form, newest))
+    columns = ("name", "settle", "taker / maker", "takeover", "step", "tiers", "changed")
+    print_table(columns, rows, whole=range(len(columns)))
 
 
 @app.command("show")

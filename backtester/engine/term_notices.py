@@ -49,7 +49,7 @@ def _before_date(known: Mapping[str, Sequence[Instrument]], start: int) -> Itera
         if first is not None and first > start:
             early.setdefault(first, []).append(symbol)
     for first, symbols in early.items():
-        text = f"{', '.join(symbols)}: assumed: contract terms of {format_time(first)}, before their date too."
+        text = f"{', '.join(symbols)}: the contract terms of {format_time(first)} are used before their date too."
         yield Notice("terms_before_date", "assumption", text)
 
 

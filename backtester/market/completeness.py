@@ -44,7 +44,8 @@ def lacking(store: Store, key: DatasetKey, start: int, end: int, source: str | N
     """
     store.settle(key)
     if not store.has(key):
-        return [(start, end)] if start < end else []
+        step = 1 if key.timeframe == EVENT else timeframe_ms(key.timeframe)
+        return _on_grid(start, end, step, anchor(step))
     manifest = store.manifest(key)
     find = _missing_settlements if key.timeframe == EVENT else _missing_bars
     windows = find(store, key, manifest, start, end)

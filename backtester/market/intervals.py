@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
+LONGEST_INTERVAL_HOURS = 8.0
 USUAL_MS = frozenset(h * HOUR_MS for h in (1, 2, 4, 8))
 
 

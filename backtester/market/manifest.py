@@ -169,7 +169,10 @@ def is_stored(folder: Path) -> bool:
     """Return whether a folder holds a dataset: a manifest, or parts whose manifest is lost."""
     if (folder / MANIFEST_NAME).is_file():
         return True
-    return folder.is_dir() and any(is_part_name(path.name) for path in folder.iterdir())
+    try:
+        return folder.is_dir() and any(is_part_name(path.name) for path in folder.iterdir())
+    except PermissionError:
+        return True  # something is there: whoever reads it is told why that cannot be
 
 
 def is_part_name(name: str) -> bool:
@@ -212,7 +215,7 @@ def read_manifest(folder: Path, name: str) -> Manifest | None:
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise StoreError(
             f"{name}: the manifest {path} is damaged.",
-            f"Delete the folder {folder} and import the series again.",
+            "Remove it with `backtester data delete --venue … --symbols … --series …`, then fetch or import it again.",
         ) from e
     return Manifest(parts, imports, asked)
 

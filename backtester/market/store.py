@@ -137,6 +137,18 @@ class Store:
         found = read_manifest(self.folder(key), str(key))
         return found.span if found is not None else None
 
+    def first_import(self, key: DatasetKey) -> int | None:
+        """Return the first time that was ever stored of a dataset [ms], also where its part was dropped since."""
+        found = read_manifest(self.folder(key), str(key))
+        if found is None:
+            return None
+        times = [entry.first for entry in found.imports if entry.first is not None]
+        return min([*times, *(found.span or ())], default=None)
+
+    def waiting_pages(self, key: DatasetKey) -> int:
+        """Return how many pages of an interrupted download wait to be brought in."""
+        return len(page_paths(self.folder(key)))
+
     def fingerprint(self, key: DatasetKey) -> str:
         """Return the SHA-256 of the dataset's content checksums: equal values give equal fingerprints."""
         return self.manifest(key).fingerprint
@@ -234,6 +246,21 @@ class Store:
             return [str(error) for _, error in self._problems(key)]
         except StoreError as e:
             return [str(e)]
+
+    def check_sizes(self, key: DatasetKey) -> None:
+        """Refuse a dataset of which a part is missing or has another size than its manifest says: a look, no reading.
+
+        Raises
+        ------
+        StoreError
+            A part is damaged.
+        """
+        for name, part in sorted(self.manifest(key).parts.items()):
+            path = self._part_path(key, name, part)
+            size = path.stat().st_size if path.exists() else None
+            if size != part.bytes:
+                problem = "is missing" if size is None else f"has {size} bytes where its manifest says {part.bytes}"
+                raise damaged_part(key, path, problem)
 
     def strangers(self, key: DatasetKey) -> list[Path]:
         """Return the files in a dataset's folder that the store did not put there; it leaves them alone."""
@@ -401,6 +428,15 @@ class Store:
         if page_paths(folder):
             with open_writer(folder, key, self.lock_timeout):
                 pass
+
+    def recover(self) -> None:
+        """Bring in the pages of every dataset that an interrupted download left; one that is at work keeps its own."""
+        for page in sorted({path.parent for path in self.root.rglob(f".*{PAGE_SUFFIX}")}):
+            names = [part.partition("=")[2] for part in page.relative_to(self.root).parts]
+            with suppress(StoreError, UsageError, TypeError):
+                key = DatasetKey(*map(unquote, names))
+                with open_writer(page, key, _RENAME_SECONDS):
+                    pass
 
     def delete(self, key: DatasetKey) -> None:
         """Remove a dataset, and the folders that it leaves empty; files of other programs stay.

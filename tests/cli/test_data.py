@@ -302,7 +302,7 @@ def test_filters_that_nothing_passes_name_the_nearest(call: Call, files: Path) -
     for arguments, words in (
         (("--venue", "binanse"), "Did you mean 'binance'?"),
         (("--symbol", "BTC"), "Did you mean 'BTC/USDT:USDT'?"),
-        (("--series", "trades"), "Did you mean 'trade' or 'tiers'?"),
+        (("--series", "traded"), "Did you mean 'trade'"),
         (("--series", "index"), "Nothing stored passes these filters"),
     ):
         code, _, err = call("list", *arguments)

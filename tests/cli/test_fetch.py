@@ -165,7 +165,11 @@ def test_delete_asks_and_takes_what_is_named(call: Call, tmp_path: Path, monkeyp
     code, _, err = call("delete", "--series", "mark", "--quiet")
     assert code == 2
     assert "Give --yes" in err
-    monkeypatch.setattr("typer.confirm", lambda *args, **kwargs: None)
+    answers = [False, True]
+    monkeypatch.setattr("typer.confirm", lambda *args, **kwargs: answers.pop(0))
+    code, _, err = call("delete", "--series", "mark")
+    assert code == 0
+    assert "Nothing is deleted." in err
     code, out, err = call("delete", "--series", "mark")
     assert code == 0
     assert "To delete: 2 datasets" in err

@@ -240,6 +240,17 @@ def test_okx_keeps_three_months_of_settlements_and_that_is_said(store: Store, br
     assert again.plan.tasks == ()
 
 
+def test_settlements_of_three_months_do_not_shorten_the_bars(store: Store, bring: Fetch) -> None:
+    market = market_of(case_of("okx"))
+    since = utc("2023-06-01")
+    with ExchangeServer(market, "okx", now=NOW) as server:
+        bring(server, symbols=(BTC,), series=("funding", "trade", "mark"), start=since)
+    for series in ("trade", "mark"):
+        assert stored(store, "okx", BTC, series, "1h").equals(
+            truth(market, BTC, series, "1h", since, NOW // HOUR * HOUR)
+        )
+
+
 def test_hyperliquid_keeps_5000_bars_of_each_timeframe_and_that_is_said_once(store: Store, bring: Fetch) -> None:
     case = case_of("hyperliquid")
     market = market_of(case, replace(case.contract, base="ETH"))

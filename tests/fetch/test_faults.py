@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from backtester.cli.app import exit_code
 from backtester.errors import ExchangeError
 from backtester.market.retry import RetryPolicy
 from backtester.market.schema import DatasetKey
@@ -170,6 +171,19 @@ def test_a_killed_fetch_goes_on_where_it_ended(kill_and_go_on: Callable[[int, in
 @pytest.mark.long
 def test_fifty_kills(kill_and_go_on: Callable[[int, int], None]) -> None:
     kill_and_go_on(50, 2)
+
+
+def test_what_a_killed_first_fetch_left_is_listed(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    with ExchangeServer(MARKET, "binance", now=NOW, delay=0.02) as server, fetching(server, store.root) as process:
+        while process.poll() is None and len(list(store.root.rglob(".*.page"))) < 4:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert store.keys() == []
+    assert exit_code(["data", "list", "--store", str(store.root)]) == 0
+    assert sum(store.manifest(key).rows for key in store.keys("binance")) > 900
+    assert list(store.root.rglob(".*.page")) == []
 
 
 def test_an_interrupted_fetch_keeps_what_came_in(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from backtester.market.schema import DatasetKey
 from backtester.market.store import Store
 from tests.exchange import binance
 from tests.exchange.contract import Contract, utc
+from tests.exchange.faults import Fault, FaultKind, FaultPlan, Rule
 from tests.exchange.market import Hole, Market, demo_contracts
 from tests.exchange.server import ExchangeServer, Seen
 from tests.fetch.truth import BTC, DAY, ETH, HOUR, LUNA, NOW, SOL, START, Fetch, settled, stored, truth
@@ -175,7 +176,7 @@ def test_a_delisted_contract_ends_an_update_with_a_note(store: Store, bring: Fet
         result = bring(server, symbols=(), update=True, start=None)
     assert result.notes == [f"no longer traded, so nothing extends them: {LUNA}"]
     with (
-        pytest.raises(DataError, match="nothing of the venue 'bybit' is stored"),
+        pytest.raises(DataError, match="holds nothing of this venue"),
         ExchangeServer(MARKET, "bybit", now=NOW) as server,
     ):
         bring(server, symbols=(), update=True)
@@ -234,6 +235,8 @@ def test_binance_tells_intervals_apart_and_wants_a_key_for_tiers(
 
 def test_what_an_exchange_lacks_is_said_before_the_download(store: Store, bring: Fetch) -> None:
     with ExchangeServer(MARKET, "binance", now=NOW) as server:
+        with pytest.raises(UsageError, match=r"nothing to fetch: binanceusdm has no bars of 7m \(it has "):
+            bring(server, series=("trade",), timeframes=("7m",))
         result = bring(server, series=("trade",), timeframes=("7m", "1h"))
     assert [n for n in result.notes if "no bars of 7m" in n]
     assert {k.timeframe for k in store.keys("binance")} == {"1h"}
@@ -339,9 +342,68 @@ def test_a_damaged_part_is_named_and_can_be_brought_again(store: Store, bring: F
         assert "--damaged" in error.hint
         store.drop_damaged(key)
         assert bring(server, series=("trade",), start=utc("2023-12-01")).failures == []
-    # the pages that came in while the part was damaged were not lost
-    assert store.read(key).equals(truth(MARKET, BTC, "trade", "1h", utc("2023-11-01"), LAST_HOUR))
+    assert store.read(key).equals(truth(MARKET, BTC, "trade", "1h", utc("2023-12-01"), LAST_HOUR))
     assert store.damaged(key) == []
+
+
+def test_an_update_names_a_damaged_part_and_later_fetches_no_more_than_was_there(store: Store, bring: Fetch) -> None:
+    key = DatasetKey("binance", BTC, "trade", "1h")
+    with ExchangeServer(MARKET, "binance", now=NOW) as server:
+        bring(server, series=("trade",))
+        (store.folder(key) / "2024.parquet").write_bytes(b"damaged")
+        ((_, error),) = bring(server, symbols=(), update=True, start=None).failures
+        assert "2024.parquet" in error.message
+        store.drop_damaged(key)
+        assert bring(server, symbols=(), update=True, start=None).failures == []
+    assert store.read(key).equals(truth(MARKET, BTC, "trade", "1h", START, LAST_HOUR))
+
+
+def test_what_came_in_before_a_failure_is_counted(store: Store, bring: Fetch) -> None:
+    faults = FaultPlan(Rule(Fault.failing(503), path="*/klines", query=f"*startTime={START + 2 * 499 * HOUR}*"))
+    with ExchangeServer(MARKET, "binance", now=NOW, faults=faults) as server:
+        result = bring(server, series=("trade",), policy=RetryPolicy(attempts=2, first_delay=0.01))
+    assert len(result.failures) == 1
+    assert [report.added for report in result.reports] == [2 * 499]
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_a_start_off_the_grid_begins_with_the_next_bar(store: Store, bring: Fetch, venue: str) -> None:
+    start = utc("2024-03-10T05:30")
+    with ExchangeServer(MARKET, venue, now=NOW) as server:
+        result = bring(server, series=("trade", "mark"), timeframes=("1h", "4h", "1w"), start=start)
+    assert result.failures == []
+    assert store.read(DatasetKey(venue, BTC, "trade", "1h")).equals(truth(MARKET, BTC, "trade", "1h", start, LAST_HOUR))
+    assert store.span(DatasetKey(venue, BTC, "trade", "4h")) == (utc("2024-03-10T08:00"), utc("2024-03-20T04:00"))
+    assert store.span(DatasetKey(venue, BTC, "trade", "1w")) == (utc("2024-03-11"), utc("2024-03-11"))
+
+
+def test_without_long_bars_every_page_is_asked_for(store: Store, bring: Fetch) -> None:
+    faults = FaultPlan(*(Rule(Fault(FaultKind.EMPTY), query=f"*interval={t}*") for t in ("1w", "1d")))
+    with ExchangeServer(MARKET, "binance", now=NOW, faults=faults) as server:
+        bring(server, series=("trade",), start=utc("2023-09-01"))
+    assert store.read(DatasetKey("binance", BTC, "trade", "1h")).equals(
+        truth(MARKET, BTC, "trade", "1h", utc("2023-09-01"), LAST_HOUR)
+    )
+
+
+def test_what_the_exchange_has_nothing_of_is_not_called_complete(store: Store, bring: Fetch) -> None:
+    with ExchangeServer(MARKET, "binance", now=NOW) as server:
+        result = bring(server, symbols=(SOL,), series=("trade",), start=utc("2023-06-01"), end=utc("2023-12-01"))
+        assert result.nothing == [DatasetKey("binance", SOL, "trade", "1h")]
+        assert any("has nothing of binance SOL/USDT:USDT trade 1h" in note for note in result.notes)
+        ((_, error),) = bring(server, series=("trade",), start=NOW + DAY).failures
+    assert "the start lies after what binanceusdm can have yet" in error.message
+
+
+def test_a_damaged_manifest_stops_its_own_dataset_alone(store: Store, bring: Fetch) -> None:
+    with ExchangeServer(MARKET, "binance", now=NOW) as server:
+        bring(server, series=("trade", "mark"), start=utc("2024-03-01"))
+        (store.folder(DatasetKey("binance", BTC, "trade", "1h")) / "manifest.json").write_text("{")
+        result = bring(server, series=("trade", "mark", "index"), start=utc("2024-02-20"))
+    ((key, error),) = result.failures
+    assert key.series == "trade"
+    assert "backtester data delete" in error.hint
+    assert {report.key.series for report in result.reports} == {"mark", "index"}
 
 
 def test_impossible_bars_are_left_out_and_said(store: Store, bring: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:

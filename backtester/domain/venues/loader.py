@@ -198,4 +198,5 @@ def _message(error: ValidationError, file: str, where: str, *, value: bool = Fal
     first = error.errors()[0]
     loc = [str(p) for p in first["loc"] if not str(p).startswith(("float", "literal", "bool", "int", "str"))]
     key = ".".join([where, *loc] if where else loc) + (".value" if value else "")
-    return f"{file}: {key}: {first['msg']} (got {first['input']!r})."
+    given = "" if first["type"] == "missing" else f" (got {first['input']!r:.60})"
+    return f"{file}: {key}: {first['msg']}{given}."

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import polars as pl
 
+from backtester.errors import BacktesterError
 from backtester.market.acceptance import accept_bars, accept_funding
 from backtester.market.fetch.pages import Page, settlement_pages, split, whole_page
 from backtester.market.fetch.watch import Task
@@ -23,13 +26,29 @@ _BELIEVED_AFTER_MS = 86_400_000  # what is missing of the last day may still com
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True)
+class Brought:
+    """What became of a dataset.
+
+    Attributes
+    ----------
+    report : WriteReport or None
+        What came in; None where the exchange had nothing.
+    error : BacktesterError or None
+        Why it ended before its time; what came in before is stored.
+    """
+
+    report: WriteReport | None
+    error: BacktesterError | None = None
+
+
 async def bring(
     store: Store,
     task: Task,
     client: Client,
     advanced: Callable[[Task, int, int], None],
     note: Callable[[str], None],
-) -> WriteReport | None:
+) -> Brought:
     """Download the windows of a task.
 
     Each page is durable once it came in. Spans of which the exchange has nothing are remembered, but for the last day.
@@ -46,21 +65,21 @@ async def bring(
         Told of each page: the task, the span that it settles [ms], its rows.
     note : callable
         Told what was left out of a page because it cannot be true.
-
-    Returns
-    -------
-    WriteReport or None
-        None where the exchange had nothing.
     """
     horizon = client.now() - _BELIEVED_AFTER_MS
-    async with _journal(store, task) as journal:
-        for empty in task.asked:
-            await _finished(journal.append, _no_rows(task), _until(empty, horizon))
-        async for page in _pages(task, client):
-            frame = _accepted(task, page, note)
-            await _finished(lambda f=frame, p=page: journal.append(f, _until(p.window, horizon), source=client.source))
-            advanced(task, page.window[1] - page.window[0], frame.height)
-    return journal.report
+    journal: Journal | None = None
+    error: BacktesterError | None = None
+    try:
+        async with _journal(store, task) as journal:
+            for empty in task.asked:
+                await _finished(journal.append, _no_rows(task), _until(empty, horizon))
+            async for page in _pages(task, client):
+                rows, asked = _accepted(task, page, note), _until(page.window, horizon)
+                await _finished(partial(journal.append, rows, asked, source=client.source))
+                advanced(task, page.window[1] - page.window[0], rows.height)
+    except BacktesterError as e:
+        error = e
+    return Brought(journal.report if journal is not None else None, error)
 
 
 def _accepted(task: Task, page: Page, note: Callable[[str], None]) -> pl.DataFrame:

@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Sequence
 
 from backtester.errors import BacktesterError, DataError, KeyRequiredError, UnknownNameError
-from backtester.market.fetch.bring import bring
+from backtester.market.fetch.bring import Brought, bring
 from backtester.market.fetch.planning import Target, make_plan
 from backtester.market.fetch.request import FetchRequest, chosen_symbols
 from backtester.market.fetch.terms import TermsDesk
 from backtester.market.fetch.venues import Route, VenueExchanges, first_of, lacks, needed_ids, opened, venue_exchanges
 from backtester.market.fetch.watch import FetchResult, Plan, Task, Watch
-from backtester.market.merge import WriteReport
 from backtester.market.schema import EVENT, DatasetKey
 from backtester.market.sources.ccxt_client import Client
 from backtester.market.store import Store
@@ -65,9 +64,12 @@ class _Fetch:
         self._result = FetchResult(Plan((), 0, 0.0))
 
     async def run(self, *, dry_run: bool) -> FetchResult:
-        exchanges = venue_exchanges(self._request.venue)
-        named = self._request.symbols or tuple(self._stored_symbols(exchanges.venue) if self._request.update else ())
+        self._store.recover()
+        exchanges = self._exchanges()
+        named = self._request.symbols or tuple(self._to_update(exchanges.venue) if self._request.update else ())
         async with opened(needed_ids(exchanges, named), self._route) as clients:
+            for client in clients:
+                client.told = self._watch.waiting
             targets = await self._targets(exchanges, clients)
             plan, failures = await make_plan(self._store, targets, self._request)
             self._result.plan = plan
@@ -81,6 +83,14 @@ class _Fetch:
         return self._result
 
     # ---- what to fetch
+
+    def _exchanges(self) -> VenueExchanges:
+        try:
+            return venue_exchanges(self._request.venue)
+        except UnknownNameError as error:
+            if self._request.venue in self._store.venues():
+                error.hint = "The store has data of it: give the path of its rule pack (.toml), which names exchanges."
+            raise
 
     async def _targets(self, exchanges: VenueExchanges, clients: Sequence[Client]) -> list[Target]:
         request = self._request
@@ -113,22 +123,23 @@ class _Fetch:
         kept = tuple((s, t) for s, t in target.wanted if target.client.has(s) and t in known)
         return Target(target.client, target.venue, target.symbol, kept)
 
-    def _stored_symbols(self, venue: str) -> list[str]:
-        return sorted({k.symbol for k in self._store.keys(venue) if k.series not in ("tiers", "instrument")})
-
-    def _still_traded(self, venue: str, owner: dict[str, Client]) -> list[str]:
-        """Return the stored symbols that an update can extend."""
-        stored = self._stored_symbols(venue)
+    def _to_update(self, venue: str) -> list[str]:
+        """Return the stored symbols that an update is to extend."""
+        stored = sorted({k.symbol for k in self._store.keys(venue) if k.series not in ("tiers", "instrument")})
         if not stored:
             raise DataError(
-                f"the store {self._store.root}",
-                f"nothing of the venue {venue!r} is stored that could be extended",
+                venue,
+                f"{self._store.root} holds nothing of this venue that could be extended",
                 hint="Name what to fetch: --symbols BTC/USDT:USDT.",
             )
         for symbol in self._request.symbols:
             if symbol not in stored:
                 raise UnknownNameError("symbol", symbol, stored, f"in the store's venue {venue!r}")
-        wanted = self._request.symbols or stored
+        return list(self._request.symbols) or stored
+
+    def _still_traded(self, venue: str, owner: dict[str, Client]) -> list[str]:
+        """Return the stored symbols that an update can extend."""
+        wanted = self._to_update(venue)
         gone = [s for s in wanted if s not in owner]
         if gone:
             shown = ", ".join(gone[:5]) + (", …" if len(gone) > 5 else "")
@@ -139,19 +150,19 @@ class _Fetch:
 
     async def _download(self, plan: Plan, clients: dict[str, Client]) -> None:
         limit = asyncio.Semaphore(self._request.workers)
-        desk = TermsDesk(self._store, clients, plan.tasks)
+        desk = TermsDesk(self._store, clients, plan.tasks, self._note)
 
         async def one(task: Task) -> None:
             async with limit:
                 self._watch.started(task)
                 try:
                     if task.page_ms:
-                        report = await bring(
+                        brought = await bring(
                             self._store, task, clients[task.exchange], self._watch.advanced, self._note
                         )
                     else:
-                        report = await desk.bring(task)
-                    self._finish(task, report)
+                        brought = await desk.bring(task)
+                    self._finish(task, brought)
                 except KeyRequiredError as error:
                     if self._request.series:
                         self._fail(task.key, error)
@@ -174,10 +185,16 @@ class _Fetch:
         self._result.notes.append(text)
         self._watch.note(text)
 
-    def _finish(self, task: Task, report: WriteReport | None) -> None:
-        if report is not None:
-            self._result.reports.append(report)
-        self._watch.finished(task, report)
+    def _finish(self, task: Task, brought: Brought) -> None:
+        if brought.report is not None:
+            self._result.reports.append(brought.report)
+        if brought.error is not None:
+            self._fail(task.key, brought.error)
+            return
+        if brought.report is None and task.page_ms and not self._store.has(task.key):
+            self._result.nothing.append(task.key)
+            self._note(f"{task.exchange} has nothing of {task.key} in that range")
+        self._watch.finished(task, brought.report)
 
     def _fail(self, key: DatasetKey, error: BacktesterError) -> None:
         self._result.failures.append((key, error))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
-from backtester.errors import BacktesterError, format_time
+from backtester.errors import BacktesterError, DataError, StoreError, format_time
 from backtester.market.completeness import lacking
 from backtester.market.fetch.pages import whole_page
 from backtester.market.fetch.request import FIRST_DAY_MS, FetchRequest
@@ -88,8 +90,9 @@ def _reach_notes(store: Store, targets: Sequence[Target], request: FetchRequest)
             if series in ("tiers", "instrument") or place in told:
                 continue
             since = target.client.kept_since(series, _step(timeframe))
-            if since <= _wanted_since(store, DatasetKey(target.venue, target.symbol, series, timeframe), request):
-                continue
+            with suppress(StoreError):  # a damaged dataset is named where it is planned
+                if since <= _wanted_since(store, DatasetKey(target.venue, target.symbol, series, timeframe), request):
+                    continue
             told.add(place)
             name = series if timeframe == EVENT else f"{series} {timeframe}"
             yield (
@@ -103,7 +106,7 @@ def _wanted_since(store: Store, key: DatasetKey, request: FetchRequest) -> int:
     span = store.span(key)
     start = request.start
     if start is None:
-        start = span[0] if request.update and span is not None else FIRST_DAY_MS
+        start = (store.first_import(key) if request.update else None) or FIRST_DAY_MS
     return start if span is None or start < span[0] else max(start, span[1] + _step(key.timeframe))
 
 
@@ -115,36 +118,50 @@ async def _plan_symbol(
     store: Store, target: Target, request: FetchRequest
 ) -> tuple[list[Task], int, list[tuple[DatasetKey, BacktesterError]]]:
     client = target.client
-    tasks: list[Task] = []
+    terms: list[Task] = []
+    found: list[Task] = []
     failures: list[tuple[DatasetKey, BacktesterError]] = []
     complete = 0
-    first_open: int | None = None
     for series, timeframe in target.wanted:
         key = DatasetKey(target.venue, target.symbol, series, timeframe)
         if series in ("tiers", "instrument"):
-            tasks.append(Task(key, client.id, ()))
+            terms.append(Task(key, client.id, ()))
             continue
-        start, end = _range(store, client, key, request)
         try:
-            source = None if request.again else client.id
-            windows = await asyncio.to_thread(lacking, store, key, start, end, source)
+            windows = await asyncio.to_thread(_missing, store, client, key, request)
         except BacktesterError as error:
             failures.append((key, error))
             continue
-        if not windows:
-            complete += 1
-            continue
-        task = Task(key, client.id, tuple(windows), page_ms(client, key))
-        before = _unexplored(store, task)
-        if before is not None:
-            if first_open is None:
-                first_open = await _first_open(client, target.symbol, before)
-            task = _clipped(task, before, first_open)
-        if task.windows:
-            tasks.append(task)
+        if windows:
+            found.append(Task(key, client.id, tuple(windows), page_ms(client, key)))
         else:
             complete += 1
-    return tasks, complete, failures
+    tasks = await _since_listing(store, client, target.symbol, found)
+    return [*terms, *tasks], complete, failures
+
+
+def _missing(store: Store, client: Client, key: DatasetKey, request: FetchRequest) -> list[Window]:
+    """Return the windows of a dataset that are missing and worth asking for."""
+    if store.has(key):
+        store.check_sizes(key)  # a damaged dataset is named now, even where nothing of it is missing
+    start, end = _range(store, client, key, request)
+    if request.start is not None and request.start >= end:
+        raise DataError(
+            str(key), f"the start lies after what {client.id} can have yet, which ends", end, "Start earlier."
+        )
+    return lacking(store, key, start, end, None if request.again else client.id)
+
+
+async def _since_listing(store: Store, client: Client, symbol: str, tasks: list[Task]) -> list[Task]:
+    """Return the tasks of a contract without the time before its listing, which is looked up once where it matters."""
+    unexplored = {task.key: before for task in tasks if (before := _unexplored(store, task)) is not None}
+    if not unexplored:
+        return tasks
+    # settlements may be kept for some months alone: the earliest moment of all decides where the search begins
+    first_open = await _first_open(client, symbol, min(start for start, _ in unexplored.values()))
+    if first_open is None:
+        return tasks  # there are no long bars to look at, so every page is asked for
+    return [_clipped(task, unexplored[task.key], first_open) if task.key in unexplored else task for task in tasks]
 
 
 def _range(store: Store, client: Client, key: DatasetKey, request: FetchRequest) -> Window:
@@ -155,8 +172,7 @@ def _range(store: Store, client: Client, key: DatasetKey, request: FetchRequest)
         end = min(end, request.end)
     start = request.start
     if start is None:
-        span = store.span(key) if request.update else None
-        start = FIRST_DAY_MS if span is None else span[0]
+        start = (store.first_import(key) if request.update else None) or FIRST_DAY_MS
     return max(start, client.kept_since(key.series, step)), end
 
 
@@ -177,33 +193,28 @@ def _unexplored(store: Store, task: Task) -> Window | None:
     return None
 
 
-async def _first_open(client: Client, symbol: str, window: Window) -> int | None:
-    """Return the open of the first long bar of a contract within a window; None where it has none."""
+async def _first_open(client: Client, symbol: str, since: int) -> int | None:
+    """Return the open of the first long bar of a contract, which may lie after what is wanted; None: there is none."""
     series = next(s for s in BAR_SERIES if client.has(s))
-    timeframe = next((t for t in ("1w", "1d") if t in client.timeframes), None)
-    if timeframe is None:
-        return window[0]
-    step = timeframe_ms(timeframe)
-    phase = anchor(step)
-    start = phase + (window[0] - phase) // step * step
-    page = client.page_bars(series, step) * step
-    while start < window[1]:
-        end = min(start + page, phase - (phase - window[1]) // step * step)
-        rows = await whole_page(  # the end of a page that was cut short is no listing
-            lambda part: client.bars(symbol, series, timeframe, part, unfinished=True), (start, end), step
-        )
-        if rows.height:
-            return int(rows["open_time"].dt.epoch("ms").to_numpy().min())
-        start = end
+    for timeframe in (t for t in ("1w", "1d") if t in client.timeframes):
+        step = timeframe_ms(timeframe)
+        phase = anchor(step)
+        page = client.page_bars(series, step) * step
+        start, now = phase + (since - phase) // step * step, client.now()
+        while start < now:
+            end = min(start + page, phase - (phase - now) // step * step)
+            ask = partial(client.bars, symbol, series, timeframe, unfinished=True)
+            rows = await whole_page(ask, (start, end), step)  # the end of a page that was cut short is no listing
+            if rows.height:
+                return int(rows["open_time"].dt.epoch("ms").to_numpy().min())
+            start = end
     return None
 
 
-def _clipped(task: Task, before: Window, first_open: int | None) -> Task:
+def _clipped(task: Task, before: Window, first_open: int) -> Task:
     """Return a task without the span in which the contract was not listed yet; a week's leeway for other series."""
     start, end = before
     rest = task.windows[1:]
-    if first_open is None:
-        return replace(task, windows=rest, asked=(before,))
     listed = max(start, first_open - _WEEK_MS)
     listed -= (listed - start) % _step(task.key.timeframe)
     windows = ((listed, end), *rest) if listed < end else rest

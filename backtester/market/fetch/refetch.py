@@ -71,8 +71,10 @@ class Refetcher:
             raise DataError(str(key), f"{client.id} has no such series in ccxt", hint="Import it instead.")
         step = 1 if key.series == "funding" else timeframe_ms(key.timeframe)
         task = Task(key, client.id, tuple((-(-a // step) * step, b) for a, b in windows), page_ms(client, key))
-        report = await bring(self._store, task, client, lambda *_: None, self.notes.append)
-        return 0 if report is None else report.added + report.changed
+        brought = await bring(self._store, task, client, lambda *_: None, self.notes.append)
+        if brought.error is not None:
+            raise brought.error
+        return 0 if brought.report is None else brought.report.added + brought.report.changed
 
     async def _owner(self, key: DatasetKey) -> Client | None:
         """Return the exchange that trades a contract."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from backtester.domain.instrument import Instrument
 from backtester.errors import ExchangeError
+from backtester.market.fetch.bring import Brought
 from backtester.market.fetch.watch import Task
 from backtester.market.schema import instrument_frame, tier_frame
 from backtester.market.sources.ccxt_json import market_instrument, tier_table
@@ -32,10 +33,16 @@ class TermsDesk:
         The exchanges by id.
     tasks : sequence of Task
         Everything that is fetched; those of terms are answered together.
+    note : callable
+        Told what the user should know.
     """
 
-    def __init__(self, store: Store, clients: Mapping[str, Client], tasks: Sequence[Task]) -> None:
+    def __init__(
+        self, store: Store, clients: Mapping[str, Client], tasks: Sequence[Task], note: Callable[[str], None]
+    ) -> None:
         self._store = store
+        self._note = note
+        self._refused: set[str] = set()
         self._clients = clients
         self._symbols = {
             (series, exchange): [t.key.symbol for t in tasks if t.key.series == series and t.exchange == exchange]
@@ -44,14 +51,17 @@ class TermsDesk:
         }
         self._answers: dict[tuple[str, str], asyncio.Task[Any]] = {}
 
-    async def bring(self, task: Task) -> WriteReport | None:
-        """Store the terms of one contract; None where the exchange does not publish them."""
+    async def bring(self, task: Task) -> Brought:
+        """Store the terms of one contract, where the exchange publishes them."""
         client = self._clients[task.exchange]
         answer = await self._answer(task)
         today = client.now() // _DAY_MS * _DAY_MS
         if task.key.series == "tiers":
-            return await asyncio.to_thread(self._write_tiers, task, client.source, answer.get(task.key.symbol), today)
-        return await asyncio.to_thread(self._write_contract, task, client, answer, today)
+            brackets = answer.get(task.key.symbol)
+            if not brackets and task.key.symbol not in self._refused:
+                self._note(f"{client.id} has no margin tiers of {task.key.symbol} in ccxt: import or state them")
+            return Brought(await asyncio.to_thread(self._write_tiers, task, client.source, brackets, today))
+        return Brought(await asyncio.to_thread(self._write_contract, task, client, answer, today))
 
     async def _answer(self, task: Task) -> Any:
         """Return the exchange's answer for all contracts, asked for once."""
@@ -65,6 +75,7 @@ class TermsDesk:
         except ExchangeError as error:
             if task.key.symbol == self._symbols[place][0]:
                 raise type(error)(error.message, _offer(error.hint)) from error
+            self._refused.add(task.key.symbol)
             return {}  # said once is enough
 
     def _write_tiers(

@@ -115,10 +115,16 @@ def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def lacks(client: Client, wanted: Iterable[tuple[str, str]]) -> list[str]:
-    """Return what an exchange cannot give of the wanted pairs of series and timeframe, a sentence each."""
+    """Return what an exchange cannot give of the wanted pairs of series and timeframe, a sentence each.
+
+    Raises
+    ------
+    UsageError
+        Nothing of it.
+    """
     wanted = list(wanted)
     known = client.timeframes
-    return [
+    texts = [
         *(
             f"{client.id} has no {series} series in ccxt: it is left out"
             for series in dict.fromkeys(series for series, _ in wanted)
@@ -130,3 +136,6 @@ def lacks(client: Client, wanted: Iterable[tuple[str, str]]) -> list[str]:
             if timeframe not in known
         ),
     ]
+    if wanted and not any(client.has(s) and (t == EVENT or t in known) for s, t in wanted):
+        raise UsageError(f"There is nothing to fetch: {'; '.join(texts)}.", "Choose other --series or --timeframes.")
+    return texts

@@ -118,6 +118,9 @@ class Watch:
     def finished(self, task: Task, report: WriteReport | None) -> None:
         """Take what became of a dataset; None: the exchange had nothing."""
 
+    def waiting(self, text: str) -> None:
+        """Take why an exchange is not asked for some seconds."""
+
     def failed(self, key: DatasetKey, error: BacktesterError) -> None:
         """Take why a dataset could not be fetched (further); the others go on."""
 
@@ -134,6 +137,8 @@ class FetchResult:
         What became of each dataset that got rows.
     failures : list of tuple
         Datasets that could not be fetched (further), each with its error.
+    nothing : list of DatasetKey
+        Datasets of which the exchange has nothing in the range, and the store neither.
     notes : list of str
         What the user should know.
     """
@@ -141,4 +146,5 @@ class FetchResult:
     plan: Plan
     reports: list[WriteReport] = field(default_factory=list)
     failures: list[tuple[DatasetKey, BacktesterError]] = field(default_factory=list)
+    nothing: list[DatasetKey] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MOVED = 0.001
 """Range of the mark from which on it moved while nothing was traded [fraction]."""
 _DAY_MS = 86_400_000
+_ABSURD = 0.5  # between traded and mark closes; in the crash of October 2025 closes kept within 10 %
+_USUAL_DISTANCE = 0.005  # of half of the closes; large contracts keep within 0.1 %, small ones within 0.2 %
 
 
 def check_bars(data: SymbolData, key: DatasetKey, divergence: float) -> Iterator[Finding]:
@@ -290,6 +292,18 @@ def _against_trades(data: SymbolData, key: DatasetKey, step: int, limit: float) 
         return
     if key.series != "mark":
         return
+    if far.median > _USUAL_DISTANCE:
+        yield Finding(
+            "warning",
+            "other_price",
+            key,
+            None,
+            None,
+            far.compared,
+            f"half of its closes are more than {far.median:.2%} from the trades, where a mark keeps within "
+            f"{_USUAL_DISTANCE:.1%}",
+            "It may be shifted in time, scaled, or of another contract: compare it with another source.",
+        )
     cases: tuple[tuple[Code, str, tuple[Run, ...], float], ...] = (
         ("mark_diverges_close", "close", far.closes, limit),
         ("mark_diverges_wick", "wick", far.wicks, limit * bar_quality.WICK_FACTOR),
@@ -299,14 +313,17 @@ def _against_trades(data: SymbolData, key: DatasetKey, step: int, limit: float) 
             continue
         worst = max(runs, key=lambda r: r.size)
         total = sum(r.count for r in runs)
+        is_absurd = name == "close" and worst.size > _ABSURD
         yield _aggregate(
-            "warning",
+            "error" if is_absurd else "warning",
             code,
             key,
             runs=runs,
             text=f"{counted(total, 'bar')} whose traded {name}s are more than {least:.1%} from the mark, the worst "
             f"{worst.size:.1%} at {format_time(worst.at)}",
-            hint="Usual in a crash; else compare with another source. Liquidations are judged on the mark.",
+            hint="Closes so far apart are another unit, another contract or a broken bar: import a sound series."
+            if is_absurd
+            else "Usual in a crash; else compare with another source. Liquidations are judged on the mark.",
             worst=worst,
         )
 

@@ -69,7 +69,7 @@ def check(
                 coverage += _cover(data, key)
                 findings += _check_one(data, key, divergence)
             except StoreError as e:
-                findings.append(Finding("error", "damaged", key, None, None, 1, e.message, e.hint))
+                findings.append(Finding("error", "damaged", key, None, None, 1, _bare(e.message, key), e.hint))
     return Check(tuple(coverage), tuple(sorted(findings, key=lambda f: (_RANK[f.severity], f.key, f.start or 0))))
 
 
@@ -77,6 +77,11 @@ def _cover(data: SymbolData, key: DatasetKey) -> list[Coverage]:
     if key.series in BAR_SERIES:
         return [bar_coverage(key, data.read(key))]
     return [funding_coverage(key, data.read(key))] if key.series == "funding" else []
+
+
+def _bare(message: str, key: DatasetKey) -> str:
+    """Return an error's sentence without the name of its dataset and its stop: a finding has both."""
+    return message.removeprefix(f"{key}: ").rstrip(".")
 
 
 def _check_one(data: SymbolData, key: DatasetKey, divergence: float) -> Iterator[Finding]:

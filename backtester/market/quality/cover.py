@@ -61,7 +61,9 @@ def check_ends(data: SymbolData, key: DatasetKey, interval_ms: int) -> Iterator[
         return
     severity: Severity = "warning" if key.series in _NEEDED else "info"
     verb = "the records" if key.series == "funding" else "the bars"
-    if span[0] - trades[0] >= interval_ms:
+    # the first settlement comes an interval after the listing; the first coarse bar may open before it
+    leeway = max(interval_ms + (key.series == "funding"), data.first_trade_step())
+    if span[0] - trades[0] >= leeway:
         text = f"{verb} begin at {format_time(span[0])}, the trades at {format_time(trades[0])}"
         yield Finding(severity, "starts_late", key, trades[0], span[0], 0, text, CUT_HINT)
     # a bar ends with its span, a settlement is due an interval after the last one

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from backtester.market.intervals import measure_intervals
+from backtester.market.intervals import LONGEST_INTERVAL_HOURS, measure_intervals
 from backtester.market.schema import FILLED, DatasetKey, timeframe_ms
 
 
@@ -57,6 +58,18 @@ def bar_coverage(key: DatasetKey, frame: pl.DataFrame) -> Coverage:
     return Coverage(key, expected, frame.height - repeated, filled, first, last)
 
 
+def too_rare(hours: NDArray[np.float64]) -> int:
+    """Return how many settlements are missing where records are regularly further apart than any venue settles.
+
+    Parameters
+    ----------
+    hours : numpy.ndarray
+        Measured interval of each settlement [hours].
+    """
+    rare = hours[hours > LONGEST_INTERVAL_HOURS]
+    return int(np.ceil(rare / LONGEST_INTERVAL_HOURS - 1).sum())
+
+
 def funding_coverage(key: DatasetKey, frame: pl.DataFrame) -> Coverage:
     """Return what a dataset of settlements holds by the intervals that its records measure."""
     if frame.is_empty():
@@ -67,5 +80,5 @@ def funding_coverage(key: DatasetKey, frame: pl.DataFrame) -> Coverage:
     known = ~np.isnan(hours)
     changes = np.flatnonzero(np.diff(hours, prepend=np.nan) != 0) if known.all() else np.array([], dtype=np.int64)
     intervals = tuple((int(times[k]), float(hours[k])) for k in changes.tolist())
-    expected = frame.height + sum(hole.missing for hole in measured.holes)
+    expected = frame.height + sum(hole.missing for hole in measured.holes) + too_rare(hours)
     return Coverage(key, expected, frame.height, 0, int(times[0]), int(times[-1]), intervals)

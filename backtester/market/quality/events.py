@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from backtester.errors import format_time
-from backtester.market.intervals import HOUR_MS, USUAL_MS, Hole, measure_intervals
+from backtester.market.intervals import HOUR_MS, LONGEST_INTERVAL_HOURS, USUAL_MS, Hole, measure_intervals
+from backtester.market.quality.coverage import too_rare
 from backtester.market.quality.finding import MISSING_HINT, MOST_PLACES, Finding, counted, from_to, length
 from backtester.market.schema import DatasetKey
 
@@ -82,26 +83,28 @@ def _intervals(key: DatasetKey, frame: pl.DataFrame, terms: Sequence[Instrument]
             f"the funding interval changes {counted(len(changes), 'time')}: {shown}{more}",
             places=tuple((times[k], times[k]) for k, _, _ in changes[:MOST_PLACES]),
         )
+    yield from _too_rare(key, frame)
     newest = hours[-1] if hours else None
-    if newest is None:
+    if newest is None or newest > LONGEST_INTERVAL_HOURS:
         return
     begin = times[changes[-1][0]] if changes else times[0]
     known = next((i for i in reversed(terms) if i.funding_interval_hours is not None), None)
     stated = None if known is None else known.funding_interval_hours
     said = None
-    is_later = False
+    is_later = may_lack = False
     if known is not None and stated is not None and stated != newest:
         ratio = newest / stated
         since = "" if known.valid_from is None else f" from {format_time(known.valid_from)} on"
         is_later = known.valid_from is not None and known.valid_from - times[-1] > _LATER_MS
         said = f"the contract says {stated:g} h{since}"
-        if not is_later and ratio > 1 and ratio == round(ratio):
+        may_lack = ratio > 1 and ratio == round(ratio)
+        if may_lack:
             said += f": {'every other settlement' if ratio == 2 else f'all but every {ratio:g}th'} may be missing"
     elif stated is None and newest * HOUR_MS not in USUAL_MS:
         said = "which no venue is known for: settlements may be missing at regular distances"
     if said is not None:
         yield Finding(
-            "info" if is_later else "warning",
+            "warning" if may_lack or not is_later else "info",
             "interval_differs",
             key,
             begin,
@@ -111,6 +114,28 @@ def _intervals(key: DatasetKey, frame: pl.DataFrame, terms: Sequence[Instrument]
             f"{said}",
             "Compare with the venue's own history; where its interval has changed since, import the newer terms.",
         )
+
+
+def _too_rare(key: DatasetKey, frame: pl.DataFrame) -> Iterator[Finding]:
+    """Yield where the records are regularly further apart than any venue settles: every other one may be missing."""
+    rare = frame.filter(pl.col("interval_hours") > LONGEST_INTERVAL_HOURS)
+    if rare.is_empty():
+        return
+    times = rare["funding_time"].dt.epoch("ms").to_list()
+    hours = rare["interval_hours"].to_numpy()
+    before = times[0] - int(hours[0] * HOUR_MS)
+    yield Finding(
+        "error",
+        "missing_settlement",
+        key,
+        before,
+        times[-1],
+        too_rare(hours),
+        f"{counted(rare.height, 'settlement')} stand {hours[0]:g} h and more after the one before, "
+        f"{from_to(times[0], times[-1])}: no venue is known to settle so rarely, so at least "
+        f"{too_rare(hours):,} are missing",
+        MISSING_HINT + 'funding.source = "none" or "constant".',
+    )
 
 
 def _bounds(key: DatasetKey, frame: pl.DataFrame, terms: Sequence[Instrument]) -> Iterator[Finding]:

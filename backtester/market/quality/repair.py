@@ -6,9 +6,11 @@ Nothing is repaired silently: each window that is touched, or cannot be, is one 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 import polars as pl
@@ -22,6 +24,7 @@ from backtester.market.store import Store
 Outcome = Literal["fetched", "filled", "left"]
 Refetch = Callable[[DatasetKey, list[tuple[int, int]]], int]
 
+_USUAL_STORE = Path("data")
 SOURCE = "computed: index x (1 + premium)"
 _WINDOWS = ("gap", "missing_settlement", "missing_volume", "starts_late", "ends_early")
 _MINUTE_MS = 60_000
@@ -90,7 +93,7 @@ def repair(store: Store, findings: Iterable[Finding], refetch: Refetch | None) -
             windows = _still_missing(store, key, windows)
         if refetch is None and windows:
             text = f"{counted(len(windows), 'window')} to fetch, the first {from_to(*windows[0])}"
-            done.append(Repair("left", key, tuple(windows), 0, text, "; ".join(_commands(key, windows))))
+            done.append(Repair("left", key, tuple(windows), 0, text, "; ".join(_commands(store, key, windows))))
     return done
 
 
@@ -203,15 +206,16 @@ def _still_missing(store: Store, key: DatasetKey, windows: list[tuple[int, int]]
     return _joined((t, t + step) for t in times)
 
 
-def _commands(key: DatasetKey, windows: list[tuple[int, int]]) -> list[str]:
+def _commands(store: Store, key: DatasetKey, windows: list[tuple[int, int]]) -> list[str]:
     """Return what fetches windows; those that are many are fetched as one span."""
     spans = windows if len(windows) <= 3 else [(windows[0][0], windows[-1][1])]
     bars = f" --timeframes {key.timeframe}" if key.timeframe != EVENT else ""
     # the records on both sides of a hole are there; an end is excluded
     reach = 0 if key.series in BAR_SERIES else HOUR_MS
+    where = "" if store.root == _USUAL_STORE else f" --store {shlex.quote(str(store.root))}"
     return [
         f"backtester data fetch --venue {key.venue} --symbols {key.symbol} --series {key.series}{bars} "
-        f"--start {_stamp(start)} --end {_stamp(end + reach)}"
+        f"--start {_stamp(start)} --end {_stamp(end + reach)}{where}"
         for start, end in spans
     ]
 

@@ -71,6 +71,11 @@ class SymbolData:
         spans = [span for key in self.of("trade") if (span := self.span(key)) is not None]
         return (min(s for s, _ in spans), max(e for _, e in spans)) if spans else None
 
+    def first_trade_step(self) -> int:
+        """Return the length of the traded bars that begin first, the shortest of several [ms]; 0 without any."""
+        firsts = [(s[0], timeframe_ms(key.timeframe)) for key in self.of("trade") if (s := self.span(key)) is not None]
+        return min(firsts)[1] if firsts else 0
+
     def last_trade(self) -> int | None:
         """Return the end of the last traded bar that has volume, or of which it is unknown [ms]."""
         ends = []

@@ -109,7 +109,7 @@ def _is_funding_info(answer: object) -> bool:
 def _contracts(file: Path, answer: Mapping[str, Any], valid_from: str | None) -> _Answer:
     since: int | None
     if valid_from is None and not has_date(file) and isinstance(answer.get("serverTime"), int):
-        since = answer["serverTime"]
+        since = answer["serverTime"] // 60_000 * 60_000
     else:
         since = valid_moment(file, valid_from, "these terms")
     return _Answer(file, {str(row.get("symbol")): row for row in answer["symbols"]}, since)

@@ -45,6 +45,7 @@ _BAR_COLUMNS = ("open_time", "open", "high", "low", "close", "volume")
 _CLOSING_GRACE_MS = 2_000  # a bar is finished some moments after its end
 _HOUR_MS = 3_600_000
 _DOUBTS = 3  # answers to one question before a numbered page counts as the last one
+_WORTH_TELLING_SECONDS = 2.0
 _PAGES_IN_A_ROW = 200  # of numbered pages
 
 
@@ -135,6 +136,8 @@ class Client:
         Perpetual contracts by unified name, in ccxt's form; empty before `open`.
     profile : Profile
         What the exchange allows.
+    told : callable
+        Told when the next attempt is some seconds away, and why.
     """
 
     def __init__(
@@ -169,6 +172,7 @@ class Client:
         if base_url:
             self._exchange.urls["api"] = _redirected(self._exchange.urls["api"], base_url.rstrip("/"))
         self.contracts: dict[str, dict[str, Any]] = {}
+        self.told: Callable[[str], None] = lambda _: None
         self._policy = policy
         self._random = Random()  # noqa: S311 - jitter
         self._resume_at = 0.0
@@ -489,6 +493,8 @@ class Client:
             delay = policy.delay(attempt, pause, self._random)
             if delay is None:
                 raise ExchangeError(f"{self.id} ({self.host}) {problem}; gave up on {what} after {attempt} attempts.")
+            if delay >= _WORTH_TELLING_SECONDS:
+                self.told(f"{self.id} ({self.host}) {problem}: trying again in {delay:.0f} s")
             if pause is not None:
                 self._resume_at = max(self._resume_at, time.monotonic() + delay)
             await asyncio.sleep(delay)

@@ -100,6 +100,7 @@ def read_table(
         key = DatasetKey(venue, symbol, series, timeframe)
         if series == "trade" and "volume" not in frame.columns:
             notes.append("no volume: it is stored as unknown")
+        frame = _with_flags(frame, raw, key, where)
         accepted = accept_bars(frame, series, timeframe_ms(timeframe), f"{key} ({path.name})", drop_bad=drop_bad)
     return Intake(key, accepted.frame, f"{kind} {path.name}", (*notes, *accepted.notes))
 
@@ -164,6 +165,20 @@ def _select(
         parsed = parse_times(column, name) if ours.endswith("_time") else _numbers(column, name)
         out.append(parsed.alias(ours))
     return pl.DataFrame(out)
+
+
+def _with_flags(frame: pl.DataFrame, raw: pl.DataFrame, key: DatasetKey, name: str) -> pl.DataFrame:
+    """Return rows with the flags of the series that the file holds: what was computed stays marked so."""
+    for flag in sorted(key.schema.flags & set(raw.columns)):
+        column = raw[flag]
+        if column.dtype == pl.String:
+            known = {"true": True, "1": True, "false": False, "0": False, "": False}
+            words = column.str.strip_chars().str.to_lowercase()
+            column = words.replace_strict(known, default=None, return_dtype=pl.Boolean)
+        if column.dtype != pl.Boolean or column.null_count():
+            raise DataError(name, f"the column {flag!r} holds more than true and false")
+        frame = frame.with_columns(column.alias(flag))
+    return frame
 
 
 def _numbers(column: pl.Series, name: str) -> pl.Series:

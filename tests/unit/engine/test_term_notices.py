@@ -89,7 +89,7 @@ def test_a_second_resolution_changes_nothing() -> None:
 def test_terms_used_before_their_date_are_told() -> None:
     run = resolved(terms(since="2025-06-01"), terms(ETH, since="2025-06-01"))
     assert told(run) == {
-        "terms_before_date": f"{BTC}, {ETH}: assumed: contract terms of 2025-06-01 00:00 UTC, before their date too."
+        "terms_before_date": f"{BTC}, {ETH}: the contract terms of 2025-06-01 00:00 UTC are used before their date too."
     }
     assert told(resolved(terms(since="2025-01-01"))) == {}
     assert told(resolved(terms())) == {}
@@ -183,7 +183,7 @@ def test_a_run_tells_terms_and_tiers_used_before_their_date(tmp_path: Path) -> N
     assert notices["tiers_before_date"] == (
         f"{BTC}: the margin tiers of 2025-01-01 12:00 UTC are used before their date too."
     )
-    assert "assumed: contract terms of 2025-01-01 06:00 UTC" in notices["terms_before_date"]
+    assert "the contract terms of 2025-01-01 06:00 UTC" in notices["terms_before_date"]
     assert "lot size from 0.1 to 0.25 on 2025-01-02 00:00 UTC" in notices["terms_change_inside"]
     # the requirement is that of the table in force at each bar: twice as much on the second day
     held = result.equity["maintenance_margin"]

@@ -22,7 +22,7 @@ from backtester.market.schema import DatasetKey
 from backtester.market.sources.archive import bring as archives
 from backtester.market.sources.archive.bring import ArchiveImport, layout_named
 from backtester.market.sources.archive.download import Downloader, UnreachableError
-from backtester.market.sources.archive.layout import ArchiveFile, LeftOut, days, months, parse_period
+from backtester.market.sources.archive.layout import ArchiveFile, LeftOut, days, months, parse_period, volumes
 from backtester.market.sources.archive.origin import ArchiveFolder, Fetched, PublishedArchive, Selection
 from backtester.market.sources.archive.reading import Reading, read_archive_file
 from backtester.market.sources.archive.unpacking import Limits, unpack, verify_checksum
@@ -976,3 +976,13 @@ def test_a_format_is_told_from_names(tmp_path: Path, vision: Path) -> None:
     for path, venue in ((str(tmp_path / "b.txt"), "binance"), ("https://somewhere.org", "blofin")):
         with pytest.raises(UsageError, match="cannot be told from its names"):
             guess_format(path, venue)
+
+
+@pytest.mark.parametrize(("text", "known"), [("12.5", 12.5), ("", None), ("None", None), ("NaN", None), (" 3 ", 3.0)])
+def test_a_volume_is_a_number_or_unknown(text: str, known: float | None) -> None:
+    assert volumes(pl.Series([text]), "a file").to_list() == [known]
+
+
+def test_a_volume_that_is_no_number_refuses_its_file() -> None:
+    with pytest.raises(DataError, match="a file: 2 volumes are no numbers, the first 'abc'"):
+        volumes(pl.Series(["1", "abc", "x"]), "a file")

@@ -113,3 +113,20 @@ def test_a_run_on_filled_marks_warns(store: Store) -> None:
     )
     warnings = [n.text for n in result.notices if n.severity == "warning"]
     assert any("3 1h bars are computed from index and premium" in text for text in warnings)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_the_flag_survives_an_import_of_a_stored_part(store: Store, tmp_path: Path, kind: str) -> None:
+    from backtester.market.sources.table import read_table
+
+    path = tmp_path / f"marks.{kind}"
+    rows = store.read(MARK)
+    if kind == "csv":
+        rows.write_csv(path)
+    else:
+        rows.write_parquet(path)
+    intake = read_table(path, "binance", MARK.symbol, kind=kind, series="mark", timeframe="1h")
+    other = Store(tmp_path / "other")
+    other.write(intake.key, intake.frame, source=intake.source)
+    assert other.read(MARK).equals(rows)
+    assert other.manifest(MARK).filled == 3

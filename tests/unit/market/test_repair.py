@@ -132,13 +132,13 @@ def test_without_an_index_the_reason_and_the_command_are_told(store: Store, tmp_
     hints = by_series(repairs, "left")
     assert hints["mark"].hint == (
         "backtester data fetch --venue binance --symbols BTC/USDT:USDT --series mark --timeframes 1h "
-        "--start 2025-01-01T05:00 --end 2025-01-01T08:00; "
+        f"--start 2025-01-01T05:00 --end 2025-01-01T08:00 --store {alone.root}; "
         "backtester data fetch --venue binance --symbols BTC/USDT:USDT --series mark --timeframes 1h "
-        "--start 2025-01-01T15:00 --end 2025-01-01T16:00"
+        f"--start 2025-01-01T15:00 --end 2025-01-01T16:00 --store {alone.root}"
     )
     assert hints["funding"].hint == (
         "backtester data fetch --venue binance --symbols BTC/USDT:USDT --series funding "
-        "--start 2025-01-01T08:00 --end 2025-01-02T01:00"
+        f"--start 2025-01-01T08:00 --end 2025-01-02T01:00 --store {alone.root}"
     )
     assert not [r for r in repairs if r.outcome != "left"]
 

@@ -401,7 +401,7 @@ def rule(name: str = "BTCUSDT", hours: int = 4, cap: str = "0.02") -> dict[str, 
 
 
 def info(*rows: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"serverTime": ms("2026-07-04") + 7, "symbols": list(rows), **more}
+    return {"serverTime": ms("2026-07-04") + 17, "symbols": list(rows), **more}
 
 
 def test_contracts_and_funding_rules_are_joined(tmp_path: Path, store: Store) -> None:
@@ -428,7 +428,7 @@ def test_contracts_and_funding_rules_are_joined(tmp_path: Path, store: Store) ->
             funding_cap=0.02,
             funding_floor=-0.02,
             listed=1_600_000_000_000,
-            valid_from=ms("2026-07-04") + 7,
+            valid_from=ms("2026-07-04"),
         )
     ]
     omg = store.instrument("binance", "OMG/USDT:USDT")

@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 import polars as pl
 
 from backtester.errors import DataError, UsageError
-from backtester.market.schema import TIME, DatasetKey, timeframe_ms, timeframe_name
+from backtester.market.schema import PRICES, TIME, DatasetKey, timeframe_ms, timeframe_name
 from backtester.market.sources.archive.layout import (
     DAY_MS,
     HOUR_MS,
@@ -31,6 +31,7 @@ from backtester.market.sources.archive.layout import (
     numbers,
     parse_period,
     read_columns,
+    volumes,
 )
 
 _CLOCK_AHEAD_MS = 3 * HOUR_MS
@@ -110,7 +111,7 @@ class BybitArchive:
             row = int(local.is_null().arg_true()[0])
             raise DataError(name, f"row {row + 1} has no time of the form 2024.01.31 08:00: {text['open_time'][row]!r}")
         times = (local.dt.replace_time_zone("UTC") - timedelta(milliseconds=_CLOCK_AHEAD_MS)).cast(TIME)
-        frame = pl.DataFrame([times.alias("open_time"), *numbers(text, ["open", "high", "low", "close", "volume"])])
+        frame = pl.DataFrame([times.alias("open_time"), *numbers(text, PRICES), volumes(text["volume"], name)])
         if "/USD:" in file.key.symbol:
             unknown = pl.lit(None, dtype=pl.Float64).alias("volume")
             return RawRows(frame.with_columns(unknown), ("the volume counts USD and is stored as unknown",))

@@ -247,5 +247,21 @@ def epoch_times(frame: pl.DataFrame, column: str, name: str) -> pl.Series:
 
 def bar_frame(text: pl.DataFrame, name: str) -> pl.DataFrame:
     """Return bars, and their volume where it is there, from columns of text."""
-    columns = [c for c in (*PRICES, "volume") if c in text.columns]
-    return pl.DataFrame([epoch_times(text, "open_time", name), *numbers(text, columns)])
+    frame = pl.DataFrame([epoch_times(text, "open_time", name), *numbers(text, PRICES)])
+    return frame.with_columns(volumes(text["volume"], name)) if "volume" in text.columns else frame
+
+
+def volumes(column: pl.Series, name: str) -> pl.Series:
+    """Return a column of text as volumes; empty, ``None`` and ``NaN`` are unknown.
+
+    Raises
+    ------
+    DataError
+        A value is neither a number nor unknown.
+    """
+    text = column.str.strip_chars()
+    known = text.filter(~text.str.to_lowercase().is_in(["", "none", "null", "nan"]))
+    wrong = known.filter(known.cast(pl.Float64, strict=False).is_null())
+    if len(wrong):
+        raise DataError(name, f"{len(wrong)} volumes are no numbers, the first {wrong[0]!r}", hint="Fetch it again.")
+    return text.cast(pl.Float64, strict=False).fill_nan(None).alias("volume")
