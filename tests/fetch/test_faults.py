@@ -72,9 +72,9 @@ def test_faults_of_every_kind_change_nothing_in_the_store(store: Store, bring: F
 
 
 def test_a_pause_that_the_server_asks_for_is_kept_by_every_request(store: Store, bring: Fetch) -> None:
-    faults = FaultPlan(Rule(Fault.rate_limited(1), path="*/klines", numbers=(1,)))
-    with ExchangeServer(MARKET, "binance", now=NOW, faults=faults) as server:
-        bring(server, series=BARS)
+    faults = FaultPlan(Rule(Fault.rate_limited(1), path="*/klines", numbers=(5,)))
+    with ExchangeServer(MARKET, "binance", now=NOW, faults=faults, delay=0.02) as server:
+        bring(server, series=BARS, timeframes=("15m",))  # long enough that the others are still at work
         seen = server.requests()
     (hit,) = [s for s in seen if s.fault]
     # requests that were under way when the answer came are not meant
@@ -180,9 +180,10 @@ def test_what_a_killed_first_fetch_left_is_listed(tmp_path: Path) -> None:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert store.keys() == []
+    left = {page.parent for page in store.root.rglob(".*.page")}
+    assert left
     assert exit_code(["data", "list", "--store", str(store.root)]) == 0
-    assert sum(store.manifest(key).rows for key in store.keys("binance")) > 900
+    assert left <= {store.folder(key) for key in store.keys("binance") if store.manifest(key).rows}
     assert list(store.root.rglob(".*.page")) == []
 
 
