@@ -180,7 +180,7 @@ def _from_here(path: Path) -> str:
 def _opened(data: Store | Path | str | FrameLike, tree: Tree) -> AbstractContextManager[OpenedStore]:
     """Return the store of a run, its configuration and what was assumed, for the time of the run."""
     if isinstance(data, Store | str | Path):
-        return nullcontext((data if isinstance(data, Store) else Store(Path(data)), tree, ()))
+        return nullcontext((data if isinstance(data, Store) else _settled(Path(data)), tree, ()))
     return as_store(data, tree)
 
 
@@ -223,3 +223,10 @@ def _params(params: Mapping[str, Any] | None, strategy: Strategy | None) -> Tree
     if params and strategy is not None:
         raise UsageError("params go with a strategy's name.", "Set them on the instance: run(Trend(fast=12)).")
     return {"strategy": {"params": dict(params)}} if params else {}
+
+
+def _settled(folder: Path) -> Store:
+    """Return a store of which what interrupted downloads left is in."""
+    store = Store(folder)
+    store.recover()
+    return store

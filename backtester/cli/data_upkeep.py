@@ -87,7 +87,8 @@ def delete_data(
 ) -> None:
     """Delete datasets, or damaged files alone.
 
-    What is to go is shown, and a question asked, unless --yes is given.
+    What is to go is shown, and a question asked, unless --yes is given. Damaged files, which hold nothing that could be
+    used, go without a question.
     """
     from backtester.errors import UsageError
     from backtester.market.store import Store

@@ -82,19 +82,33 @@ def write_page(path: Path, rows: pl.DataFrame, windows: Iterable[Window], origin
 
 
 def read_pages(paths: Iterable[Path], time: str) -> Batch:
-    """Return pages as one batch."""
+    """Return pages as one batch.
+
+    A page that cannot be read is passed over: as nothing says that its span was asked for, the next download asks
+    for its rows again.
+    """
     chosen = tuple(paths)
-    frames, asked, source = [], [], ""
+    frames, asked, source = [pl.DataFrame()], [], ""
     for path in chosen:
-        content = path.read_bytes()
-        about = pl.read_parquet_metadata(io.BytesIO(content))
-        frames.append(pl.read_parquet(io.BytesIO(content)))
-        source = about[_SOURCE]
-        for span in filter(None, about[_WINDOWS].split(",")):
-            start, _, end = span.partition(":")
-            asked.append(Asked(int(start), int(end), about[_ORIGIN]))
-    rows = pl.concat(frames, how="diagonal").unique(time, keep="last", maintain_order=True).sort(time)
+        try:
+            rows, spans, source = _read_page(path)
+        except (pl.exceptions.PolarsError, OSError, KeyError, ValueError):
+            continue
+        frames.append(rows)
+        asked += spans
+    rows = pl.concat(frames, how="diagonal")
+    if rows.width:
+        rows = rows.unique(time, keep="last", maintain_order=True).sort(time)
     return Batch(chosen, rows, tuple(asked), source)
+
+
+def _read_page(path: Path) -> tuple[pl.DataFrame, list[Asked], str]:
+    """Return the rows of a page, the spans that it covers, and where it comes from."""
+    content = path.read_bytes()
+    about = pl.read_parquet_metadata(io.BytesIO(content))
+    pairs = (span.partition(":") for span in about[_WINDOWS].split(",") if span)
+    spans = [Asked(int(start), int(end), about[_ORIGIN]) for start, _, end in pairs]
+    return pl.read_parquet(io.BytesIO(content)), spans, about[_SOURCE]
 
 
 class Journal:

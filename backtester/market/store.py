@@ -468,8 +468,18 @@ class Store:
             return writer.compact()
 
     def drop_damaged(self, key: DatasetKey) -> list[str]:
-        """Forget the parts of a dataset that are missing or damaged, and return their names."""
-        names = [name for name, _ in self._problems(key)]
+        """Forget the parts of a dataset that are missing or damaged, and return their names.
+
+        Raises
+        ------
+        StoreError
+            A part may not be read, so that nobody knows whether it is sound; nothing is dropped then.
+        """
+        problems = self._problems(key)
+        for _, error in problems:
+            if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+                raise error
+        names = [name for name, _ in problems]
         if names:
             with open_writer(self.folder(key), key, self.lock_timeout, settle=False) as writer:
                 writer.drop(n for n in names if n in writer.manifest.parts)

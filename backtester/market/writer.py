@@ -142,6 +142,8 @@ class Writer:
     def compact(self) -> int:
         """Rewrite parts that are not as a fresh write leaves them, fold the imports; return the parts rewritten."""
         manifest = self.manifest
+        for name, part in manifest.parts.items():
+            self._check(name, part)
         loose = [name for name in sorted(manifest.parts) if not is_compact(self._folder / name)]
         parts = {name: frame for name in loose if (frame := self._part(manifest, name)) is not None}
         folded: tuple[Import, ...] = ()
@@ -198,15 +200,19 @@ class Writer:
         part = manifest.parts.get(name)
         if part is None:
             return None
-        path = self._folder / name
-        try:
-            check_part(path, part)
-        except FileNotFoundError as e:
-            raise damaged_part(self._key, path, "is missing") from e
-        except ValueError as e:
-            raise damaged_part(self._key, path, str(e)) from e
-        frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
+        self._check(name, part)
+        frame = pl.read_parquet(self._folder / name, glob=False, hive_partitioning=False)
         return conform(frame, self._key.series, str(self._key))
+
+    def _check(self, name: str, part: Part) -> None:
+        path = self._folder / name
+        with explained(path, "read"):
+            try:
+                check_part(path, part)
+            except FileNotFoundError as e:
+                raise damaged_part(self._key, path, "is missing") from e
+            except ValueError as e:
+                raise damaged_part(self._key, path, str(e)) from e
 
 
 def damaged_part(key: DatasetKey, path: Path, problem: str) -> StoreError:

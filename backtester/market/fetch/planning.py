@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -90,9 +89,12 @@ def _reach_notes(store: Store, targets: Sequence[Target], request: FetchRequest)
             if series in ("tiers", "instrument") or place in told:
                 continue
             since = target.client.kept_since(series, _step(timeframe))
-            with suppress(StoreError):  # a damaged dataset is named where it is planned
-                if since <= _wanted_since(store, DatasetKey(target.venue, target.symbol, series, timeframe), request):
-                    continue
+            try:
+                wanted = _wanted_since(store, DatasetKey(target.venue, target.symbol, series, timeframe), request)
+            except StoreError:
+                continue  # a damaged dataset is named where it is planned
+            if since <= wanted:
+                continue
             told.add(place)
             name = series if timeframe == EVENT else f"{series} {timeframe}"
             yield (

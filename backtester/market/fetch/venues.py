@@ -82,8 +82,11 @@ def venue_exchanges(name: str) -> VenueExchanges:
 
 def needed_ids(exchanges: VenueExchanges, symbols: Iterable[str]) -> tuple[str, ...]:
     """Return the exchanges that have to be opened: the later ones (coin-margined) only where a name asks for them."""
-    settles = {s.rpartition(":")[2] for s in symbols if ":" in s}
-    is_linear_only = all(settle in _LINEAR or is_pattern(settle) for settle in settles)
+    pairs = [s.rpartition(":") for s in symbols if ":" in s]
+    # '*/USD:*' means coins, '*/USDT:*' does not
+    is_linear_only = all(
+        settle in _LINEAR or (is_pattern(settle) and not pair.endswith("/USD")) for pair, _, settle in pairs
+    )
     return exchanges.ids[:1] if is_linear_only else exchanges.ids
 
 

@@ -68,7 +68,8 @@ def check_ends(data: SymbolData, key: DatasetKey, interval_ms: int) -> Iterator[
         yield Finding(severity, "starts_late", key, trades[0], span[0], 0, text, CUT_HINT)
     # a bar ends with its span, a settlement is due an interval after the last one
     lacks = trades[1] - span[1]
-    if lacks > interval_ms or (lacks == interval_ms and key.series != "funding"):
+    leeway = max(interval_ms + (key.series == "funding"), data.last_trade_step())
+    if lacks >= leeway:
         text = f"{verb} end at {format_time(span[1])}, the trades at {format_time(trades[1])}"
         yield Finding(severity, "ends_early", key, span[1], trades[1], 0, text, CUT_HINT)
     if -lacks >= interval_ms:

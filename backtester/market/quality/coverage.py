@@ -66,7 +66,7 @@ def too_rare(hours: NDArray[np.float64]) -> int:
     hours : numpy.ndarray
         Measured interval of each settlement [hours].
     """
-    rare = hours[hours > LONGEST_INTERVAL_HOURS]
+    rare = hours[1:][hours[1:] > LONGEST_INTERVAL_HOURS]  # the first has no distance of its own
     return int(np.ceil(rare / LONGEST_INTERVAL_HOURS - 1).sum())
 
 

@@ -76,6 +76,11 @@ class SymbolData:
         firsts = [(s[0], timeframe_ms(key.timeframe)) for key in self.of("trade") if (s := self.span(key)) is not None]
         return min(firsts)[1] if firsts else 0
 
+    def last_trade_step(self) -> int:
+        """Return the length of the traded bars that end last, the shortest of several [ms]; 0 without any."""
+        lasts = [(-s[1], timeframe_ms(key.timeframe)) for key in self.of("trade") if (s := self.span(key)) is not None]
+        return min(lasts)[1] if lasts else 0
+
     def last_trade(self) -> int | None:
         """Return the end of the last traded bar that has volume, or of which it is unknown [ms]."""
         ends = []

@@ -169,8 +169,11 @@ def _select(
 
 def _with_flags(frame: pl.DataFrame, raw: pl.DataFrame, key: DatasetKey, name: str) -> pl.DataFrame:
     """Return rows with the flags of the series that the file holds: what was computed stays marked so."""
-    for flag in sorted(key.schema.flags & set(raw.columns)):
-        column = raw[flag]
+    spelled = {name.strip().lower(): name for name in raw.columns}
+    for flag in sorted(key.schema.flags & spelled.keys()):
+        column = raw[spelled[flag]]
+        if column.dtype.is_integer():
+            column = column.cast(pl.String)
         if column.dtype == pl.String:
             known = {"true": True, "1": True, "false": False, "0": False, "": False}
             words = column.str.strip_chars().str.to_lowercase()

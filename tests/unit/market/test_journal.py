@@ -194,3 +194,41 @@ def test_runs_and_subtraction() -> None:
     assert missing_runs(np.array([0, 10, 20]), 10, 0, 30) == []
     assert missing_runs(np.array([0]), 10, 5, 10) == []
     assert subtracted([(0, 10), (20, 30)], [(5, 25)]) == [(0, 5), (25, 30)]
+
+
+def test_a_page_that_cannot_be_read_costs_its_own_rows_alone(store: Store) -> None:
+    with store.journal(KEY, "here") as journal:
+        journal.append(bars(range(3)), (at(0), at(3)))
+    folder = store.folder(KEY)
+    with store.journal(KEY, "here") as journal:
+        journal.append(bars(range(3, 6)), (at(3), at(6)))
+        journal.append(bars(range(6, 9)), (at(6), at(9)))
+        pages = sorted(folder.glob(".*.page"))
+        pages[0].write_bytes(b"broken")
+    assert store.read(KEY).height == 6
+    assert lacking(store, KEY, at(0), at(9), "here") == [(at(3), at(6))]
+    (folder / ".00000000.page").write_bytes(b"")
+    store.recover()
+    assert list(folder.glob(".*.page")) == []
+    assert store.read(KEY).height == 6
+
+
+def test_compacting_names_a_damaged_part(store: Store) -> None:
+    store.write(KEY, bars(range(3)), source="test")
+    (store.folder(KEY) / "2025.parquet").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"2025\.parquet has 0 bytes"):
+        store.compact(KEY)
+
+
+def test_a_part_that_may_not_be_read_is_not_dropped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backtester.market import store as module
+
+    def refused(path: Path, part: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    store.write(KEY, bars(range(3)), source="test")
+    monkeypatch.setattr(module, "check_part", refused)
+    with pytest.raises(StoreError, match="No permission to read"):
+        store.drop_damaged(KEY)
+    monkeypatch.undo()
+    assert Store(store.root).read(KEY).height == 3
