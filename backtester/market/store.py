@@ -431,11 +431,11 @@ class Store:
 
     def recover(self) -> None:
         """Bring in the pages of every dataset that an interrupted download left; one that is at work keeps its own."""
-        for page in sorted({path.parent for path in self.root.rglob(f".*{PAGE_SUFFIX}")}):
-            names = [part.partition("=")[2] for part in page.relative_to(self.root).parts]
+        for folder in sorted({path.parent for path in self.root.rglob(f".*{PAGE_SUFFIX}")}):
+            names = [part.partition("=")[2] for part in folder.relative_to(self.root).parts]
             with suppress(StoreError, UsageError, TypeError):
                 key = DatasetKey(*map(unquote, names))
-                with open_writer(page, key, _RENAME_SECONDS):
+                with open_writer(folder, key, _RENAME_SECONDS):
                     pass
 
     def delete(self, key: DatasetKey) -> None:

@@ -165,6 +165,11 @@ def test_an_update_extends_everything_that_is_stored(store: Store, bring: Fetch)
     span = store.span(DatasetKey("binance", SOL, "mark", "15m"))
     assert span == (utc("2024-03-01"), (NOW + 3 * DAY) // (HOUR // 4) * (HOUR // 4) - HOUR // 4)
     assert {k.series for k in store.keys(symbol=SOL)} == {"mark"}
+    with ExchangeServer(MARKET, "binance", now=NOW + 4 * DAY) as server:
+        result = bring(server, symbols=("[BE]*",), update=True, start=None, series=("trade",))
+    assert {r.key.symbol for r in result.reports} == {BTC, ETH}
+    with pytest.raises(UsageError, match="exclude each other"):
+        FetchRequest("binance", update=True, top=3)
 
 
 def test_a_delisted_contract_ends_an_update_with_a_note(store: Store, bring: Fetch) -> None:

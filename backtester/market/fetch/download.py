@@ -132,10 +132,7 @@ class _Fetch:
                 f"{self._store.root} holds nothing of this venue that could be extended",
                 hint="Name what to fetch: --symbols BTC/USDT:USDT.",
             )
-        for symbol in self._request.symbols:
-            if symbol not in stored:
-                raise UnknownNameError("symbol", symbol, stored, f"in the store's venue {venue!r}")
-        return list(self._request.symbols) or stored
+        return chosen_symbols(self._request, stored, {}, f"the store's venue {venue!r}")
 
     def _still_traded(self, venue: str, owner: dict[str, Client]) -> list[str]:
         """Return the stored symbols that an update can extend."""

@@ -105,11 +105,15 @@ def _reach_notes(store: Store, targets: Sequence[Target], request: FetchRequest)
 
 def _wanted_since(store: Store, key: DatasetKey, request: FetchRequest) -> int:
     """Return the first moment that is wanted of a dataset and does not lie in what is stored [ms]."""
-    span = store.span(key)
-    start = request.start
-    if start is None:
-        start = (store.first_import(key) if request.update else None) or FIRST_DAY_MS
+    span, start = store.span(key), _start(store, key, request)
     return start if span is None or start < span[0] else max(start, span[1] + _step(key.timeframe))
+
+
+def _start(store: Store, key: DatasetKey, request: FetchRequest) -> int:
+    """Return the first moment that a request means of a dataset [ms]; an update goes no further back than what was."""
+    if request.start is not None:
+        return request.start
+    return (store.first_import(key) if request.update else None) or FIRST_DAY_MS
 
 
 def _step(timeframe: str) -> int:
@@ -172,10 +176,7 @@ def _range(store: Store, client: Client, key: DatasetKey, request: FetchRequest)
     end = client.now() if key.timeframe == EVENT else client.finished(step, anchor(step))
     if request.end is not None:
         end = min(end, request.end)
-    start = request.start
-    if start is None:
-        start = (store.first_import(key) if request.update else None) or FIRST_DAY_MS
-    return max(start, client.kept_since(key.series, step)), end
+    return max(_start(store, key, request), client.kept_since(key.series, step)), end
 
 
 def page_ms(client: Client, key: DatasetKey) -> int:

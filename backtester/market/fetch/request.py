@@ -61,6 +61,10 @@ class FetchRequest:
                 f"The range is empty: it starts at {format_time(self.start)} and ends at {format_time(self.end)}.",
                 "Give an --end after --start; the end itself is excluded.",
             )
+        if self.update and self.top is not None:
+            raise UsageError(
+                "--update and --top exclude each other.", "An update takes what is stored, or the --symbols of it."
+            )
         if not (self.symbols or self.top or self.update):
             raise UsageError(
                 "Nothing says which contracts to fetch.",

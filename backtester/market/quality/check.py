@@ -66,6 +66,9 @@ def check(
             if progress is not None:
                 progress(key)
             try:
+                if not store.manifest(key).rows:
+                    findings.append(_emptied(key))
+                    continue
                 coverage += _cover(data, key)
                 findings += _check_one(data, key, divergence)
             except StoreError as e:
@@ -77,6 +80,11 @@ def _cover(data: SymbolData, key: DatasetKey) -> list[Coverage]:
     if key.series in BAR_SERIES:
         return [bar_coverage(key, data.read(key))]
     return [funding_coverage(key, data.read(key))] if key.series == "funding" else []
+
+
+def _emptied(key: DatasetKey) -> Finding:
+    text = "its damaged files were deleted, and nothing has taken their place"
+    return Finding("error", "damaged", key, None, None, 0, text, "Fetch or import it again.")
 
 
 def _bare(message: str, key: DatasetKey) -> str:

@@ -367,6 +367,24 @@ def test_records_thinned_to_every_other_settlement_are_told_by_the_contract(stor
     assert found(store) == []
 
 
+def test_what_delete_damaged_left_empty_is_an_error_and_the_rest_is_checked(store: Store) -> None:
+    put(store, "funding", funding([0, 8, 16]))
+    contract(store, funding_interval_hours=8.0)
+    tiers = DatasetKey("binance", "BTC/USDT:USDT", "tiers", "event")
+    table = TierTable(symbol=tiers.symbol, tiers=(MarginTier(maintenance_margin_rate=0.01, max_leverage=10),))
+    store.write(tiers, tier_frame([table]), source="test")
+    emptied = [key for key in store.keys("binance") if key.series in ("funding", "tiers", "instrument")]
+    assert len(emptied) == 3
+    for key in emptied:
+        for path in store.folder(key).glob("*.parquet"):
+            path.write_bytes(b"x")
+        assert len(store.drop_damaged(key)) == 1
+    findings = [f for f in check(store, store.keys()).findings if f.severity == "error"]
+    assert [(f.key, f.code) for f in findings] == [(key, "damaged") for key in emptied]
+    assert store.tier_tables(tiers.venue, tiers.symbol) == []
+    assert store.instrument(tiers.venue, tiers.symbol) is None
+
+
 def test_settlements_are_counted_by_the_interval_in_force(store: Store) -> None:
     put(store, "funding", funding([0, 8, 24, 28, 32, 36, 40, 44]))
     covered = next(c for c in check(store, store.keys()).coverage if c.key.series == "funding")
