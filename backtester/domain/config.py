@@ -48,7 +48,9 @@ class DataConfig(Section):
     symbols : tuple of str
         Contracts that are traded; empty: all of the venue.
     timeframe : str or None
-        Bar of decisions and of the replay, ``"1h"``; None: the coarsest stored.
+        Bar of decisions, and of the replay without ``detail``, ``"1h"``; None: the coarsest stored.
+    detail : str or None
+        Finer bar on which orders, funding and margin are replayed; None: ``timeframe``.
     start, end : str or None
         UTC, ``2025-01-01`` or ``2025-01-01T08:00``, end excluded; None: the longest span that all needed series cover.
     mark : {"mark", "trade"}
@@ -66,6 +68,7 @@ class DataConfig(Section):
     venue: str = "synthetic"
     symbols: Names = ()
     timeframe: str | None = None
+    detail: str | None = None
     start: str | None = None
     end: str | None = None
     mark: Literal["mark", "trade"] = "mark"
@@ -84,23 +87,152 @@ class AccountConfig(Section):
         Initial wallet balance [settlement currency].
     margin_mode : {"cross", "isolated"}
         What backs a position.
-    position_mode : {"one_way"}
-        One net position a contract.
+    position_mode : {"one_way", "hedge"}
+        One net position a contract, or a long and a short leg.
     leverage : float
         Leverage setting of every contract.
     """
 
     balance: float = Field(10_000.0, gt=0)
     margin_mode: Literal["cross", "isolated"] = "cross"
-    position_mode: Literal["one_way"] = "one_way"
+    position_mode: Literal["one_way", "hedge"] = "one_way"
     leverage: float = Field(5.0, gt=0)
 
 
+class FeeTier(Section):
+    """Fees from a traded volume on [settlement currency, 30 days]."""
+
+    volume: float = Field(0.0, ge=0)
+    taker: float = Field(gt=-1, lt=1)
+    maker: float = Field(gt=-1, lt=1)
+
+
+FeeTiers = Annotated[tuple[FeeTier, ...], Field(strict=False)]
+
+
 class FeesConfig(Section):
-    """Trading fees [fraction of notional]; None: the instrument's, then the venue's."""
+    """Trading fees [fraction of notional].
+
+    Attributes
+    ----------
+    taker, maker : float or None
+        One rate for all contracts; None: the instrument's, then the venue's.
+    tiers : tuple of FeeTier
+        Rates by the notional traded in the 30 days before, rising; they replace all others.
+    volume_30d : float
+        Notional traded in the 30 days before the run [settlement currency].
+    """
 
     taker: float | None = Field(None, gt=-1, lt=1)
     maker: float | None = Field(None, gt=-1, lt=1)
+    tiers: FeeTiers = ()
+    volume_30d: float = Field(0.0, ge=0)
+
+
+class CostsConfig(Section):
+    """Slippage beside ``execution.slippage_bps``; see ``docs/execution.md``.
+
+    Attributes
+    ----------
+    slippage : {"fixed", "half_spread", "volatility", "impact"}
+        What is added: nothing, half a spread, a part of the volatility, or square-root impact.
+    half_spread_bps : float
+        Half the distance between bid and ask [1e-4].
+    volatility_factor : float
+        Part of a bar's volatility.
+    impact_factor : float
+        Cost of trading a whole bar's volume, in units of a bar's volatility.
+    window : int
+        Bars from which the volatility is taken.
+    """
+
+    slippage: Literal["fixed", "half_spread", "volatility", "impact"] = "fixed"
+    half_spread_bps: float = Field(0.0, ge=0, lt=5_000)
+    volatility_factor: float = Field(0.1, ge=0)
+    impact_factor: float = Field(1.0, ge=0)
+    window: int = Field(24, ge=1)
+
+
+class SizingConfig(Section):
+    """What a target means.
+
+    Attributes
+    ----------
+    unit : {"weight", "notional", "quantity", "volatility", "risk"}
+        Fraction of equity; settlement currency; base units; fraction of equity at ``vol_target``; loss at the stop as
+        a fraction of equity.
+    vol_target : float
+        Annual volatility of a target of 1 under ``"volatility"`` [fraction].
+    vol_window : int
+        Signal bars from which the volatility is taken.
+    """
+
+    unit: Literal["weight", "notional", "quantity", "volatility", "risk"] = "weight"
+    vol_target: float = Field(0.5, gt=0)
+    vol_window: int = Field(168, ge=2)
+
+
+class LimitsConfig(Section):
+    """Bounds of the whole account; None: none.
+
+    Attributes
+    ----------
+    gross, net, per_symbol : float or None
+        Sum of notionals, signed sum, and a symbol's, as multiples of equity.
+    max_drawdown_stop : float or None
+        Fall from the peak of equity after which all is closed [fraction].
+    """
+
+    gross: float | None = Field(None, gt=0)
+    net: float | None = Field(None, gt=0)
+    per_symbol: float | None = Field(None, gt=0)
+    max_drawdown_stop: float | None = Field(None, gt=0, lt=1)
+
+
+class CollateralConfig(Section):
+    """An asset held from the start that counts as margin.
+
+    Attributes
+    ----------
+    quantity : float
+        Units of the asset.
+    haircut : float
+        Part of its worth that does not count [fraction].
+    symbol : str or None
+        Series that values it; None: the asset's spot pair, else its perpetual, in the settlement currency.
+    """
+
+    quantity: float = Field(gt=0)
+    haircut: float = Field(0.0, ge=0, lt=1)
+    symbol: str | None = None
+
+
+class TransferConfig(Section):
+    """A deposit (positive) or withdrawal (negative) at a time (UTC) [settlement currency]."""
+
+    time: str
+    amount: float
+
+
+class UniverseConfig(Section):
+    """Which symbols may be held when; what leaves is closed.
+
+    Attributes
+    ----------
+    file : str or None
+        CSV or Parquet with ``time`` (UTC), ``symbol`` and ``member`` (bool); rows hold until the symbol's next.
+    min_age_days : float or None
+        Days since the symbol's first bar or its listing.
+    top_volume : int or None
+        Rank by the quote volume of the ``volume_days`` before.
+    volume_days : int
+        Days that the rank looks back.
+    """
+
+    file: str | None = None
+    min_age_days: float | None = Field(None, ge=0)
+    top_volume: int | None = Field(None, ge=1)
+    volume_days: int = Field(30, ge=1)
 
 
 class ExecutionConfig(Section):
@@ -124,6 +256,22 @@ class ExecutionConfig(Section):
         Drift that ``"band"`` tolerates [fraction of equity].
     insufficient_margin : {"clip", "reject"}
         What happens to an order that the margin does not carry.
+    latency_ms : int
+        Added to the time at which a decision is due.
+    trigger : {"last", "mark", "index"}
+        Series that attached stops and targets watch.
+    take_profit : {"market", "limit"}
+        Whether attached targets take or rest as limit orders.
+    stop_limit_bps : float or None
+        Distance of an attached stop's limit beyond its trigger; None: it fills at the market.
+    limit_bars : int
+        Signal bars for which a limit order of a target rests; 0: until another target acts.
+    post_only : bool
+        Limit orders of targets never take.
+    through_ticks : int
+        Ticks that the price must trade beyond a limit to fill it; 0: touching is enough.
+    volume_share : float or None
+        Largest share of a bar's volume that limit orders fill; None: no bound.
     """
 
     fill: Literal["next_open", "close"] = "next_open"
@@ -134,6 +282,14 @@ class ExecutionConfig(Section):
     rebalance: Literal["on_change", "every_bar", "band"] = "on_change"
     band: float = Field(0.05, ge=0)
     insufficient_margin: Literal["clip", "reject"] = "clip"
+    latency_ms: int = Field(0, ge=0)
+    trigger: Literal["last", "mark", "index"] = "last"
+    take_profit: Literal["market", "limit"] = "market"
+    stop_limit_bps: float | None = Field(None, ge=0, lt=10_000)
+    limit_bars: int = Field(0, ge=0)
+    post_only: bool = False
+    through_ticks: int = Field(0, ge=0)
+    volume_share: float | None = Field(None, gt=0, le=1)
 
 
 class FundingConfig(Section):
@@ -205,7 +361,7 @@ class LiquidationConfig(Section):
 class InstrumentConfig(Section):
     """What the run file states of one contract; the rest comes from the store and the rule pack."""
 
-    kind: Literal["linear", "inverse"] | None = None
+    kind: Literal["linear", "inverse", "spot"] | None = None
     contract_size: float | None = Field(None, gt=0)
     tick: float | None = Field(None, gt=0)
     lot: float | None = Field(None, gt=0)
@@ -215,6 +371,9 @@ class InstrumentConfig(Section):
     taker_fee: float | None = Field(None, gt=-1, lt=1)
     maker_fee: float | None = Field(None, gt=-1, lt=1)
     funding_interval_hours: float | None = Field(None, ge=SHORTEST_INTERVAL_HOURS)
+    leverage: float | None = Field(None, gt=0)
+    margin_mode: Literal["cross", "isolated"] | None = None
+    haircut: float | None = Field(None, ge=0, lt=1)
 
 
 class StrategyConfig(Section):
@@ -228,11 +387,20 @@ class StrategyConfig(Section):
         Parameters that differ from the strategy's defaults.
     signals : str or None
         File of targets made elsewhere.
+    fills : str or None
+        File of executed trades that are settled instead.
+    compiled : bool
+        Whether an ``on_bar`` function is compiled; False: Python calls it, for debugging.
     """
 
     name: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     signals: str | None = None
+    fills: str | None = None
+    compiled: bool = True
+
+
+Transfers = Annotated[tuple[TransferConfig, ...], Field(strict=False)]
 
 
 class ReportConfig(Section):
@@ -251,6 +419,12 @@ class RunConfig(Section):
     data: DataConfig = DataConfig()
     account: AccountConfig = AccountConfig()
     fees: FeesConfig = FeesConfig()
+    costs: CostsConfig = CostsConfig()
+    sizing: SizingConfig = SizingConfig()
+    limits: LimitsConfig = LimitsConfig()
+    collateral: dict[str, CollateralConfig] = Field(default_factory=dict)
+    transfers: Transfers = ()
+    universe: UniverseConfig = UniverseConfig()
     execution: ExecutionConfig = ExecutionConfig()
     funding: FundingConfig = FundingConfig()
     liquidation: LiquidationConfig = LiquidationConfig()

@@ -34,6 +34,7 @@ class ContractKind(IntEnum):
 
     LINEAR = 0
     INVERSE = 1
+    SPOT = 2  # v(p) = p, paid in full, no funding
 
 
 class MarginMode(IntEnum):
@@ -41,6 +42,13 @@ class MarginMode(IntEnum):
 
     CROSS = 0
     ISOLATED = 1
+
+
+class PositionMode(IntEnum):
+    """Whether a contract holds one net position, or a long and a short leg beside each other."""
+
+    ONE_WAY = 0
+    HEDGE = 1
 
 
 class TierForm(IntEnum):
@@ -153,6 +161,69 @@ class InsufficientMargin(IntEnum):
     REJECT = 1
 
 
+class OrderKind(IntEnum):
+    """How an order fires and fills."""
+
+    MARKET = 0
+    LIMIT = 1
+    STOP = 2
+    STOP_LIMIT = 3
+    TAKE_PROFIT = 4
+    TAKE_PROFIT_LIMIT = 5
+    TRAILING_STOP = 6
+
+
+class TriggerPrice(IntEnum):
+    """Series that a trigger watches."""
+
+    LAST = 0
+    MARK = 1
+    INDEX = 2
+
+
+class SizingUnit(IntEnum):
+    """What a target means."""
+
+    WEIGHT = 0  # fraction of equity
+    NOTIONAL = 1  # settlement currency
+    QUANTITY = 2  # base units (quote units for inverse contracts)
+    RISK = 3  # loss at the stop, as a fraction of equity
+
+
+class SlippageModel(IntEnum):
+    """What is added to the fixed slippage."""
+
+    FIXED = 0
+    HALF_SPREAD = 1
+    VOLATILITY = 2
+    IMPACT = 3  # square root of the participation in the bar's volume
+
+
+class RequestKind(IntEnum):
+    """What an ``on_bar`` function asks for."""
+
+    SUBMIT = 0
+    AMEND = 1
+    CANCEL = 2
+    CANCEL_ALL = 3  # of one slot, or of all
+    CLOSE = 4  # a slot's position, or all
+
+
+class SettingField(IntEnum):
+    """What a strategy's expressions set beside the target; see ``docs/execution.md``."""
+
+    STOP_LOSS = 0
+    STOP_PRICE = 1
+    TRAILING_STOP = 2
+    TAKE_PROFIT = 3
+    TAKE_PROFIT_PRICE = 4
+    TAKE_PROFIT_SHARE = 5
+    HOLD_BARS = 6
+    COOLDOWN_BARS = 7
+    ACTIVE = 8
+    LEVERAGE = 9
+
+
 class Liquidity(IntEnum):
     """Which fee a fill pays."""
 
@@ -166,6 +237,16 @@ class FillReason(IntEnum):
     TARGET = 0
     LIQUIDATION_STEP = 1
     LIQUIDATION = 2
+    ORDER = 3  # submitted by an on_bar function
+    STOP_LOSS = 4
+    TAKE_PROFIT = 5
+    TRAILING_STOP = 6
+    TIME_EXIT = 7
+    CLOSE = 8  # asked for by an on_bar function
+    DRAWDOWN_STOP = 9
+    DELISTING = 10
+    OWN = 11  # executed elsewhere and given
+    COLLATERAL = 12  # sold before a cross liquidation
 
 
 class OrderStatus(IntEnum):
@@ -177,7 +258,8 @@ class OrderStatus(IntEnum):
     DROPPED = 3  # below the minimum quantity or notional, or rounded to nothing
     SUPERSEDED = 4  # a newer target came before it could fill
     CANCELLED = 5  # by a liquidation, while it waited
-    PENDING = 6  # still waiting at the end of the run
+    PENDING = 6  # still waiting or resting at the end of the run
+    EXPIRED = 7
 
 
 class RejectReason(IntEnum):
@@ -193,6 +275,17 @@ class RejectReason(IntEnum):
     LIQUIDATION = 7
     DEBT = 8
     STOPPED = 9
+    POST_ONLY = 10  # it would have taken liquidity
+    REDUCE_ONLY = 11  # nothing to reduce
+    LIMIT = 12  # exposure limits of the run
+    COOLDOWN = 13
+    INACTIVE = 14
+    OCO = 15  # another order of its group filled
+    POSITION_CLOSED = 16
+    REQUESTED = 17  # by the strategy
+    DELISTED = 18
+    DRAWDOWN = 19
+    NO_STOP = 20  # sizing by risk without a stop
 
 
 class LedgerKind(IntEnum):

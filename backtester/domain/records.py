@@ -89,12 +89,18 @@ ORDER = np.dtype(
     [
         ("order_id", np.int64),
         ("symbol", np.int64),
+        ("position_side", np.int64),  # leg in hedge mode, else PositionSide.FLAT
+        ("kind", np.int64),  # OrderKind
+        ("origin", np.int64),  # FillReason that its fills have
+        ("request", np.int64),  # number that on_bar knows it by, -1
         ("decision_time", np.int64),
         ("due_time", np.int64),
         ("end_time", np.int64),  # when it filled, was dropped, … ; -1 while pending
-        ("target", np.float64),
-        ("wanted_quantity", np.float64),  # signed difference to what was held; NaN before sizing
+        ("target", np.float64),  # NaN for orders that no target asked for
+        ("wanted_quantity", np.float64),  # signed; the difference to what was held for a target; NaN before sizing
         ("filled_quantity", np.float64),  # signed
+        ("limit_price", np.float64),  # NaN: none; the last one after amendments, as is the trigger
+        ("trigger_price", np.float64),
         ("status", np.int64),  # OrderStatus
         ("reason", np.int64),  # RejectReason
         ("bars_waited", np.int64),  # bars without volume that it waited through

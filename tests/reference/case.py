@@ -71,27 +71,135 @@ class Contract:
     trade: Ohlc
     mark: Ohlc
     tables: tuple[Tiers, ...]
-    kind: Literal["linear", "inverse"] = "linear"
+    kind: Literal["linear", "inverse", "spot"] = "linear"
     contract_size: float = 1.0
     lot: float = 0.0
+    tick: float = 0.0
     min_quantity: float = 0.0
     min_notional: float = 0.0
     margin_mode: Literal["cross", "isolated"] = "cross"
     leverage: float = 5.0
     taker_fee: float = 0.0
+    maker_fee: float = 0.0
     slippage: float = 0.0
     volume: tuple[float, ...] | None = None
     index: Ohlc | None = None
     funding: tuple[Settlement, ...] = ()
+    haircut: float | None = None  # spot alone: counts as collateral less this part
+    holding: float = 0.0  # spot alone: quantity held from the first open on
+    last_bar: int | None = None  # delisted at the close of this bar; later bars are NaN
 
 
 @dataclass(frozen=True)
 class Target:
-    """Wanted exposure of contract number ``symbol``, decided at the close of bar number ``bar``."""
+    """Wanted size of contract number ``symbol`` in ``Settings.sizing``, decided at the close of bar number ``bar``.
+
+    ``side`` is the leg in hedge mode (+1, -1), 0 the net. ``rungs`` are limit prices with the share of the order that
+    each takes; none: a market order.
+    """
 
     bar: int
     symbol: int
     value: float
+    side: int = 0
+    rungs: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A change of what stands beside the target, decided at the close of a bar.
+
+    ``name`` is a member of ``SettingField`` in lower case; 0 switches off. ``side`` 0 means every leg of the symbol.
+    """
+
+    bar: int
+    symbol: int
+    name: str
+    value: float
+    side: int = 0
+    rung: int = 0
+
+
+@dataclass(frozen=True)
+class Submit:
+    """An order of an ``on_bar`` function, made at the close of a bar.
+
+    ``buy`` or sell ``quantity`` units; ``kind`` is a member of ``OrderKind`` in lower case; ``limit``, ``trigger``,
+    ``distance`` (a price) and ``fraction`` as the kind needs. ``good_for`` counts bars, 0: no end. ``side`` is the leg
+    in hedge mode.
+    """
+
+    bar: int
+    symbol: int
+    buy: bool
+    quantity: float
+    kind: str = "market"
+    limit: float | None = None
+    trigger: float | None = None
+    watches: Literal["last", "mark", "index"] = "last"
+    distance: float | None = None
+    fraction: float | None = None
+    reduce_only: bool = False
+    post_only: bool = False
+    good_for: int = 0
+    group: int = 0
+    side: int = 0
+
+
+@dataclass(frozen=True)
+class Amend:
+    """A change of the order that request number ``request`` of the case submitted; None leaves a figure as it is.
+
+    ``quantity`` is what is still to be filled. A changed price makes the order new at the open at which it takes
+    effect.
+    """
+
+    bar: int
+    request: int
+    quantity: float | None = None
+    limit: float | None = None
+    trigger: float | None = None
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Cancels the order of a request; ``request`` None: every resting order of ``symbol``, or (None) of all."""
+
+    bar: int
+    request: int | None = None
+    symbol: int | None = None
+
+
+@dataclass(frozen=True)
+class Close:
+    """Closes the positions of ``symbol`` (every leg) at the market, or (None) all of them."""
+
+    bar: int
+    symbol: int | None = None
+
+
+Request = Submit | Amend | Cancel | Close
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A deposit, or a withdrawal (negative)."""
+
+    time: int
+    amount: float
+
+
+@dataclass(frozen=True)
+class OwnFill:
+    """A trade executed elsewhere; ``fee`` None: by the contract's rates."""
+
+    time: int
+    symbol: int
+    quantity: float  # signed
+    price: float
+    fee: float | None = None
+    is_maker: bool = False
+    side: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,6 +228,28 @@ class Settings:
     mmr_basis: Literal["mark", "entry"] = "mark"
     engine_price: Literal["mark", "trade"] = "mark"
     then: Literal["continue", "stop"] = "continue"
+    position_mode: Literal["one_way", "hedge"] = "one_way"
+    hedge_tier: Literal["leg", "gross"] = "leg"  # what chooses the bracket of a leg in hedge mode
+    sizing: Literal["weight", "notional", "quantity", "risk"] = "weight"
+    latency_ms: int = 0
+    trigger: Literal["last", "mark", "index"] = "last"
+    take_profit: Literal["market", "limit"] = "market"
+    stop_limit_bps: float | None = None
+    limit_bars: int = 0
+    post_only: bool = False
+    through_ticks: int = 0
+    volume_share: float | None = None
+    gross_limit: float | None = None
+    net_limit: float | None = None
+    symbol_limit: float | None = None
+    max_drawdown_stop: float | None = None
+    slippage_model: Literal["fixed", "half_spread", "volatility", "impact"] = "fixed"
+    half_spread_bps: float = 0.0
+    volatility_factor: float = 0.1
+    impact_factor: float = 1.0
+    cost_window: int = 24
+    fee_tiers: tuple[tuple[float, float, float], ...] = ()  # volume, taker, maker
+    volume_30d: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -129,6 +259,9 @@ class Case:
     ``open_time`` are the opens of the traded bars, each ``bar_ms`` long (a larger distance is a permitted gap).
     ``mark_bar_ms`` is None when the marks stand on the same clock, else a multiple of ``bar_ms``: then mark bar ``j``
     opens at ``open_time[0] + j * mark_bar_ms`` and the marks reach at least to the last traded bar.
+    ``signal_bars`` is the number of traded bars in a signal bar (a detail replay), from the first bar on; decisions,
+    requests included, stand on the last traded bar of a signal bar, and every count of bars in rules (latency, holding,
+    expiry) counts signal bars.
     """
 
     contracts: tuple[Contract, ...]
@@ -137,6 +270,11 @@ class Case:
     targets: tuple[Target, ...]
     settings: Settings = Settings()
     mark_bar_ms: int | None = None
+    signal_bars: int = 1
+    settings_rows: tuple[Setting, ...] = ()  # sorted by bar
+    requests: tuple[Request, ...] = ()  # sorted by bar
+    transfers: tuple[Transfer, ...] = ()
+    own_fills: tuple[OwnFill, ...] = ()  # sorted by time
 
     def end_of(self, bar: int) -> int:
         """Return the first moment after a bar: the next bar's open, or the end of the run."""
@@ -157,7 +295,7 @@ class Outcome:
     are Fraction or float, a figure that does not exist is None. ``kind`` of ``liquidations`` is ``"step"`` or
     ``"takeover"``, ``disputed`` is bool. The per-bar lists hold one number per bar at the mark close; ``margin_ratio``
     may be infinite, ``gross`` and ``net`` may be None. ``counts``: ``bars_waited``, ``disputed_bars``,
-    ``coarse_unchecked``.
+    ``coarse_unchecked``, ``transfers_cut``.
     """
 
     fills: list[Row] = field(default_factory=list)

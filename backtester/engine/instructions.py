@@ -1,0 +1,125 @@
+"""What a replay is told to do: targets, settings, transfers, own fills, or a loop; arrays on the panel's bars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def _ints() -> Ints:
+    return np.empty(0, np.int64)
+
+
+def _floats() -> Floats:
+    return np.empty(0)
+
+
+@dataclass(frozen=True, eq=False)
+class TargetRows:
+    """Targets as decided: at the close of bar ``bar[k]``, ``target[k]`` of symbol number ``symbol[k]``.
+
+    Attributes
+    ----------
+    bar : array of int64
+        Replayed bar at whose close the row was decided: with a detail series the last one of the signal bar.
+    symbol : array of int64
+        Place of the symbol in the run.
+    target : array of float64
+        In the unit of ``sizing``; finite.
+    side : array of int64
+        Leg that it means in hedge mode, +1 or -1; 0: the net position. Empty: all 0.
+    first_rung, rungs : array of int64
+        ``ladder[first_rung : first_rung + rungs]`` are its limit orders; empty, or 0 rungs: a market order.
+
+    Notes
+    -----
+    Sorted by bar, then symbol, then side; at most one row a bar, symbol and side.
+    """
+
+    bar: Ints
+    symbol: Ints
+    target: Floats
+    side: Ints = field(default_factory=_ints)
+    first_rung: Ints = field(default_factory=_ints)
+    rungs: Ints = field(default_factory=_ints)
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """Limit prices of targets and the share of the order that each takes (0 to 1)."""
+
+    price: Floats = field(default_factory=_floats)
+    share: Floats = field(default_factory=_floats)
+
+
+@dataclass(frozen=True, eq=False)
+class SettingRows:
+    """Changes of stops, targets, leverage and times, decided at the close of ``bar``; sorted by bar.
+
+    ``setting`` is a ``SettingField``; ``rung`` counts the take-profits from 0; ``side`` as in ``TargetRows``: 0 is
+    every leg of the symbol. ``value`` is finite, 0 switches off; bars and booleans are numbers too.
+    """
+
+    bar: Ints = field(default_factory=_ints)
+    symbol: Ints = field(default_factory=_ints)
+    side: Ints = field(default_factory=_ints)
+    setting: Ints = field(default_factory=_ints)
+    rung: Ints = field(default_factory=_ints)
+    value: Floats = field(default_factory=_floats)
+
+
+@dataclass(frozen=True, eq=False)
+class Transfers:
+    """Deposits (positive) and withdrawals by time [ms since 1970; settlement currency], sorted."""
+
+    time: Ints = field(default_factory=_ints)
+    amount: Floats = field(default_factory=_floats)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnFills:
+    """Executed trades by time: signed quantity [base units], price, fee (NaN: by the rates), maker or taker.
+
+    ``side`` is the leg in hedge mode (+1, -1), else 0.
+    """
+
+    time: Ints = field(default_factory=_ints)
+    symbol: Ints = field(default_factory=_ints)
+    side: Ints = field(default_factory=_ints)
+    quantity: Floats = field(default_factory=_floats)
+    price: Floats = field(default_factory=_floats)
+    fee: Floats = field(default_factory=_floats)
+    is_maker: Ints = field(default_factory=_ints)
+
+
+def no_targets() -> TargetRows:
+    """Return no rows."""
+    return TargetRows(_ints(), _ints(), _floats())
+
+
+@dataclass(frozen=True, eq=False)
+class Instructions:
+    """All that a replay is told.
+
+    Attributes
+    ----------
+    targets, ladder, settings, transfers, own_fills
+        As their classes say.
+    requests : structured array
+        Rows of ``kernel.state.REQUEST``, as an ``on_bar`` function would make them, sorted by ``due_bar``.
+    signal_ms : int or None
+        Length of a signal bar; None: that of the panel.
+    """
+
+    targets: TargetRows = field(default_factory=no_targets)
+    ladder: Ladder = field(default_factory=Ladder)
+    settings: SettingRows = field(default_factory=SettingRows)
+    transfers: Transfers = field(default_factory=Transfers)
+    own_fills: OwnFills = field(default_factory=OwnFills)
+    requests: NDArray[np.void] | None = None
+    signal_ms: int | None = None
