@@ -340,6 +340,8 @@ class LiquidationConfig(Section):
         Price on which maintenance margin is computed.
     engine_price : {"mark", "trade"}
         Reference price of the engine's fills.
+    hedge_tier : {"leg", "gross"}
+        Size that chooses a leg's bracket in hedge mode: its own, or that of both legs.
     then : {"continue", "stop"}
         Whether the run goes on.
     """
@@ -355,6 +357,7 @@ class LiquidationConfig(Section):
     close_fee_basis: Literal["mark", "bankruptcy"] | None = None
     mmr_basis: Literal["mark", "entry"] | None = None
     engine_price: Literal["mark", "trade"] | None = None
+    hedge_tier: Literal["leg", "gross"] | None = None
     then: Literal["continue", "stop"] = "continue"
 
 

@@ -207,6 +207,7 @@ class RequestKind(IntEnum):
     CANCEL = 2
     CANCEL_ALL = 3  # of one slot, or of all
     CLOSE = 4  # a slot's position, or all
+    SET = 5  # a SettingField of a slot
 
 
 class SettingField(IntEnum):
