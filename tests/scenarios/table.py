@@ -168,6 +168,11 @@ def number(cell: str) -> float:
     return float(eval(cell, {"__builtins__": {}}))
 
 
+def figure(row: Mapping[str, str], column: str) -> float:
+    """Return a cell's number, NaN where it is empty."""
+    return number(row[column]) if column in row else math.nan
+
+
 def read(table: str) -> list[dict[str, str]]:
     """Return the rows of a table, empty cells left out."""
     lines = [line.split() for line in table.strip().splitlines() if line.strip()]
@@ -181,7 +186,7 @@ def read(table: str) -> list[dict[str, str]]:
 
 def series(rows: list[dict[str, str]], prefix: str = "") -> Ohlc:
     """Return the bars in the columns of a prefix, NaN where a cell is empty."""
-    return Ohlc(*(tuple(number(row.get(prefix + name, "nan")) for row in rows) for name in PRICES))
+    return Ohlc(*(tuple(figure(row, prefix + name) for row in rows) for name in PRICES))
 
 
 def has_series(rows: list[dict[str, str]], prefix: str) -> bool:
@@ -198,7 +203,7 @@ def contract_of(scenario: Scenario, rows: list[dict[str, str]], terms: Mapping[s
     given: dict[str, Any] = {
         "trade": trade,
         "mark": mark,
-        "volume": tuple(number(row.get("volume", "nan")) for row in rows) if any("volume" in r for r in rows) else None,
+        "volume": tuple(figure(row, "volume") for row in rows) if any("volume" in r for r in rows) else None,
         "index": series(rows, "i_") if has_series(rows, "i_") else None,
         "funding": tuple(sorted(records, key=lambda r: r.time)),
     }
