@@ -729,4 +729,167 @@ SCENARIOS = (
         """,
         wallet="1100",
     ),
+    # 50 units with 500 of their own. The trades open at 88, the mark at 95: the stop at 92 sells at 88 and loses 600,
+    # 100 of it out of the free wallet.
+    Scenario(
+        name="an isolated stop may lose more than its margin",
+        bars="""
+            open  high  low  close  m_open  m_high  m_low  m_close  target  stop_price
+            100   100   100  100    100     100     100    100      5       92
+            100   100   99   99     100     100     99     99       .       .
+            88    90    87   89     95      96      94     95       .       .
+        """,
+        terms=ISOLATED,
+        fills="""
+            bar  side  qty  price  pnl   why
+            1    buy   50   100    0     target
+            2    sell  50   88     -600  stop_loss
+        """,
+        wallet="1000  1000  400",
+    ),
+    # Half leaves at 102 with +50 and releases half of the margin. The other 25 fail where 250+25*(M-100) = 0.25*M, at
+    # the same 90.909, and take 250 with them.
+    Scenario(
+        name="a rung releases its part of an isolated margin",
+        bars="""
+            open  high  low  close  target  take_profit  take_profit_share  take_profit_2  take_profit_share_2
+            100   100   100  100    5       0.02         0.5                0.5            1
+            100   103   99   100    .       .            .                  .              .
+            100   100   85   90     .       .            .                  .              .
+        """,
+        terms=ISOLATED,
+        fills="""
+            bar  side  qty  price      pnl                 why
+            1    buy   50   100        0                   target
+            1    sell  25   102        50                  take_profit
+            2    sell  25   2250/24.75 25*(2250/24.75-100) liquidation
+        """,
+        liquidations="""
+            bar  kind      qty  trigger     bankrupt  lost
+            2    takeover  25   2250/24.75  90        250
+        """,
+        wallet="1000  1050  800",
+    ),
+    # The same stop limit, triggered in bar 2 and still resting at 94.05. Bar 3 opens at 97: an older
+    # order by now, filled at its own limit.
+    Scenario(
+        name="a triggered stop limit is an older order at the next open",
+        bars="""
+            open  high  low  close  target  stop_loss
+            100   100   100  100    1       0.05
+            100   101   98   99     .       .
+            93    94    90   91     .       .
+            97    98    96   97     .       .
+        """,
+        rules={"stop_limit_bps": 100.0},
+        fills="""
+            bar  side  qty  price  pnl    why        liq
+            1    buy   10   100    0      target     taker
+            3    sell  10   94.05  -59.5  stop_loss  maker
+        """,
+    ),
+    # A tenth of 40 at a time: 4, 4 and 2 at 105.
+    Scenario(
+        name="a target as a limit order leaves in parts",
+        bars="""
+            open  high  low  close  volume  target  take_profit
+            100   100   100  100    40      1       0.05
+            100   106   99   104    40      .       .
+            104   106   103  104    40      .       .
+            104   106   103  104    40      .       .
+        """,
+        rules={"take_profit": "limit", "volume_share": 0.1},
+        fills="""
+            bar  side  qty  price  pnl  why
+            1    buy   10   100    0    target
+            1    sell  4    105    20   take_profit
+            2    sell  4    105    20   take_profit
+            3    sell  2    105    10   take_profit
+        """,
+        equity="1000  1020+24  1040+8  1050",
+    ),
+    # Ticks of 1: 105 is only touched in bar 2; in bar 3 it is traded through.
+    Scenario(
+        name="a target as a limit order wants to be traded through",
+        bars="""
+            open  high  low  close  target  take_profit
+            100   100   100  100    1       0.05
+            100   104   99   104    .       .
+            104   105   103  104    .       .
+            104   106   103  104    .       .
+        """,
+        terms={"tick": 1.0},
+        rules={"take_profit": "limit", "through_ticks": 1},
+        fills="""
+            bar  side  qty  price  pnl  why
+            1    buy   10   100    0    target
+            3    sell  10   105    50   take_profit
+        """,
+    ),
+    # Bought by a stop order at 105 in a bar that goes up first (falling): the stop at 105*0.98 = 102.9 is met on the
+    # way down.
+    Scenario(
+        name="a breakout is stopped in the same bar",
+        bars="""
+            open  high  low  close  stop_loss
+            100   100   100  100    0.02
+            100   104   99   103    .
+            103   106   102  102.5  .
+        """,
+        requests="""
+            bar  do   qty  kind  trigger
+            0    buy  10   stop  105
+        """,
+        fills="""
+            bar  side  qty  price  pnl  why
+            2    buy   10   105    0    order
+            2    sell  10   102.9  -21  stop_loss
+        """,
+        wallet="979",
+    ),
+    # Filled at bar 0's close, so the stop is there from bar 1 on.
+    Scenario(
+        name="a fill at the close is protected from the next open on",
+        bars="""
+            open  high  low  close  target  stop_loss
+            100   101   90   100    1       0.05
+            100   101   94   96     .       .
+        """,
+        rules={"fill": "close"},
+        fills="""
+            bar  side  qty  price  pnl  why
+            0    buy   10   100    0    target
+            1    sell  10   95     -50  stop_loss
+        """,
+    ),
+    # The engine cancels what rests on a contract that it takes: the buy at 80 is not filled at 80.
+    Scenario(
+        name="a liquidation cancels resting entries",
+        bars="""
+            open  high  low  close  target
+            100   100   100  100    5
+            100   100   100  100    .
+            100   100   78   85     .
+        """,
+        terms=ISOLATED,
+        requests="""
+            bar  do   qty  kind   limit
+            1    buy  10   limit  80
+        """,
+        fills="""
+            bar  side  qty  price      why
+            1    buy   50   100        target
+            2    sell  50   4500/49.5  liquidation
+        """,
+        liquidations="""
+            bar  kind      trigger    lost
+            2    takeover  4500/49.5  500
+        """,
+        orders="""
+            bar  origin  filled  status     reason
+            0    target  50      filled     none
+            1    order   0       cancelled  liquidation
+        """,
+        wallet="500",
+    ),
 )

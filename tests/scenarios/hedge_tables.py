@@ -292,4 +292,44 @@ SCENARIOS = (
         """,
         equity="1000  1000  1015",
     ),
+    # Half of the equity a symbol, legs netted: 5 long; then 10 short bring the net from 500 to -500.
+    Scenario(
+        name="a symbol's limit counts its legs against each other",
+        bars="""
+            open  high  low  close  target_long  target_short
+            100   100   100  100    1            -1
+            100   100   100  100    .            .
+        """,
+        rules={**HEDGE, "symbol_limit": 0.5},
+        fills="""
+            bar  pos    side  qty  price
+            1    long   buy   5    100
+            1    short  sell  10   100
+        """,
+        gross="0  1.5",
+        net="0  -0.5",
+    ),
+    # Requests close every leg.
+    Scenario(
+        name="closing a contract closes both legs",
+        bars="""
+            open  high  low  close  target_long  target_short
+            100   100   100  100    1            -0.5
+            100   102   99   102    .            .
+            102   102   102  102    .            .
+        """,
+        rules=HEDGE,
+        requests="""
+            bar  do     sym
+            1    close  0
+        """,
+        fills="""
+            bar  pos    side  qty  price  pnl  why
+            1    long   buy   10   100    0    target
+            1    short  sell  5    100    0    target
+            2    long   sell  10   102    20   close
+            2    short  buy   5    102    -10  close
+        """,
+        wallet="1010",
+    ),
 )

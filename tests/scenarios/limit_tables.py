@@ -358,4 +358,107 @@ SCENARIOS = (
         """,
         equity="1  1+10000*(1/20000-1/21000)  1+20000*(1/20000-1/21000)  1+21000*(1/20000-1/21000)",
     ),
+    # 10 long, then wanted 10 short at 105: one order for 20 that closes 10 (+50) and opens 10. The long's stop goes,
+    # the short gets its own at 105*1.05 = 110.25.
+    Scenario(
+        name="a limit order turns a position round",
+        bars="""
+            open  high  low  close  target  limit  stop_loss
+            100   100   100  100    1       .      0.05
+            100   101   99   100    -1      105    .
+            100   106   99   104    .       .      .
+            104   111   103  110    .       .      .
+        """,
+        fills="""
+            bar  side  qty  price   pnl    why        liq
+            1    buy   10   100     0      target     taker
+            2    sell  10   105     50     target     maker
+            2    sell  10   105     0      target     maker
+            3    buy   10   110.25  -52.5  stop_loss  taker
+        """,
+        equity="1000  1000  1060  997.5",
+    ),
+    # The target's order waits through bar 1 and is new at bar 2's open of 97, which has passed its limit: 1000/97 ->
+    # 10, taken at 97.
+    Scenario(
+        name="a limit target that waited for volume is new where it is placed",
+        bars="""
+            open  high  low  close  volume  target  limit
+            100   100   100  100    5       1       98
+            99    100   97   97     0       .       .
+            97    98    96   97     5       .       .
+        """,
+        fills="""
+            bar  side  qty  price  liq
+            2    buy   10   97     taker
+        """,
+    ),
+    # Every bar places the order anew: the one of bar 1 is superseded, the one of bar 2 filled.
+    Scenario(
+        name="every bar replaces the resting limit order",
+        bars="""
+            open  high  low  close  target  limit
+            100   100   100  100    1       97
+            100   101   99   100    1       98
+            100   101   97.5 100    .       .
+        """,
+        rules={"rebalance": "every_bar"},
+        fills="""
+            bar  side  qty  price
+            2    buy   10   98
+        """,
+        orders="""
+            bar  limit  filled  status
+            0    97     0       superseded
+            1    98     10      filled
+        """,
+    ),
+    # At 1x the account carries one of the two. The second contract meets its 99 after a quarter of the leg, the first
+    # its 98 after half of it: there 990 of equity stand against 980, and the 10 left carry nothing.
+    Scenario(
+        name="the limit that is reached first takes the margin",
+        bars=(
+            """
+            open  high  low  close  target  limit
+            100   100   100  100    1       98
+            100   101   96   100    .       .
+            """,
+            """
+            open  high  low  close  target  limit
+            100   100   100  100    1       99
+            100   101   96   100    .       .
+            """,
+        ),
+        terms={"leverage": 1.0},
+        fills="""
+            bar  sym  side  qty  price
+            1    1    buy   10   99
+        """,
+        orders="""
+            bar  sym  wanted  filled  status    reason
+            0    0    10      0       rejected  margin
+            0    1    10      10      filled    none
+        """,
+    ),
+    # Both at 98, at the same point: the lower number is the first contract's. 1000-980 = 20 carry nothing.
+    Scenario(
+        name="at the same point the lower number takes the margin",
+        bars=(
+            """
+            open  high  low  close  target  limit
+            100   100   100  100    1       98
+            100   101   96   100    .       .
+            """,
+            """
+            open  high  low  close  target  limit
+            100   100   100  100    1       98
+            100   101   96   100    .       .
+            """,
+        ),
+        terms={"leverage": 1.0},
+        fills="""
+            bar  sym  side  qty  price
+            1    0    buy   10   98
+        """,
+    ),
 )

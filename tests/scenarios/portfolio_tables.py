@@ -344,4 +344,95 @@ SCENARIOS = (
         equity="1000  1200  220",
         counts={"transfers_cut": 1},
     ),
+    # 0.01 coins are at risk; a dollar loses 1/16000-1/20000 of a coin at the stop: 0.01/0.0000125 = 800.
+    Scenario(
+        name="sizing by risk of an inverse contract",
+        bars="""
+            open   high   low    close  target  stop_loss
+            20000  20000  20000  20000  0.01    0.2
+            20000  20000  20000  20000  .       .
+        """,
+        terms={"kind": "inverse", "leverage": 2.0},
+        rules={"sizing": "risk", "balance": 1.0},
+        fills="""
+            bar  side  qty  price
+            1    buy   800  20000
+        """,
+    ),
+    # Nothing trades in bar 3: the position is closed at bar 4's open.
+    Scenario(
+        name="the drawdown stop waits for volume",
+        bars="""
+            open  high  low  close  volume  target
+            100   100   100  100    9       4
+            100   101   99   100    9       .
+            100   100   93   94     9       .
+            96    96    95   95     0       .
+            97    97    97   97     9       .
+        """,
+        rules={"max_drawdown_stop": 0.2},
+        fills="""
+            bar  side  qty  price  pnl   why
+            1    buy   40   100    0     target
+            4    sell  40   97     -120  drawdown_stop
+        """,
+        wallet="880",
+    ),
+    # At bar 2's open the mark is 80 and the loss of 1000 has used up the account; the 500 come before the check.
+    Scenario(
+        name="a deposit at the open comes before the liquidation check",
+        bars="""
+            open  high  low  close  target
+            100   100   100  100    5
+            100   100   100  100    .
+            80    82    79   81     .
+        """,
+        transfers=((2, 500.0),),
+        fills="""
+            bar  side  qty  price
+            1    buy   50   100
+        """,
+        equity="1000  1000  550",
+    ),
+    # Half an hour later it is too late.
+    Scenario(
+        name="a deposit inside the bar comes too late",
+        bars="""
+            open  high  low  close  target
+            100   100   100  100    5
+            100   100   100  100    .
+            80    82    79   81     .
+            81    81    81   81     .
+        """,
+        transfers=((2.5, 500.0),),
+        fills="""
+            bar  side  qty  price  why
+            1    buy   50   100    target
+            2    sell  50   80     liquidation
+        """,
+        liquidations="""
+            bar  kind      trigger  balance  required  lost
+            2    takeover  80       0        40        1000
+        """,
+        wallet="1000  1000  0  500",
+    ),
+    # 20 isolated units hold 200; the 800 of the free wallet may leave, the 200 won may not.
+    Scenario(
+        name="a withdrawal leaves isolated margins alone",
+        bars="""
+            open  high  low  close  target
+            100   100   100  100    2
+            100   110   100  110    .
+            110   110   110  110    .
+        """,
+        terms={"margin_mode": "isolated"},
+        transfers=((2, -1000.0),),
+        fills="""
+            bar  side  qty  price
+            1    buy   20   100
+        """,
+        wallet="1000  1000  200",
+        equity="1000  1200  400",
+        counts={"transfers_cut": 1},
+    ),
 )

@@ -190,4 +190,35 @@ SCENARIOS = (
             2    1    buy   90   100
         """,
     ),
+    # The contracts lose 150, more than the free 100. 900 of collateral stand behind that: the debt of 50 is neither
+    # lifted nor a bar to buying again.
+    Scenario(
+        name="collateral carries a free wallet below zero",
+        bars=(
+            """
+            open  high  low  close
+            100   100   100  100
+            100   100   100  100
+            100   100   100  100
+            100   100   100  100
+            """,
+            """
+            open  high  low  close  target
+            100   100   100  100    10
+            100   100   85   85     0
+            85    85    85   85     10
+            85    86    85   86     .
+            """,
+        ),
+        terms=({**SPOT, "haircut": 0.1, "holding": 10.0}, {}),
+        rules={"balance": 100.0, "sizing": "quantity"},
+        fills="""
+            bar  sym  side  qty  price  pnl
+            1    1    buy   10   100    0
+            2    1    sell  10   85     -150
+            3    1    buy   10   85     0
+        """,
+        wallet="1100  1100  950  950",
+        equity="1100  950  950  960",
+    ),
 )

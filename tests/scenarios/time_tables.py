@@ -337,4 +337,42 @@ SCENARIOS = (
         """,
         wallet="1000  0",
     ),
+    # One bar of latency: decided at bar 0's close, in force from bar 2's open. The stop at 99, decided at bar 2's
+    # close, is in force from bar 4 on: bar 3's 97 does not fire it.
+    Scenario(
+        name="settings wait as long as the orders beside them",
+        bars="""
+            open  high  low  close  target  stop_price
+            100   100   100  100    1       95
+            100   100   90   100    .       .
+            100   101   98   100    .       99
+            100   101   97   100    .       .
+            100   101   98   100    .       .
+        """,
+        rules={"latency_bars": 1},
+        fills="""
+            bar  side  qty  price  pnl  why
+            2    buy   10   100    0    target
+            4    sell  10   99     -10  stop_loss
+        """,
+    ),
+    # A trade executed elsewhere opens, and the stop in force protects it.
+    Scenario(
+        name="a trade executed elsewhere gets its stop",
+        bars="""
+            open  high  low  close  stop_loss
+            100   100   100  100    0.05
+            100   101   94   96     .
+        """,
+        own_fills="""
+            hour  qty  price
+            1     10   100
+        """,
+        fills="""
+            bar  side  qty  price  pnl  why
+            1    buy   10   100    0    own
+            1    sell  10   95     -50  stop_loss
+        """,
+        wallet="1000  950",
+    ),
 )
