@@ -892,4 +892,53 @@ SCENARIOS = (
         """,
         wallet="500",
     ),
+    # Held since bar 1; the stop decided at bar 1's close is in force from bar 2 on.
+    Scenario(
+        name="a stop can be attached while a position is held",
+        bars="""
+            open  high  low  close  target  stop_loss
+            100   100   100  100    1       .
+            100   101   90   100    .       0.05
+            100   101   94   96     .       .
+        """,
+        fills="""
+            bar  side  qty  price  pnl  why
+            1    buy   10   100    0    target
+            2    sell  10   95     -50  stop_loss
+        """,
+    ),
+    # Switched off at bar 2's open.
+    Scenario(
+        name="a stop can be switched off while a position is held",
+        bars="""
+            open  high  low  close  target  stop_loss
+            100   100   100  100    1       0.05
+            100   101   96   100    .       0
+            100   101   90   92     .       .
+        """,
+        fills="""
+            bar  side  qty  price
+            1    buy   10   100
+        """,
+        equity="920",
+    ),
+    # 10, reduced to 6 at bar 2's open. The first rung is 30 % of the last increase: 3 of 10; the stop has the other 3.
+    Scenario(
+        name="rungs keep their base and the stop follows the size",
+        bars="""
+            open  high  low  close  target  stop_loss  take_profit  take_profit_share  take_profit_2  take_profit_share_2
+            100   100   100  100    1       0.05       0.02         0.3                0.2            1
+            100   101   99   100    0.6     .          .            .                  .              .
+            100   103   99   100    .       .          .            .                  .              .
+            100   100   94   96     .       .          .            .                  .              .
+        """,  # noqa: E501
+        fills="""
+            bar  side  qty  price  pnl  why
+            1    buy   10   100    0    target
+            2    sell  4    100    0    target
+            2    sell  3    102    6    take_profit
+            3    sell  3    95     -15  stop_loss
+        """,
+        wallet="991",
+    ),
 )

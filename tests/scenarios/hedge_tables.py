@@ -332,4 +332,28 @@ SCENARIOS = (
         """,
         wallet="1010",
     ),
+    # A sale for the short leg opens it beside the long one; a purchase for it closes a part.
+    Scenario(
+        name="requests name their leg",
+        bars="""
+            open  high  low  close
+            100   100   100  100
+            100   100   100  100
+            98    98    98   98
+        """,
+        rules=HEDGE,
+        requests="""
+            bar  do    qty  pos
+            0    buy   10   long
+            0    sell  8    short
+            1    buy   3    short
+        """,
+        fills="""
+            bar  pos    side  qty  price  pnl
+            1    long   buy   10   100    0
+            1    short  sell  8    100    0
+            2    short  buy   3    98     6
+        """,
+        equity="1000  1000  1006-20+10",
+    ),
 )

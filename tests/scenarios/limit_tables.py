@@ -461,4 +461,36 @@ SCENARIOS = (
             1    0    buy   10   98
         """,
     ),
+    # 98.3 is 982.99999... ticks of 0.1 in floats: it is a tick.
+    Scenario(
+        name="a limit on a tick is not rounded",
+        bars="""
+            open  high  low   close  target  limit
+            100   100   100   100    1       98.3
+            100   101   98.3  100    .       .
+        """,
+        terms={"tick": 0.1},
+        fills="""
+            bar  side  qty  price
+            1    buy   10   98.3
+        """,
+    ),
+    # Signal bars of two hours, an order for one of them: placed at bar 2's open, gone at bar 4's.
+    Scenario(
+        name="expiry counts signal bars",
+        bars="""
+            open  high  low  close  target  limit
+            100   100   100  100    .       .
+            100   100   100  100    1       98
+            100   101   99   100    .       .
+            100   101   99   100    .       .
+            100   101   97   100    .       .
+        """,
+        signal_bars=2,
+        rules={"limit_bars": 1},
+        orders="""
+            bar  filled  status
+            1    0       expired
+        """,
+    ),
 )

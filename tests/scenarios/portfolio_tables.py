@@ -256,7 +256,7 @@ SCENARIOS = (
             3    sell  40   96     -160  drawdown_stop
         """,
         equity="1000  1000  760  840  840",
-        drawdown="0  0  0.24  0.16  0.16",
+        drawdown="0  0  -0.24  -0.16  -0.16",
     ),
     # Its resting orders are cancelled: the buy limit at 90 is not filled in bar 3.
     Scenario(
@@ -434,5 +434,36 @@ SCENARIOS = (
         wallet="1000  1000  200",
         equity="1000  1200  400",
         counts={"transfers_cut": 1},
+    ),
+    # 300 leave a flat account that stops at a loss of 20 %: no loss. The next target opens 0.5*700/100 = 3.5 -> 3.
+    Scenario(
+        name="a withdrawal is no drawdown",
+        bars="""
+            open  high  low  close  target
+            100   100   100  100    .
+            100   100   100  100    .
+            100   100   100  100    0.5
+            100   100   100  100    .
+        """,
+        rules={"max_drawdown_stop": 0.2},
+        transfers=((1, -300.0),),
+        fills="""
+            bar  side  qty  price
+            3    buy   3    100
+        """,
+        wallet="1000  700  700  700",
+    ),
+    # 500 of spot leave 700 of 1.2 times 1000 to the contracts.
+    Scenario(
+        name="spot counts in the gross limit",
+        bars=(still("0.5"), still("1")),
+        terms=({"kind": "spot"}, {}),
+        rules={"gross_limit": 1.2},
+        fills="""
+            bar  sym  side  qty  price
+            1    0    buy   5    100
+            1    1    buy   7    100
+        """,
+        gross="0  1.2",
     ),
 )

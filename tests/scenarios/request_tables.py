@@ -340,4 +340,67 @@ SCENARIOS = (
             1    buy   3    100    order
         """,
     ),
+    # A tenth of 40 fills 4 of the limit order: the stop order of its group is cancelled all the same, the other 6 rest.
+    Scenario(
+        name="a partial fill cancels the others of its group",
+        bars="""
+            open  high  low  close  volume
+            100   101   99   100    40
+            100   101   99   100    40
+            100   100   95   96     40
+            96    106   96   105    60
+        """,
+        rules={"volume_share": 0.1},
+        requests="""
+            bar  do   qty  kind   trigger  limit  group
+            0    buy  10   stop   105      .      3
+            0    buy  10   limit  .        95     3
+        """,
+        fills="""
+            bar  side  qty  price
+            2    buy   4    95
+        """,
+        orders="""
+            bar  kind   filled  status     reason
+            0    stop   0       cancelled  oco
+            0    limit  4       pending    none
+        """,
+    ),
+    # Nothing is traded in bar 1.
+    Scenario(
+        name="a market order waits for volume",
+        bars="""
+            open  high  low  close  volume
+            100   101   99   100    40
+            100   100   100  100    0
+            102   103   101  102    40
+        """,
+        requests="""
+            bar  do   qty
+            0    buy  10
+        """,
+        fills="""
+            bar  side  qty  price
+            2    buy   10   102
+        """,
+    ),
+    # One bar of latency: decided at bar 0's close, filled at bar 2's open.
+    Scenario(
+        name="requests have the same latency as targets",
+        bars="""
+            open  high  low  close
+            100   101   99   100
+            101   101   101  101
+            102   103   101  102
+        """,
+        rules={"latency_bars": 1},
+        requests="""
+            bar  do   qty
+            0    buy  10
+        """,
+        fills="""
+            bar  side  qty  price
+            2    buy   10   102
+        """,
+    ),
 )

@@ -375,4 +375,66 @@ SCENARIOS = (
         """,
         wallet="1000  950",
     ),
+    # Closed by its target in bar 2: nothing opens before bar 4.
+    Scenario(
+        name="cooling down follows any close",
+        bars="""
+            open  high  low  close  target  cooldown_bars
+            100   100   100  100    1       2
+            100   100   100  100    0       .
+            100   100   100  100    0.5     .
+            100   100   100  100    -0.5    .
+            100   100   100  100    .       .
+        """,
+        fills="""
+            bar  side  qty  price
+            1    buy   10   100
+            2    sell  10   100
+            4    sell  5    100
+        """,
+        orders="""
+            bar  filled  reason
+            0    10      none
+            1    -10     none
+            2    0       cooldown
+            3    -5      none
+        """,
+    ),
+    # The order rests when the slot becomes inactive; it may not open when its price comes.
+    Scenario(
+        name="an inactive slot's resting order does not open",
+        bars="""
+            open  high  low  close  target  limit  active
+            100   100   100  100    1       98     1
+            100   101   99   100    .       .      0
+            100   101   97   100    .       .      .
+        """,
+        orders="""
+            bar  filled  reason
+            0    0       inactive
+        """,
+    ),
+    # The trade comes after the settlement at 1:06 and before the one at 1:30: only that one is paid, 10*100*0.001.
+    Scenario(
+        name="trades executed elsewhere and funding go by time",
+        bars="""
+            open  high  low  close
+            100   100   100  100
+            100   100   100  100
+        """,
+        settled=((1.1, 0.01, 100.0), (1.5, 0.001, 100.0)),
+        own_fills="""
+            hour  qty  price
+            1.25  10   100
+        """,
+        fills="""
+            bar  side  qty  price  why
+            1    buy   10   100    own
+        """,
+        funding="""
+            bar  held  received
+            1    10    -1
+        """,
+        wallet="1000  999",
+    ),
 )

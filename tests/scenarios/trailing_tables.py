@@ -185,4 +185,20 @@ SCENARIOS = (
         """,
         wallet="930.5",
     ),
+    # Ticks of 1: the level of 110*0.95 = 104.5 stays as it is.
+    Scenario(
+        name="a trailing stop's own level is not rounded",
+        bars="""
+            open  high  low  close  target  trailing_stop
+            100   100   100  100    1       0.05
+            100   110   98   108    .       .
+            108   109   104  105    .       .
+        """,
+        terms={"tick": 1.0},
+        fills="""
+            bar  side  qty  price  pnl  why
+            1    buy   10   100    0    target
+            2    sell  10   104.5  45   trailing_stop
+        """,
+    ),
 )

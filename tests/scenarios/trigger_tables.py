@@ -268,4 +268,45 @@ SCENARIOS = (
             2    sell  10   95.5   -45  stop_loss
         """,
     ),
+    # The path is straight in 1/price. The mark falls from 20000 to 16000 and meets 18000 after (1/18000-1/20000) of
+    # (1/16000-1/20000): 4/9 of the leg. The trades fall to 15000 and are worth 1/20000+4/9*(1/15000-1/20000) there.
+    Scenario(
+        name="an inverse stop on the mark",
+        bars="""
+            open   high   low    close  m_open  m_high  m_low  m_close  target  stop_loss
+            20000  20000  20000  20000  20000   20000   20000  20000    1       0.1
+            20000  20000  20000  20000  20000   20000   20000  20000    .       .
+            20000  20000  15000  16000  20000   20000   16000  17000    .       .
+        """,
+        terms={"kind": "inverse", "leverage": 2.0},
+        rules={"balance": 1.0, "trigger": "mark"},
+        fills="""
+            bar  side  qty    price                                  pnl                            why
+            1    buy   20000  20000                                  0                              target
+            2    sell  20000  1/(1/20000+4/9*(1/15000-1/20000))      -20000*4/9*(1/15000-1/20000)   stop_loss
+        """,
+    ),
+    # Marks of two hours, 1 % below the trades at bar 2's open: the mark reaches 95 where the trades are at 95/0.99.
+    Scenario(
+        name="a stop on a coarse mark",
+        bars="""
+            open  high  low  close  target  stop_price
+            100   100   100  100    1       95
+            100   100   100  100    .       .
+            100   101   95   97     .       .
+            97    97    97   97     .       .
+        """,
+        marks="""
+            open  high  low  close
+            99    99    99   99
+            99    100   94   96
+        """,
+        mark_hours=2,
+        rules={"trigger": "mark"},
+        fills="""
+            bar  side  qty  price    pnl              why
+            1    buy   10   100      0                target
+            2    sell  10   95/0.99  10*(95/0.99-100) stop_loss
+        """,
+    ),
 )
