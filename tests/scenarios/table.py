@@ -249,7 +249,9 @@ def request_of(cells: dict[str, str]) -> Request:
     """Return what a row of the requests asks for."""
     bar, do = int(cells["bar"]), cells["do"]
     symbol = int(cells["sym"]) if "sym" in cells else None
-    prices = {name: number(cells[name]) for name in ("limit", "trigger", "distance", "fraction") if name in cells}
+    prices: dict[str, Any] = {
+        name: number(cells[name]) for name in ("limit", "trigger", "distance", "fraction") if name in cells
+    }
     if do == "close":
         return Close(bar, symbol)
     if do == "cancel":
