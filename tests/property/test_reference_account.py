@@ -10,7 +10,8 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 
-from tests.property.strategies import CI, LONG, cases, path_of, with_settings
+from tests.property.series import path_of
+from tests.property.strategies import CI, LONG, cases, with_settings
 from tests.reference.account import replay, replay_book
 from tests.reference.book import Book
 from tests.reference.case import Case, Contract, Ohlc, Outcome, Settings, Settlement, Target, Tier, Tiers
