@@ -189,7 +189,8 @@ def delisting(dice: random.Random, case: Case) -> Case:
         last_bar=last,
     )
     contracts = (*case.contracts[:number], ended, *case.contracts[number + 1 :])
-    return replace(case, contracts=contracts)
+    own = tuple(f for f in case.own_fills if f.symbol != number or f.time < case.end_of(last))
+    return replace(case, contracts=contracts, own_fills=own)
 
 
 # -- costs and bounds --------------------------------------------------------------------------------------------
