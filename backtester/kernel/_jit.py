@@ -15,6 +15,10 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import platformdirs
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import AnalysisPass, register_pass
+from numba.core.typed_passes import AnnotateTypes
 
 config: Any = numba.config  # its options are set when it is imported, unknown to type checkers
 
@@ -61,7 +65,67 @@ def constant(code: int) -> int:
 # accounting itself, and without the wrappers through which C code calls a function.
 STEP_OPTIONS = {"_nrt": False, "no_cfunc_wrapper": True}
 # Parts are stored inside the functions that Python calls: machine code of their own would double the time to compile.
-PART_OPTIONS = {"no_cpython_wrapper": True, "cache": False}
+PART_OPTIONS: dict[str, Any] = {"no_cpython_wrapper": True, "cache": False}
+
+
+class PartCodegen:
+    """numba's code generator as a part's library shows it: a part has no place to keep a Python environment."""
+
+    def __init__(self, codegen: Any) -> None:
+        self._codegen = codegen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codegen, name)
+
+    def set_env(self, env_name: str, env: object) -> None:
+        """Keep nothing: the account's steps touch no Python object."""
+
+
+class PartLibrary(JITCodeLibrary):
+    """The code of a part: handed on to the functions that call it as it is written, and optimized there, once.
+
+    A library of its own would optimize and assemble the part and all that it calls, again at every level of calls:
+    most of the time that the kernel took to compile.
+    """
+
+    @property
+    def codegen(self) -> PartCodegen:
+        """The code generator, without an environment."""
+        return PartCodegen(self._codegen)
+
+    def _optimize_final_module(self) -> None:
+        """Leave the optimization to the entry that calls the part."""
+
+    def _finalize_final_module(self) -> None:
+        """Make no machine code: nothing but other compiled functions calls a part."""
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class ChoosePartLibrary(AnalysisPass):
+    """Give the function a library of the kind above."""
+
+    _name = "choose_part_library"
+
+    def __init__(self) -> None:
+        AnalysisPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        """Set the library before the code is written."""
+        state.library = PartLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        return False
+
+
+class PartCompiler(CompilerBase):
+    """numba's own compiler, but for the library."""
+
+    def define_pipelines(self) -> list[Any]:
+        """Return the passes."""
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(ChoosePartLibrary, AnnotateTypes)
+        passes.finalize()
+        return [passes]
 
 
 def step(function: F) -> F:
@@ -69,12 +133,12 @@ def step(function: F) -> F:
 
     Called from Python it would crash; call its ``py_func`` instead.
     """
-    return _compiled(function, **STEP_OPTIONS, **PART_OPTIONS)
+    return _compiled(function, **STEP_OPTIONS, **PART_OPTIONS, pipeline_class=PartCompiler)
 
 
 def inlined(function: F) -> F:
     """Compile a small step into its callers: the account's arrays are many arguments, and a call pushes them all."""
-    return _compiled(function, **STEP_OPTIONS, **PART_OPTIONS, forceinline=True)
+    return _compiled(function, **STEP_OPTIONS, **PART_OPTIONS, forceinline=True, pipeline_class=PartCompiler)
 
 
 def entry(function: F) -> F:
@@ -98,7 +162,7 @@ def njit(function: F) -> F:
     return _compiled(function, no_cfunc_wrapper=True, cache=True)
 
 
-def _compiled(function: F, **options: bool) -> F:
+def _compiled(function: F, **options: Any) -> F:
     before = config.CACHE_DIR
     config.CACHE_DIR = str(CACHE_FOLDER)  # read at decoration: other packages keep theirs
     try:

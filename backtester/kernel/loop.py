@@ -61,7 +61,7 @@ class LoopContext(NamedTuple):
     close: NDArray[np.float64]
     volume: NDArray[np.float64]
     mark: NDArray[np.float64]
-    index: NDArray[np.float64]
+    index_close: NDArray[np.float64]
     indicators: NDArray[np.float64]  # (K, N, S)
     account: NDArray[np.float64]
     legs: NDArray[np.float64]  # (N, 3, 2): net, long, short; quantity and entry price
@@ -85,10 +85,10 @@ def empty_context() -> LoopContext:
     )
 
 
-SIGNATURE: Any = types.void(numba.typeof(empty_context()))
+SIGNATURE: Any = types.void(numba.typeof(empty_context()))  # type: ignore[no-untyped-call]
 
 
-class NoFunction(types.WrapperAddressProtocol):  # type: ignore[misc]  # numba has no types
+class NoFunction(types.WrapperAddressProtocol):
     """Stands where no ``on_bar`` function is: it has the type of one and is never called."""
 
     def __wrapper_address__(self) -> int:
@@ -168,7 +168,7 @@ def mark_price(ctx: LoopContext, i: int, back: int = 0) -> float:
 @njit
 def index_price(ctx: LoopContext, i: int, back: int = 0) -> float:
     """Return the index at the bar's close; NaN where there is none."""
-    return _past(ctx, ctx.index, i, back)
+    return _past(ctx, ctx.index_close, i, back)
 
 
 @njit

@@ -22,9 +22,9 @@ from backtester.kernel.costs import MAKER, TAKER, count_volume, fee_rate
 from backtester.kernel.execution import opening_part, reducing_part
 from backtester.kernel.fills import trading_fee
 from backtester.kernel.margin import initial_margin
-from backtester.kernel.resting import cancel_slot
+from backtester.kernel.resting import CANCELLED, cancel_slot
 from backtester.kernel.state import Book, Journal, Market, Schedule, Setup
-from backtester.kernel.targets import CANCELLED, IDLE, end_order, write_target_order
+from backtester.kernel.targets import IDLE, end_order, write_target_order
 
 TRANSFER = constant(LedgerKind.TRANSFER)
 BY_OWN = constant(FillReason.OWN)
