@@ -114,7 +114,7 @@ def spot(dice: random.Random, case: Case) -> Case:
     added = Contract(
         trade=trade,
         mark=near(dice, trade, 0.002) if coarse == 1 else merged(trade, coarse, dice, 0.001),
-        tables=(Tiers((Tier(0.0, math.inf, 0.0, 1.0),)),),
+        tables=(Tiers((Tier(0.0, math.inf, 0.0, 1.0),), form="flat"),),
         kind="spot",
         lot=dice.choice([0.0, round_to(worth / 700)]),
         min_notional=dice.choice([0.0, 0.00317 * case.settings.balance]),
@@ -160,9 +160,10 @@ def hedge(dice: random.Random, case: Case) -> Case:
             size = abs(row.value)
             rows.append(replace(row, side=1, value=size * dice.uniform(0.2, 0.6)))
             rows.append(replace(row, side=-1, value=-size * dice.uniform(0.2, 0.6)))
-    return with_rules(
-        replace(case, targets=tuple(rows)), position_mode="hedge", hedge_tier=dice.choice(["leg", "gross"])
-    )
+    # a deduction belongs to a whole position: no leg can have that of a bracket which both legs chose
+    has_deductions = any(t.form == "progressive" for c in case.contracts for t in c.tables)
+    measure = "leg" if has_deductions else dice.choice(["leg", "gross", "gross"])
+    return with_rules(replace(case, targets=tuple(rows)), position_mode="hedge", hedge_tier=measure)
 
 
 def delisting(dice: random.Random, case: Case) -> Case:

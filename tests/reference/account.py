@@ -139,6 +139,10 @@ def book_own_fill(book: Book, fill: OwnFill, opening: Moment) -> None:
     quantity = Fraction(fill.quantity)
     i = chosen(book.slots, fill.symbol, fill.side or sign(quantity))[0]
     moment = replace(opening, time=fill.time)
+    if book.slots[i].only_side == -sign(quantity):  # a leg is never carried through zero
+        quantity = sign(quantity) * min(abs(quantity), abs(book.positions[i].size))
+    if quantity == 0:
+        return
     order = Order(i, "market", "own", fill.time, fill.time)
     ticket = Ticket(
         order,
