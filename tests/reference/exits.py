@@ -74,7 +74,9 @@ def attach(book: Book, i: int, moment: Moment) -> None:
 
 
 def amend(order: Order, wish: Wish) -> None:
-    """Give a resting order the prices that are wanted now."""
+    """Give a resting order the prices that are wanted now; a stop-limit that was triggered keeps its limit."""
+    if order.triggered:
+        return
     if order.limit != wish.limit:
         order.is_new = True
     order.trigger, order.limit, order.fraction = wish.trigger, wish.limit, wish.fraction

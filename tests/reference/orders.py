@@ -104,7 +104,7 @@ def place_ladder(book: Book, order: Order, wanted: Fraction, time: int) -> None:
                 left=side * size,
                 limit=to_tick(Fraction(price), rules.tick, side),
                 post_only=settings.post_only,
+                waited=order.waited if k == 0 else 0,  # counted once
                 expires=time + settings.limit_bars * book.signal_ms if settings.limit_bars else None,
-                waited=order.waited,
             )
         )
