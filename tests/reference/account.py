@@ -52,6 +52,8 @@ def begin_bar(book: Book, bar: int) -> None:
     book.bar, book.taken_over, book.left_flat = bar, set(), set()
     for position in book.positions:
         position.bound, position.stepped = None, False
+    for order in book.live:
+        order.is_new = False
     share = book.case.settings.volume_share
     book.volume_left = {}
     for symbol, contract in enumerate(book.case.contracts):

@@ -166,6 +166,7 @@ def settle_order(book: Book, order: Order, ticket: Ticket, time: int, *, is_cut:
         status = "clipped" if order.filled != 0 else ticket.status
         book.finish(order, time, status, ticket.reason)
     elif is_short:
+        order.is_new = False
         order.of_base += abs(ticket.filled)
         if order.attached and book.positions[order.slot].size == 0:
             book.finish(order, time, "cancelled", "position_closed")
