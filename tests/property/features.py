@@ -93,6 +93,11 @@ def usual_size(dice: random.Random, case: Case, symbol: int) -> float:
     return share * case.settings.balance / unit_worth(case, symbol)
 
 
+def whole_lots(quantity: float, step: float) -> float:
+    """Return a quantity that can have been traded: some lots, at least one."""
+    return quantity if step == 0.0 else max(1, round(quantity / step)) * step
+
+
 def sides(dice: random.Random, case: Case, symbol: int) -> int:
     """Draw the leg that a row names."""
     is_hedge = case.settings.position_mode == "hedge" and case.contracts[symbol].kind != "spot"
@@ -110,13 +115,14 @@ def spot(dice: random.Random, case: Case) -> Case:
     trade = near(dice, first.trade, dice.choice([0.003, 0.03]))
     coarse = 1 if case.mark_bar_ms is None else case.mark_bar_ms // case.bar_ms
     worth = case.settings.balance / trade.open[0]
+    lot = dice.choice([0.0, round_to(worth / 700)])
     needs_index = any(c.index is not None for c in case.contracts)
     added = Contract(
         trade=trade,
         mark=near(dice, trade, 0.002) if coarse == 1 else merged(trade, coarse, dice, 0.001),
-        tables=(Tiers((Tier(0.0, math.inf, 0.0, 1.0),)),),
+        tables=(Tiers((Tier(0.0, math.inf, 0.0, 1.0),), form="flat"),),
         kind="spot",
-        lot=dice.choice([0.0, round_to(worth / 700)]),
+        lot=lot,
         min_notional=dice.choice([0.0, 0.00317 * case.settings.balance]),
         leverage=1.0,
         taker_fee=dice.choice([0.0, 0.000873]),
@@ -124,7 +130,7 @@ def spot(dice: random.Random, case: Case) -> Case:
         slippage=dice.choice([0.0, 0.000281]),
         index=near(dice, trade, 0.002) if needs_index else None,
         haircut=dice.choice([None, 0.0, 0.0517, 0.2313]),
-        holding=dice.choice([0.0, worth * dice.uniform(0.05, 0.8)]),
+        holding=dice.choice([0.0, whole_lots(worth * dice.uniform(0.05, 0.8), lot)]),
     )
     number = len(case.contracts)
     rows = [Target(bar, number, dice.choice([0.0, dice.uniform(0.05, 0.7)])) for bar in decision_bars(case)]
@@ -160,9 +166,10 @@ def hedge(dice: random.Random, case: Case) -> Case:
             size = abs(row.value)
             rows.append(replace(row, side=1, value=size * dice.uniform(0.2, 0.6)))
             rows.append(replace(row, side=-1, value=-size * dice.uniform(0.2, 0.6)))
-    return with_rules(
-        replace(case, targets=tuple(rows)), position_mode="hedge", hedge_tier=dice.choice(["leg", "gross"])
-    )
+    # a deduction belongs to a whole position: no leg can have that of a bracket which both legs chose
+    has_deductions = any(t.form == "progressive" for c in case.contracts for t in c.tables)
+    measure = "leg" if has_deductions else dice.choice(["leg", "gross", "gross"])
+    return with_rules(replace(case, targets=tuple(rows)), position_mode="hedge", hedge_tier=measure)
 
 
 def delisting(dice: random.Random, case: Case) -> Case:
@@ -485,11 +492,12 @@ def own_fills(dice: random.Random, case: Case) -> Case:
                 continue
             side = sides(dice, case, symbol)
             sign = 1 if contract.kind == "spot" else side or dice.choice([1, -1])
+            size = usual_size(dice, case, symbol) * dice.uniform(0.1, 0.5)
             found.append(
                 OwnFill(
                     time=start + dice.randrange(1, case.bar_ms // 60_000) * 60_000 - 7 * symbol - 1,
                     symbol=symbol,
-                    quantity=sign * usual_size(dice, case, symbol) * dice.uniform(0.1, 0.5),
+                    quantity=sign * whole_lots(size, contract.lot * contract.contract_size),
                     price=dice.uniform(contract.trade.low[bar], contract.trade.high[bar]),
                     fee=dice.choice([None, 0.000213 * case.settings.balance * dice.random()]),
                     is_maker=dice.random() < 0.5,

@@ -17,6 +17,7 @@ from tests.reference.engine import liquidate
 from tests.reference.exits import follow
 from tests.reference.fills import Ticket, increase, reduce
 from tests.reference.groups import Group, groups_held
+from tests.reference.limits import on_grid
 from tests.reference.market import Due, Market
 from tests.reference.moment import Moment
 from tests.reference.prices import shortened, sign
@@ -51,6 +52,8 @@ def begin_bar(book: Book, bar: int) -> None:
     book.bar, book.taken_over, book.left_flat = bar, set(), set()
     for position in book.positions:
         position.bound, position.stepped = None, False
+    for order in book.live:
+        order.is_new = False
     share = book.case.settings.volume_share
     book.volume_left = {}
     for symbol, contract in enumerate(book.case.contracts):
@@ -140,6 +143,11 @@ def book_own_fill(book: Book, fill: OwnFill, opening: Moment) -> None:
     quantity = Fraction(fill.quantity)
     i = chosen(book.slots, fill.symbol, fill.side or sign(quantity))[0]
     moment = replace(opening, time=fill.time)
+    quantity = on_grid(quantity, book.rules[i].step)
+    if book.slots[i].only_side == -sign(quantity):  # a leg is never carried through zero
+        quantity = sign(quantity) * min(abs(quantity), abs(book.positions[i].size))
+    if quantity == 0:
+        return
     order = Order(i, "market", "own", fill.time, fill.time)
     ticket = Ticket(
         order,

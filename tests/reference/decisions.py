@@ -123,6 +123,8 @@ class Decisions:
             return
         for row in settings:
             change_terms(self.book, row)
+        for i in sorted(self.book.touched):
+            exits.drop_unwanted(self.book, i, moment.time)
         for number, request in requests:
             obey(self.book, number, request, self.book.case.end_of(request.bar) - 1, moment)
 

@@ -32,11 +32,8 @@ def liquidate(group: Group, moment: Moment) -> None:
     if not group.fails(moment.marks):
         return
     book = group.book
-    book.cancel([o for o in book.live if o.slot in group.slots()], moment.time, "liquidation")
-    for i in group.slots():
-        order = book.waiting.pop(i, None)
-        if order is not None:
-            book.finish(order, moment.time, "cancelled", "liquidation")
+    waiting = [book.waiting.pop(i) for i in group.slots() if i in book.waiting]
+    book.cancel([*waiting, *(o for o in book.live if o.slot in group.slots())], moment.time, "liquidation")
     if group.isolated is None:
         sell_collateral(book, moment)
     while group.fails(moment.marks):

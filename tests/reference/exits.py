@@ -62,19 +62,27 @@ def wishes(book: Book, i: int) -> list[Wish]:
 def attach(book: Book, i: int, moment: Moment) -> None:
     """Bring the attached orders of a held position in line with its settings."""
     position = book.positions[i]
+    drop_unwanted(book, i, moment.time)
     present = {(o.attached, o.rung): o for o in attached_to(book, i)}
     for wish in wishes(book, i):
-        order = present.pop((wish.attached, wish.rung), None)
+        order = present.get((wish.attached, wish.rung))
         if order is not None:
             amend(order, wish)
         elif wish.attached != "take_profit" or wish.rung not in position.taken:
             place(book, i, wish, moment)
-    book.cancel(list(present.values()), moment.time, "requested")
     refresh(book, i)
 
 
+def drop_unwanted(book: Book, i: int, time: int) -> None:
+    """Cancel the attached orders that the settings have switched off."""
+    wanted = {(w.attached, w.rung) for w in wishes(book, i)}
+    book.cancel([o for o in attached_to(book, i) if (o.attached, o.rung) not in wanted], time, "requested")
+
+
 def amend(order: Order, wish: Wish) -> None:
-    """Give a resting order the prices that are wanted now."""
+    """Give a resting order the prices that are wanted now; a stop-limit that was triggered keeps its limit."""
+    if order.triggered:
+        return
     if order.limit != wish.limit:
         order.is_new = True
     order.trigger, order.limit, order.fraction = wish.trigger, wish.limit, wish.fraction

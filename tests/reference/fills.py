@@ -159,13 +159,14 @@ def settle_order(book: Book, order: Order, ticket: Ticket, time: int, *, is_cut:
     order.filled += ticket.filled
     order.left -= ticket.filled
     if ticket.limit is not None:
-        use_volume(book, order, ticket.filled, used_up=is_short)
+        use_volume(book, order, ticket.filled, used_up=is_short and ticket.filled == ticket.wanted)
     if ticket.filled != 0 and order.group > 0:
         book.cancel([o for o in book.live if o.group == order.group], time, "oco")
     if ticket.filled != ticket.wanted:
         status = "clipped" if order.filled != 0 else ticket.status
         book.finish(order, time, status, ticket.reason)
     elif is_short:
+        order.is_new = False
         order.of_base += abs(ticket.filled)
         if order.attached and book.positions[order.slot].size == 0:
             book.finish(order, time, "cancelled", "position_closed")

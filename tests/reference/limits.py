@@ -31,6 +31,14 @@ def whole_steps(quantity: Fraction, step: Fraction) -> Fraction:
     return math.trunc(steps) * step
 
 
+def on_grid(quantity: Fraction, step: Fraction) -> Fraction:
+    """Return a quantity that was given in floats as the whole steps that it means, where it means some."""
+    if step == 0:
+        return quantity
+    nearest = math.floor(quantity / step + Fraction(1, 2))
+    return nearest * step if abs(quantity / step - nearest) <= SNAP * max(1, abs(nearest)) else quantity
+
+
 def initial_margin(book: Book, i: int, side: int, price: Fraction) -> Fraction:
     """Return what one unit filled at a price has to be backed with."""
     rules, settings, leverage = book.rules[i], book.case.settings, book.leverage(i)

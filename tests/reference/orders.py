@@ -85,7 +85,7 @@ def execute(book: Book, orders: list[Order], closing: Collection[Order], moment:
 def place_ladder(book: Book, order: Order, wanted: Fraction, time: int) -> None:
     """Let each rung of a target rest with its share of the order, the last with what is left."""
     settings, rules, side = book.case.settings, book.rules[order.slot], sign(wanted)
-    left = abs(wanted)
+    left, waited = abs(wanted), order.waited
     for k, (price, share) in enumerate(order.rungs):
         is_last = k + 1 == len(order.rungs)
         size = left if is_last else min(left, whole_steps(abs(wanted) * Fraction(share), rules.step))
@@ -104,7 +104,8 @@ def place_ladder(book: Book, order: Order, wanted: Fraction, time: int) -> None:
                 left=side * size,
                 limit=to_tick(Fraction(price), rules.tick, side),
                 post_only=settings.post_only,
+                waited=waited,
                 expires=time + settings.limit_bars * book.signal_ms if settings.limit_bars else None,
-                waited=order.waited,
             )
         )
+        waited = 0  # counted once

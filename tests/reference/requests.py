@@ -10,7 +10,7 @@ from tests.reference.limits import whole_steps
 from tests.reference.moment import Moment
 from tests.reference.prices import to_tick
 from tests.reference.slots import chosen
-from tests.reference.terms import EXITS
+from tests.reference.terms import EXITS, RUNGS
 
 
 def change_terms(book: Book, row: Setting) -> None:
@@ -19,6 +19,8 @@ def change_terms(book: Book, row: Setting) -> None:
         differs = book.terms[i].change(row.name, row.rung, Fraction(row.value))
         if differs and row.name in EXITS and book.positions[i].size != 0:
             book.touched.add(i)
+            if row.name in RUNGS:  # a rung that is set anew may fill again
+                book.positions[i].taken.discard(row.rung)
 
 
 def obey(book: Book, number: int, request: Request, decided: int, moment: Moment) -> None:
@@ -26,7 +28,7 @@ def obey(book: Book, number: int, request: Request, decided: int, moment: Moment
     if isinstance(request, Submit):
         submit(book, number, request, decided, moment)
     elif isinstance(request, Amend):
-        amend(book, request)
+        amend(book, request, moment)
     elif isinstance(request, Cancel):
         cancel(book, request, moment)
     else:
@@ -69,12 +71,15 @@ def submit(book: Book, number: int, request: Submit, decided: int, moment: Momen
         order.best = moment.price(order.watches, i)
 
 
-def amend(book: Book, request: Amend) -> None:
+def amend(book: Book, request: Amend, moment: Moment) -> None:
     """Change an order that still rests."""
     for order in [o for o in book.live if o.request == request.request]:
         rules, side = book.rules[order.slot], order.side
         if request.quantity is not None:
             order.left = side * whole_steps(Fraction(request.quantity), rules.step)
+            if order.left == 0:
+                book.finish(order, moment.time, "cancelled", "requested")
+                continue
             order.wanted = order.filled + order.left
         prices = (order.limit, order.trigger)
         if request.limit is not None:

@@ -61,7 +61,9 @@ def is_ready(book: Book, order: Order, traded: Collection[int]) -> bool:
     """Tell whether an order can fire in this bar at all."""
     if order.kind == "market" or order.slot not in traded or order.left == 0:
         return False
-    return not (order.is_limit and volume_room(book, order) == 0)
+    if not order.is_limit or (order.is_new and order.post_only):  # a rejection needs no volume
+        return True
+    return volume_room(book, order) > 0
 
 
 def first_fire(book: Book, order: Order, leg: Leg, begin: Fraction) -> Fraction | None:

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from tests.reference.book import ZERO, Book
 from tests.reference.fills import after_close
-from tests.reference.limits import cross_available
+from tests.reference.limits import cross_available, on_grid
 from tests.reference.market import Market
 from tests.reference.moment import Moment
 
@@ -18,8 +18,9 @@ def enter_holdings(book: Book, market: Market) -> None:
         if contract.holding == 0 or market.first_listed(i) != book.bar:
             continue
         price, position = market.mark(i, book.bar).open, book.positions[i]
-        worth = Fraction(contract.holding) * price
-        position.size = position.base = Fraction(contract.holding)
+        quantity = on_grid(Fraction(contract.holding), book.rules[i].step)
+        worth = quantity * price
+        position.size = position.base = quantity
         position.entry, position.margin, position.opened = price, worth, book.open_time
         book.post(book.open_time, i, "transfer", worth)
         book.peak += worth
