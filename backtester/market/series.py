@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from backtester.domain.instrument import is_spot_name
 from backtester.errors import DataError, UnknownNameError
 from backtester.market.bar_columns import BarColumns, scanned
 from backtester.market.schema import EVENT, DatasetKey, timeframe_ms, timeframe_name
@@ -101,6 +102,11 @@ def check_symbols(store: Store, venue: str, symbols: Iterable[str]) -> None:
             raise UnknownNameError("symbol", symbol, known, f"in the store's venue {venue!r}", hint)
 
 
+def default_symbols(known: Sequence[str]) -> list[str]:
+    """Return what a run takes that names no symbols: the contracts; spot pairs where there is nothing else."""
+    return [symbol for symbol in known if not is_spot_name(symbol)] or list(known)
+
+
 def held_venues(venues: Sequence[str]) -> str:
     """Return the way on where a venue has no bars: those that have some."""
     if venues:
@@ -148,6 +154,11 @@ def trade_source(store: Store, venue: str, symbol: str, step_ms: int) -> BarSour
         f"not stored, and no stored timeframe ({', '.join(stored)}) divides it",
         hint=f"Use --timeframe {stored[0]}, or import finer bars.",
     )
+
+
+def delisting(store: Store, venue: str, symbol: str) -> int | None:
+    """Return the end of trading that the newest stored terms that know it state [ms]; None: unknown, or not yet."""
+    return next((t.delisted for t in reversed(store.instruments(venue, symbol)) if t.delisted is not None), None)
 
 
 def ceil_to(time: int, grid_ms: int, phase: int = 0) -> int:
