@@ -14,8 +14,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtester.errors import StrategyError, format_time
-from backtester.strategy.base import Strategy, declared_indicators
-from backtester.strategy.evaluate import KEYS, Evaluator
+from backtester.strategy.base import Strategy
+from backtester.strategy.coarse import bar_length
+from backtester.strategy.columns import KEYS
+from backtester.strategy.declared import declared_indicators
+from backtester.strategy.evaluate import Evaluator
 from backtester.strategy.indicators import Indicator
 
 SAME = 1e-9  # relative: a sum may round differently on another length of data
@@ -169,7 +172,9 @@ def measured_warmup(strategy: Strategy, bars: pl.DataFrame) -> int:
         At least what the indicators look back.
     """
     declared = declared_indicators(strategy).values()
-    looks_back = max((item.lookback for item in declared if isinstance(item, Indicator)), default=0)
+    looks_back = max(
+        (item.lookback_at(bar_length(bars)) for item in declared if isinstance(item, Indicator)), default=0
+    )
     if bars["open_time"].n_unique() < LEAST_BARS:
         return looks_back
     trial = _Trial(strategy, bars)
@@ -192,6 +197,7 @@ class _Trial:
         self.strategy = strategy
         self.bars = bars
         evaluator = Evaluator(bars)
+        self.bar_ms = evaluator.bar_ms
         self.symbols = tuple(rows.symbol for rows in evaluator.rows)
         self.times = bars["open_time"].dt.epoch("ms").to_numpy()
         times = bars["open_time"] if len(evaluator.rows) == 1 else bars["open_time"].unique().sort()
@@ -201,7 +207,7 @@ class _Trial:
 
     def repeated(self) -> list[Finding]:
         """Return a finding when a second evaluation of the same bars differs."""
-        again = Evaluator(self.bars).columns(self.strategy)
+        again = Evaluator(self.bars, bar_ms=self.bar_ms).columns(self.strategy)
         for name in self.names:
             rows = np.flatnonzero(differing(self.whole[name], again[name], SAME))
             if rows.size:
@@ -243,7 +249,7 @@ class _Trial:
         for cut in reversed(places):
             keep = self.times < cut
             try:
-                part = Evaluator(self.bars.filter(keep), is_tried=True).columns(self.strategy)
+                part = Evaluator(self.bars.filter(keep), is_tried=True, bar_ms=self.bar_ms).columns(self.strategy)
             except StrategyError as error:
                 failed = error
                 continue
@@ -292,7 +298,7 @@ class _Trial:
         """Return after how many bars the values from a later start agree with those of the whole history."""
         keep = self.times >= start
         kept = np.flatnonzero(keep)
-        part = Evaluator(self.bars.filter(keep), is_tried=True).columns(self.strategy)
+        part = Evaluator(self.bars.filter(keep), is_tried=True, bar_ms=self.bar_ms).columns(self.strategy)
         after = self.whole.filter(keep)
         origin = int(np.searchsorted(self.clock, start))
         worst = _Agreement(0, "", 0)

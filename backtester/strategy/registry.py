@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from backtester.errors import StrategyError, UnknownNameError, UsageError
-from backtester.strategy.base import Strategy, snake_case
+from backtester.strategy.base import Strategy, decides, snake_case
 from backtester.strategy.fault import place_text
 
 GROUP = "backtester.strategies"
@@ -262,8 +262,7 @@ def _defined(module: ModuleType) -> Iterator[type[Strategy]]:
     for value in vars(module).values():
         if not isinstance(value, type) or not issubclass(value, Strategy) or value.__module__ != module.__name__:
             continue
-        decides = value.target is not Strategy.target or value.signals is not Strategy.signals
-        if decides and not value.__name__.startswith("_"):
+        if decides(value) and not value.__name__.startswith("_"):
             yield value
 
 
