@@ -330,6 +330,11 @@ def _refuse_unfit_loop(cls: type[Strategy]) -> None:
             f"Strategy {cls.name!r} has an on_bar() that is no staticmethod.",
             "Write @staticmethod above def on_bar(ctx, params): it is compiled and sees no self.",
         )
+    function = getattr(cls.on_bar, "py_func", cls.on_bar)
+    if len(inspect.signature(function).parameters) != 2:
+        raise StrategyError(
+            f"Strategy {cls.name!r} has an on_bar{inspect.signature(function)}.", "Write it as on_bar(ctx, params)."
+        )
     for name in _NEEDS_TARGET:
         if name in cls.overrides:
             raise StrategyError(

@@ -14,10 +14,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtester.errors import StrategyError, format_time
-from backtester.strategy.base import Strategy
+from backtester.strategy.base import Strategy, kind_of
 from backtester.strategy.coarse import bar_length
 from backtester.strategy.columns import KEYS
 from backtester.strategy.declared import declared_indicators
+from backtester.strategy.drawn_account import REQUESTS, drawn_script, first_bars, request_column
+from backtester.strategy.dry_run import Script, dry_run, loop_bars_of
 from backtester.strategy.evaluate import Evaluator
 from backtester.strategy.indicators import Indicator
 
@@ -44,7 +46,7 @@ class Finding:
         It reads the future; two evaluations differ; a later start never ceases to show; ``warmup`` is too small; it
         fails on a short history.
     column : str
-        Name of the indicator, or ``target``.
+        Name of the indicator, of what is decided (``target``, ``stop_loss`` and so on), or ``requests`` of a loop.
     symbol : str
         Where it was seen.
     bar : int
@@ -133,6 +135,8 @@ def check(
         When the strategy fails on the whole history, or there are too few bars to judge.
     """
     trial = _Trial(strategy, bars)
+    if trial.clock.size >= LEAST_BARS and kind_of(type(strategy)) == "loop":
+        trial.watch_requests(seed)
     if trial.clock.size < LEAST_BARS:
         raise StrategyError(
             f"{trial.clock.size} bars are too few to check strategy {strategy.name!r}.",
@@ -203,11 +207,34 @@ class _Trial:
         times = bars["open_time"] if len(evaluator.rows) == 1 else bars["open_time"].unique().sort()
         self.clock: NDArray[np.int64] = times.dt.epoch("ms").to_numpy()
         self.whole = evaluator.columns(strategy)
+        self.script: Script | None = None
         self.names = [name for name in self.whole.columns if name not in KEYS]
+
+    def watch_requests(self, seed: int) -> None:
+        """Compare, from now on, what ``on_bar`` asks for on an account drawn at random.
+
+        A later start is not compared: what a loop does depends on what it did before.
+        """
+        loop_bars = loop_bars_of(self.strategy, self.bars, self.symbols, self.whole, self.bar_ms)
+        self.script = drawn_script(loop_bars, seed)
+        self.whole = self._with_requests(self.whole, self.bars)
+        self.names.append(REQUESTS)
+
+    def _with_requests(self, said: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
+        if self.script is None:
+            return said
+        loop_bars = loop_bars_of(self.strategy, bars, self.symbols, said, self.bar_ms)
+        requests = dry_run(self.strategy, loop_bars, first_bars(self.script, loop_bars.open_time.size))
+        return said.with_columns(request_column(requests, loop_bars, bars))
+
+    def _said(self, bars: pl.DataFrame, *, is_tried: bool) -> pl.DataFrame:
+        """Return what the strategy says about bars from the start on."""
+        said = Evaluator(bars, is_tried=is_tried, bar_ms=self.bar_ms).columns(self.strategy)
+        return self._with_requests(said, bars)
 
     def repeated(self) -> list[Finding]:
         """Return a finding when a second evaluation of the same bars differs."""
-        again = Evaluator(self.bars, bar_ms=self.bar_ms).columns(self.strategy)
+        again = self._said(self.bars, is_tried=False)
         for name in self.names:
             rows = np.flatnonzero(differing(self.whole[name], again[name], SAME))
             if rows.size:
@@ -249,7 +276,7 @@ class _Trial:
         for cut in reversed(places):
             keep = self.times < cut
             try:
-                part = Evaluator(self.bars.filter(keep), is_tried=True, bar_ms=self.bar_ms).columns(self.strategy)
+                part = self._said(self.bars.filter(keep), is_tried=True)
             except StrategyError as error:
                 failed = error
                 continue
@@ -303,6 +330,8 @@ class _Trial:
         origin = int(np.searchsorted(self.clock, start))
         worst = _Agreement(0, "", 0)
         for name in self.names:
+            if name == REQUESTS:
+                continue
             rows = np.flatnonzero(differing(after[name], part[name], SETTLED))
             if not rows.size:
                 continue
