@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from backtester.errors import StrategyError, UnknownNameError, UsageError
-from backtester.strategy.base import Strategy, decides, snake_case
+from backtester.strategy.base import Strategy, decides, kind_of, snake_case
 from backtester.strategy.fault import place_text
 
 GROUP = "backtester.strategies"
@@ -48,6 +48,11 @@ class Entry:
     strategy: type[Strategy] | None
     broken: str = ""
     shadowed_by: str = ""
+
+    @property
+    def kind(self) -> str:
+        """How it decides: ``"expressions"``, ``"signals"`` or ``"loop"``; empty when broken."""
+        return kind_of(self.strategy) if self.strategy else ""
 
     @property
     def summary(self) -> str:
