@@ -7,7 +7,7 @@ that has just closed. What is asked for takes effect at the next open.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numba
 
@@ -51,6 +51,7 @@ from backtester.kernel.loop import (
 )
 from backtester.strategy.compiled import compiled_on_bar, failed_bar, loop_params, loop_state, python_on_bar
 
+Params: TypeAlias = Any  # a NamedTuple of floats, by the names of the strategy's own parameters
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -65,6 +66,7 @@ __all__ = [
     "REDUCE_ONLY",
     "LoopContext",
     "OrderKind",
+    "Params",
     "SettingField",
     "TriggerPrice",
     "amend",

@@ -47,8 +47,6 @@ class {class_name}(Strategy):
 _LOOP_MODULE = '''\
 """What {name} does, in one line."""
 
-from typing import Any
-
 import polars as pl
 
 from backtester.strategy import Indicator, Param, Strategy, loop, sma
@@ -80,7 +78,7 @@ class {class_name}(Strategy):
         return {{"average": sma("close", self.length)}}
 
     @staticmethod
-    def on_bar(ctx: loop.LoopContext, params: Any) -> None:
+    def on_bar(ctx: loop.LoopContext, params: loop.Params) -> None:
         """Ask for one order a symbol: a bid while flat, an offer while long."""
         for i in range(loop.symbol_count(ctx)):
             average = loop.indicator(ctx, 0, i)
