@@ -30,6 +30,7 @@ from backtester.kernel.loop import (
     TIME,
     WALLET,
     LoopContext,
+    empty_context,
 )
 from backtester.kernel.state import REQUEST
 from backtester.strategy.base import Strategy
@@ -224,11 +225,12 @@ def _raised(strategy: Strategy, bars: LoopBars, script: Script, bar: int) -> Str
 
 def _context(strategy: Strategy, bars: LoopBars) -> LoopContext:
     symbols = len(bars.symbols)
+    empty = empty_context()
     return LoopContext(
-        clock=np.zeros(7, np.int64),
+        clock=empty.clock,
         **bars.series,
         indicators=bars.indicators,
-        account=np.zeros(3),
+        account=empty.account,
         legs=np.zeros((symbols, 3, 2)),
         params=loop_params(strategy),
         state=loop_state(strategy, symbols),
