@@ -173,8 +173,9 @@ def loop_bars_of(
     times = bars["open_time"].dt.epoch("ms").to_numpy()
     clock: NDArray[np.int64] = np.unique(times)
     place = np.searchsorted(clock, times)
-    number = bars.select(pl.col("symbol").replace_strict(names, range(len(names)), return_dtype=pl.Int64))
-    row = number["symbol"].to_numpy()
+    numbers = {symbol: number for number, symbol in enumerate(names)}
+    row = np.array([numbers[symbol] for symbol in bars["symbol"].unique(maintain_order=True)], np.int64)
+    row = row[bars["symbol"].rle_id().to_numpy()]
     shape = (len(names), clock.size)
 
     def spread(values: pl.Series | None) -> Floats:
