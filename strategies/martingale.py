@@ -24,7 +24,7 @@ class Martingale(Strategy):
     """
 
     stake: float = Param(0.1, gt=0, description="Size of the first purchase as a fraction of equity.")
-    step: float = Param(0.02, gt=0, lt=1, description="Fall below the last purchase that makes the next one.")
+    step: float = Param(0.01, gt=0, lt=1, description="Fall below the last purchase that makes the next one.")
     factor: float = Param(2.0, ge=1, description="Size of a purchase in units of the one before.")
     profit: float = Param(0.01, gt=0, description="Rise above the average entry at which all is sold, as a fraction.")
 

@@ -243,7 +243,7 @@ def test_martingale_doubles_below_its_last_purchase(make_bars) -> None:
     # equity 10,000, a tenth at 100: 10 units; then 20 at 97 (more than 2 % below), nothing at 96, 40 at 95
     bars = closes(make_bars, 100, 99, 97, 96, 95)
     held = {SYMBOLS[0]: [0.0, 10.0, 10.0, 30.0, 30.0]}
-    asked = requests_of(made("martingale"), bars, held=held)
+    asked = requests_of(made("martingale", step=0.02), bars, held=held)
     first = asked.row(0, named=True)
     assert (first["ask"], first["setting"], first["value"]) == ("set", "take_profit", 0.01)
     bought = asked.filter(pl.col("ask") == "submit")
@@ -257,14 +257,16 @@ def test_martingale_doubles_below_its_last_purchase(make_bars) -> None:
         available=np.full(6, 10_000.0),
         is_over=np.ones(6, np.int64),
     )
-    loop_bars = loop_bars_of(made("martingale"), closes(make_bars, 100, 99, 97, 96, 95, 100))
-    asked = request_frame(dry_run(made("martingale"), loop_bars, over), loop_bars).filter(pl.col("ask") == "submit")
+    loop_bars = loop_bars_of(made("martingale", step=0.02), closes(make_bars, 100, 99, 97, 96, 95, 100))
+    asked = request_frame(dry_run(made("martingale", step=0.02), loop_bars, over), loop_bars).filter(
+        pl.col("ask") == "submit"
+    )
     assert asked["open_time"].dt.hour().to_list() == [0, 2, 4, 5]
     assert asked["quantity"].to_list() == [10.0, 20.0, 40.0, 10.0], "flat again: a first purchase"
 
 
 def test_martingale_stops_without_equity(make_bars) -> None:
-    asked = requests_of(made("martingale"), closes(make_bars, 100, 90), equity=0.0)
+    asked = requests_of(made("martingale", step=0.02), closes(make_bars, 100, 90), equity=0.0)
     assert asked["ask"].to_list() == ["set"]
 
 
