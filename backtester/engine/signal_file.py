@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from backtester.engine.frames import TIME
 from backtester.errors import DataError, UnknownNameError, UsageError, format_time
-from backtester.strategy.base import TARGET_ONLY, UNSUPPORTED
 
 _FORMAT_HINT = "Columns: open_time (the bar at whose close the row was decided) or decision_time, symbol, target."
 
@@ -96,8 +95,6 @@ def _time_column(raw: pl.DataFrame, name: str) -> str:
     if "target" not in raw.columns:
         raise DataError(name, "there is no column target", hint=_FORMAT_HINT)
     for extra in raw.columns:
-        if extra in UNSUPPORTED:
-            raise DataError(name, f"there is a column {extra!r}, but {TARGET_ONLY}", hint="Leave the column out.")
         if extra not in {found[0], "symbol", "target"}:
             raise DataError(name, f"the column {extra!r} means nothing here", hint=f"Leave it out. {_FORMAT_HINT}")
     return found[0]

@@ -92,7 +92,7 @@ def test_times_of_a_csv(tmp_path: Path, text: str) -> None:
         (
             {"open_time": [at(0)], "target": [1.0], "stop_loss": [9.0]},
             DataError,
-            "'stop_loss', but this version trades",
+            "'stop_loss' means nothing here",
         ),
         ({"open_time": [at(0)], "target": [1.0], "size": [9.0]}, DataError, "'size' means nothing here"),
         ({"open_time": ["soon"], "target": [1.0]}, DataError, "row 1 has no time"),
