@@ -51,6 +51,9 @@ SignalsOption = Annotated[
 MarginModeOption = Annotated[str | None, typer.Option("--margin-mode", metavar="MODE", help="cross or isolated.")]
 LeverageOption = Annotated[float | None, typer.Option("--leverage", metavar="X", help="Leverage of every contract.")]
 BalanceOption = Annotated[float | None, typer.Option("--balance", metavar="AMOUNT", help="Initial wallet balance.")]
+AssumeOption = Annotated[
+    bool, typer.Option("--assume", help="Replay the run under other assumptions too and show what it rests on.")
+]
 NoReportOption = Annotated[bool, typer.Option("--no-report", help="Write the run's folder without the page.")]
 
 
@@ -73,6 +76,7 @@ def run(
     strategies: StrategiesOption = None,
     store: StoreOption = DEFAULT_STORE,
     out: OutOption = DEFAULT_OUT,
+    assume: AssumeOption = False,
     no_report: NoReportOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -105,7 +109,9 @@ def run(
     if unused and not quiet:
         say(f"Note: {unused}")
     with _progress(quiet=quiet) as progress:
-        result = api.run(build_config(tree), data=store, out=out, strategies=strategies or [], progress=progress)
+        result = api.run(
+            build_config(tree), data=store, out=out, strategies=strategies or [], progress=progress, assume=assume
+        )
     _print(result, as_json=as_json, quiet=quiet)
 
 
@@ -180,14 +186,25 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
         yield tell
         return
     from rich.console import Console
-    from rich.status import Status
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
-    with Status("Starting", console=Console(stderr=True)) as status:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("Starting", total=None)
 
         def show(phase: str, done: float | None) -> None:
-            status.update(phase if done is None else f"{phase}: {done:.0%}")
+            bars.update(task, description=phase, total=None if done is None else 1.0, completed=done or 0.0)
 
         yield show
+
+
+def _assumptions(result: Result) -> dict[str, Any]:
+    """Return what the summary says of other assumptions, where they were tried."""
+    if result.assumptions.is_empty():
+        return {}
+    from backtester.cli.assume_output import assumptions_json
+
+    return {"assumptions": assumptions_json(result.assumptions)}
 
 
 def _print(result: Result, *, as_json: bool, quiet: bool) -> None:
@@ -199,7 +216,7 @@ def _print(result: Result, *, as_json: bool, quiet: bool) -> None:
     run_dir = result.run_dir
     assert run_dir is not None  # the command always writes
     if as_json:
-        print_json({**summary_content(result), "run_dir": str(run_dir)})
+        print_json({**summary_content(result), **_assumptions(result), "run_dir": str(run_dir)})
         return
     if quiet:
         return
@@ -207,5 +224,9 @@ def _print(result: Result, *, as_json: bool, quiet: bool) -> None:
         say(f"{notice.severity.capitalize()}: {notice.text}")
     typer.echo(result.title)
     print_table(("", ""), key_figures(result.summary, result.settle), right=(1,))
+    if result.assumptions.height:
+        from backtester.cli.assume_output import print_assumptions
+
+        print_assumptions(result)
     page = run_dir / REPORT_FILE
     typer.echo(f"Report: {page.resolve()}" if page.is_file() else f"Run: {run_dir.resolve()}")

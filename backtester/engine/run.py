@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import polars as pl
@@ -15,9 +16,11 @@ from backtester.domain.enums import ContractKind, MarginMode
 from backtester.engine import frames
 from backtester.engine.decisions import Decisions, bars_frame, dataset_keys, decide, find_strategy, read_decisions
 from backtester.engine.identities import Books, check_identities
+from backtester.engine.instructions import Instructions, TargetRows
 from backtester.engine.manifest import Phases, combined_hash, file_sha256, sha256, timestamp, versions
 from backtester.engine.notices import collect_notices, data_notices, stop_notices
-from backtester.engine.prepare import ContractTerms, Prepared, TargetRows, prepare
+from backtester.engine.prepare import ContractTerms, Prepared, prepare
+from backtester.engine.prepare import TargetRows as KernelTargets
 from backtester.engine.replay import ReplayRecords
 from backtester.engine.replay import replay as replay_prepared
 from backtester.engine.resolve import ResolvedRun, known_pack, resolve
@@ -41,12 +44,19 @@ def silent(phase: str, done: float | None = None) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Replayed:
-    """A run before its records become frames."""
+class Inputs:
+    """What a replay is made from."""
 
     panel: Panel
     resolved: ResolvedRun
     decisions: Decisions
+    instructions: Instructions
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed(Inputs):
+    """A run before its records become frames."""
+
     prepared: Prepared
     records: ReplayRecords
 
@@ -87,6 +97,22 @@ def execute(
     BacktesterError
         The data, the account or the strategy are refused; ``InternalError`` when an identity of the accounting fails.
     """
+    result, _ = execute_kept(
+        config, store, strategy=strategy, folders=folders, extra_notices=extra_notices, progress=progress
+    )
+    return result
+
+
+def execute_kept(
+    config: RunConfig,
+    store: Store,
+    *,
+    strategy: Strategy | None = None,
+    folders: Sequence[Path] = (),
+    extra_notices: Sequence[Notice] = (),
+    progress: Progress = silent,
+) -> tuple[Result, Replayed]:
+    """Run a configuration as `execute` does, and return what it was replayed from too, to replay it otherwise."""
     phases = Phases()
     chosen: tuple[Notice, ...] = ()
     if strategy is None and config.strategy.signals is None:
@@ -98,21 +124,64 @@ def execute(
         resolved = resolve(config, store_lookup=store, start=panel.start, end=panel.end)
     progress("Deciding", None)
     with phases.timed("decide"):
-        if strategy is not None:
-            decisions = decide(strategy, resolved.config, store, panel)
-        else:
-            decisions = read_decisions(Path(str(config.strategy.signals)), panel)
+        decisions, instructions = _decided(strategy, resolved, store, panel)
     with phases.timed("replay"):
-        prepared = prepare(panel, _terms(resolved), resolved.config, _target_rows(decisions.targets, panel))
-        records = replay_prepared(prepared, lambda done, of: progress("Replaying", done / of))
+        replayed = replay_inputs(Inputs(panel, resolved, decisions, instructions), progress)
     progress("Checking the books", None)
-    replayed = Replayed(panel, resolved, decisions, prepared, records)
     with phases.timed("check"):
-        deviations = _checked(replayed)
+        deviations = check_books(replayed)
     with phases.timed("records"):
         result = _result(replayed, store, (*chosen, *told, *extra_notices))
     manifest = {**result.manifest, "identities": deviations, "seconds": phases.seconds}
-    return replace(result, manifest=manifest)
+    return replace(result, manifest=manifest), replayed
+
+
+def _decided(
+    strategy: Strategy | None, resolved: ResolvedRun, store: Store, panel: Panel
+) -> tuple[Decisions, Instructions]:
+    """Return what is traded on and how the replay is told of it: by a strategy or a file of signals."""
+    config = resolved.config
+    if strategy is not None:
+        decisions = decide(strategy, config, store, panel)
+    else:
+        decisions = read_decisions(Path(str(config.strategy.signals)), panel)
+    return decisions, Instructions(targets=_target_rows(decisions.targets, panel))
+
+
+def replay_inputs(inputs: Inputs, progress: Progress = silent) -> Replayed:
+    """Replay what a run is made from; the same inputs may be replayed again, changed in part."""
+    resolved, told = inputs.resolved, inputs.instructions
+    rows = KernelTargets(told.targets.bar, told.targets.symbol, told.targets.target)
+    prepared = prepare(inputs.panel, _terms(resolved), resolved.config, rows)
+    records = replay_prepared(prepared, lambda done, of: progress("Replaying", done / of))
+    return Replayed(inputs.panel, resolved, inputs.decisions, told, prepared, records)
+
+
+def other_result(base: Result, run: Replayed) -> Result:
+    """Return the records of a run that was replayed otherwise, beside what it shares with the first one.
+
+    Parameters
+    ----------
+    base : Result
+        The run as it was configured.
+    run : Replayed
+        The same decisions under other assumptions.
+
+    Returns
+    -------
+    Result
+        For figures, not to be written: name, notices and manifest are those of ``base``.
+    """
+    empty = pl.DataFrame()
+    return replace(
+        base,
+        config=run.resolved.config,
+        counts=run.records.counts,
+        trades=empty,
+        assumptions=empty,
+        summary={},
+        **_record_frames(run),
+    )
 
 
 def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[Notice, ...]]:
@@ -222,7 +291,7 @@ def _target_rows(targets: pl.DataFrame, panel: Panel) -> TargetRows:
     )
 
 
-def _checked(run: Replayed) -> dict[str, float]:
+def check_books(run: Replayed) -> dict[str, float]:
     """Check the identities of the accounting and return the largest deviations."""
     records, market = run.records, run.prepared.market
     return check_identities(
@@ -248,7 +317,7 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
     """Return the records as frames, with what must be told and what the run was made of."""
     records, panel, decisions = run.records, run.panel, run.decisions
     config = _final_config(run)
-    orders = frames.orders_frame(records.orders, panel.symbols)
+    records_frames = _record_frames(run)
     moment = timestamp()
     datasets = dataset_keys(store, panel, decisions.references)
     hashes: dict[str, object] = {
@@ -265,8 +334,7 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         hashes["signals"] = sha256(targets.write_csv())
     digest = combined_hash(hashes)
     synthetic = run.resolved.venue == SYNTHETIC_VENUE
-    equity = _equity_frame(run)
-    liquidations = frames.liquidations_frame(records.liquidations, panel.symbols)
+    equity = records_frames["equity"]
     sources = [trade_source(store, panel.venue, symbol, panel.timeframe_ms) for symbol in panel.symbols]
     data_notes = data_notices(panel.notes, (panel.start, panel.end), [(s.first, s.end) for s in sources])
     return Result(
@@ -276,23 +344,17 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         timeframe_ms=panel.timeframe_ms,
         settle=run.resolved.settle,
         synthetic=synthetic,
-        equity=equity,
-        fills=frames.fills_frame(records.fills, panel.symbols),
-        funding=frames.funding_frame(records.funding, panel.symbols),
-        liquidations=liquidations,
-        ledger=frames.ledger_frame(records.ledger, panel.symbols, run.resolved.settle),
-        positions=frames.positions_frame(records.positions, panel.symbols),
-        orders=orders,
+        **records_frames,
         targets=targets,
         bars=bars_frame(panel, decisions),
         counts=records.counts,
         notices=collect_notices(
             config,
             records.counts,
-            orders,
+            records_frames["orders"],
             equity,
             [
-                *stop_notices(config, liquidations, equity),
+                *stop_notices(config, records_frames["liquidations"], equity),
                 *told,
                 *data_notes,
                 *run.resolved.notices,
@@ -310,6 +372,32 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         strategy_name=decisions.name,
         strategy_source=decisions.source,
     )
+
+
+class RecordFrames(TypedDict):
+    """The records of a replay as frames, by the names that a result has for them."""
+
+    equity: pl.DataFrame
+    fills: pl.DataFrame
+    funding: pl.DataFrame
+    liquidations: pl.DataFrame
+    ledger: pl.DataFrame
+    positions: pl.DataFrame
+    orders: pl.DataFrame
+
+
+def _record_frames(run: Replayed) -> RecordFrames:
+    """Return the records of a replay as frames, by the names that a result has for them."""
+    records, symbols = run.records, run.panel.symbols
+    return {
+        "equity": _equity_frame(run),
+        "fills": frames.fills_frame(records.fills, symbols),
+        "funding": frames.funding_frame(records.funding, symbols),
+        "liquidations": frames.liquidations_frame(records.liquidations, symbols),
+        "ledger": frames.ledger_frame(records.ledger, symbols, run.resolved.settle),
+        "positions": frames.positions_frame(records.positions, symbols),
+        "orders": frames.orders_frame(records.orders, symbols),
+    }
 
 
 def _file_name(name: str) -> str:
