@@ -65,7 +65,7 @@ def find_strategy(config: RunConfig, folders: Sequence[Path]) -> tuple[Strategy,
     """
     if config.strategy.name is None:
         raise UsageError(
-            "Neither a strategy nor a file of signals is named.",
+            "Neither a strategy nor a file of signals or trades is named.",
             "Example: backtester run trend. `backtester strategy list` shows what there is.",
         )
     entry, notes = registry.lookup(config.strategy.name, folders)

@@ -19,6 +19,7 @@ from backtester.engine.identities import Books, check_identities
 from backtester.engine.instructions import Instructions, TargetRows
 from backtester.engine.manifest import Phases, combined_hash, file_sha256, sha256, timestamp, versions
 from backtester.engine.notices import collect_notices, data_notices, stop_notices
+from backtester.engine.own_fills import AccountTerms, read_own_fills, symbols_of
 from backtester.engine.prepare import ContractTerms, Prepared, prepare
 from backtester.engine.prepare import TargetRows as KernelTargets
 from backtester.engine.replay import ReplayRecords
@@ -26,7 +27,7 @@ from backtester.engine.replay import replay as replay_prepared
 from backtester.engine.resolve import ResolvedRun, known_pack, resolve
 from backtester.engine.result import Notice, Result
 from backtester.engine.run_file import config_text, parse_time
-from backtester.errors import DataError, UsageError
+from backtester.errors import DataError, InternalError, UsageError
 from backtester.market.panel import Panel, load_panel
 from backtester.market.schema import timeframe_ms, timeframe_name
 from backtester.market.series import check_symbols, held_venues, trade_source
@@ -114,8 +115,9 @@ def execute_kept(
 ) -> tuple[Result, Replayed]:
     """Run a configuration as `execute` does, and return what it was replayed from too, to replay it otherwise."""
     phases = Phases()
+    _refuse_two_sources(config, strategy)
     chosen: tuple[Notice, ...] = ()
-    if strategy is None and config.strategy.signals is None:
+    if strategy is None and config.strategy.signals is None and config.strategy.fills is None:
         strategy, chosen = find_strategy(config, folders)
     progress("Loading the market data", None)
     with phases.timed("load"):
@@ -136,11 +138,22 @@ def execute_kept(
     return replace(result, manifest=manifest), replayed
 
 
+def _refuse_two_sources(config: RunConfig, strategy: Strategy | None) -> None:
+    """Refuse trades beside anything else that would trade."""
+    others = (strategy, config.strategy.name, config.strategy.signals)
+    if config.strategy.fills is not None and any(other is not None for other in others):
+        raise UsageError("A file of trades is given beside a strategy or signals.", "Give one of the two.")
+
+
 def _decided(
     strategy: Strategy | None, resolved: ResolvedRun, store: Store, panel: Panel
 ) -> tuple[Decisions, Instructions]:
-    """Return what is traded on and how the replay is told of it: by a strategy or a file of signals."""
+    """Return what is traded on and how the replay is told of it: by a strategy, a file of signals or one of trades."""
     config = resolved.config
+    if strategy is None and config.strategy.fills is not None:
+        terms = AccountTerms(resolved.instruments, resolved.settle, config.account.position_mode == "hedge")
+        given, own_fills = read_own_fills(Path(config.strategy.fills), panel, terms)
+        return given, Instructions(own_fills=own_fills)
     if strategy is not None:
         decisions = decide(strategy, config, store, panel)
     else:
@@ -151,6 +164,8 @@ def _decided(
 def replay_inputs(inputs: Inputs, progress: Progress = silent) -> Replayed:
     """Replay what a run is made from; the same inputs may be replayed again, changed in part."""
     resolved, told = inputs.resolved, inputs.instructions
+    if told.own_fills.time.size:  # goes, with the next line, once `prepare` takes the instructions
+        raise InternalError("This replay does not book trades that are given.")
     rows = KernelTargets(told.targets.bar, told.targets.symbol, told.targets.target)
     prepared = prepare(inputs.panel, _terms(resolved), resolved.config, rows)
     records = replay_prepared(prepared, lambda done, of: progress("Replaying", done / of))
@@ -196,6 +211,11 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
         data = data.model_copy(update={"venue": venue})
         told.append(Notice("venue_chosen", "assumption", text))
     venue = known_pack(data.venue, store)[0].name
+    if not data.symbols and config.strategy.fills is not None:
+        named = symbols_of(Path(config.strategy.fills), store.symbols(venue))
+        data = data.model_copy(update={"symbols": named})
+        text = f"No symbols were named: those of the trades ({', '.join(named)})."
+        told.append(Notice("symbols_chosen", "assumption", text))
     if not data.symbols:
         data = data.model_copy(update={"symbols": tuple(store.symbols(venue))})
         if not data.symbols:
@@ -332,6 +352,8 @@ def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         hashes["venue"] = file_sha256(Path(config.data.venue))
     if config.strategy.signals is not None:
         hashes["signals"] = sha256(targets.write_csv())
+    if config.strategy.fills is not None:
+        hashes["fills"] = file_sha256(Path(config.strategy.fills))
     digest = combined_hash(hashes)
     synthetic = run.resolved.venue == SYNTHETIC_VENUE
     equity = records_frames["equity"]
@@ -409,7 +431,9 @@ def _final_config(run: Replayed) -> RunConfig:
     """Return the resolved configuration with every parameter and the tiers that the run states itself."""
     config = run.resolved.config
     strategy = config.strategy
-    if strategy.signals is None:
+    if strategy.fills is not None:
+        strategy = strategy.model_copy(update={"fills": _absolute(strategy.fills)})
+    elif strategy.signals is None:
         strategy = strategy.model_copy(update={"name": run.decisions.name, "params": run.decisions.params})
     else:
         strategy = strategy.model_copy(update={"signals": _absolute(strategy.signals)})
@@ -432,7 +456,8 @@ def _without_paths(config: RunConfig, venue: str) -> RunConfig:
     features = {name: feature.model_copy(update={"path": name}) for name, feature in config.data.features.items()}
     data = config.data.model_copy(update={"features": features, "venue": venue})
     signals = None if config.strategy.signals is None else "signals"
-    strategy = config.strategy.model_copy(update={"signals": signals})
+    fills = None if config.strategy.fills is None else "fills"
+    strategy = config.strategy.model_copy(update={"signals": signals, "fills": fills})
     return config.model_copy(update={"data": data, "strategy": strategy})
 
 
