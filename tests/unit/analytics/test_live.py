@@ -144,7 +144,8 @@ def test_funding_by_settlement(tmp_path: Path) -> None:
     run = replace(run, funding=payments.with_columns(pl.col("time").cast(TIME)))
     path = tmp_path / "funding.csv"
     path.write_text(
-        f"time,symbol,funding_payment\n{hours[1] + 7},{A},-2.5\n{hours[3]},{A},-1\n{sample.START - sample.HOUR},{A},-50\n"
+        "time,symbol,funding_payment\n"
+        f"{hours[1] + 7},{A},-2.5\n{hours[3]},{A},-1\n{sample.START - sample.HOUR},{A},-50\n"
     )
     found = compare(tmp_path, run, f"{T},AAAUSDT,buy,1,100,,,a", funding=read_funding(path, run.symbols))
     assert found.funding.select("funding_simulated", "funding_live", "funding_difference").rows() == [
