@@ -33,8 +33,9 @@ class LiveComparison:
         One row for each pair of orders: ``symbol, side, time_simulated, time_live, delay`` (live after simulated [s]),
         ``quantity_simulated, quantity_live, price_simulated, price_live`` (averages over an order's fills),
         ``slippage_bps`` (live against simulated price [1e-4]), ``slippage_cost`` (of the live quantity [settlement
-        currency]), ``fee_simulated, fee_live, fee_difference``, ``order_id_simulated, order_id_live``. Fees that the
-        live file does not state in the settlement currency are null.
+        currency]), ``fee_simulated, fee_live, fee_difference`` (to the simulated fee on the live quantity),
+        ``order_id_simulated, order_id_live``. Fees that the live file does not state in the settlement currency are
+        null.
     only_simulated, only_live : polars.DataFrame
         Orders without a partner: ``time, symbol, side, quantity, price, fee, order_id``.
     funding : polars.DataFrame
@@ -193,6 +194,7 @@ def _matched(
     both = left.hstack(live[pairs[1]].select(pl.col(shared).name.suffix("_live")))
     sign = pl.when(pl.col("side") == "buy").then(1.0).otherwise(-1.0)
     real, ideal = pl.col("price_live"), pl.col("price_simulated")
+    share = pl.col("quantity_live") / pl.col("quantity_simulated")
     is_inverse = pl.col("symbol").is_in(list(inverse))
     moved = pl.when(is_inverse).then(1 / ideal - 1 / real).otherwise(real - ideal)
     return both.select(
@@ -209,7 +211,7 @@ def _matched(
         (sign * pl.col("quantity_live") * moved).alias("slippage_cost"),
         "fee_simulated",
         "fee_live",
-        (pl.col("fee_live") - pl.col("fee_simulated")).alias("fee_difference"),
+        (pl.col("fee_live") - pl.col("fee_simulated") * share).alias("fee_difference"),
         "order_id_simulated",
         "order_id_live",
     )

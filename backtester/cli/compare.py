@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 RunsArgument = Annotated[
-    list[str], typer.Argument(metavar="RUN", help="Name of a run, the beginning of one, or its folder.")
+    list[str] | None,
+    typer.Argument(metavar="RUN", help="Name of a run, the beginning of one, or its folder; the newest."),
 ]
 LiveOption = Annotated[
     Path | None, typer.Option("--live", metavar="FILE", help="Executed trades (.csv, .parquet or .json).")
@@ -46,7 +47,7 @@ _TOTALS = (
 
 @app.command()
 def compare(
-    runs: RunsArgument,
+    runs: RunsArgument = None,
     *,
     live: LiveOption = None,
     live_funding: LiveFundingOption = None,
@@ -68,10 +69,10 @@ def compare(
 
     if live is None:
         raise UsageError("Nothing to compare with is given.", "Give the trades of a real account: --live FILE.")
-    if len(runs) > 1:
+    if runs is not None and len(runs) > 1:
         raise UsageError(f"{len(runs)} runs are given, and live trades are compared with one.", "Name one run.")
     reach = timeframe_ms(within)
-    result = load_result(run_folder(runs[0], out))
+    result = load_result(run_folder(runs[0] if runs else None, out))
     settlements = None if live_funding is None else read_funding(live_funding, result.symbols)
     found = compare_live(result, read_fills(live), settlements, within_ms=reach)
     if as_json:
@@ -141,7 +142,7 @@ def _print_matched(frame: pl.DataFrame, rows: int) -> None:
         "fee diff.",
     )  # fmt: skip
     title = "Orders on both sides" + (f", the {rows} costliest of {frame.height}" if frame.height > rows else "")
-    print_table(headings, cells, title, right=(3, 4, 5, 6, 7, 8))
+    print_table(headings, cells, title, right=(3, 4, 5, 6, 7, 8), whole=(0, 2))
 
 
 def _print_alone(frame: pl.DataFrame, name: str, rows: int) -> None:
@@ -161,7 +162,7 @@ def _print_alone(frame: pl.DataFrame, name: str, rows: int) -> None:
         for row in frame.head(rows).iter_rows(named=True)
     ]
     title = name + (f", the first {rows} of {frame.height}" if frame.height > rows else "")
-    print_table(("symbol", "side", "time", "quantity", "price", "order"), cells, title, right=(3, 4))
+    print_table(("symbol", "side", "time", "quantity", "price", "order"), cells, title, right=(3, 4), whole=(0, 2))
 
 
 def _print_funding(frame: pl.DataFrame, rows: int) -> None:

@@ -66,6 +66,13 @@ def test_slippage_and_fees(tmp_path: Path) -> None:
     assert totals["cost"] == pytest.approx(0.44)
 
 
+def test_costs_are_those_of_the_live_quantity(tmp_path: Path) -> None:
+    """1 of 2 units: a fee of 0.1 for 2 is 0.05 for 1; 1 worse on one unit is 1."""
+    found = compare(tmp_path, simulated((T, 0, A, "buy", 2.0, 100.0, 0.1)), f"{T},AAAUSDT,buy,1,101,0.06,USDT,")
+    assert found.matched["slippage_cost"].to_list() == [pytest.approx(1.0)]
+    assert found.matched["fee_difference"].to_list() == [pytest.approx(0.01)]
+
+
 def test_better_prices_are_negative(tmp_path: Path) -> None:
     found = compare(tmp_path, simulated((T, 0, A, "sell", 1.0, 100.0, 0.0)), f"{T},AAAUSDT,sell,1,101,,,")
     assert found.matched["slippage_bps"].to_list() == [pytest.approx(-100.0)]
