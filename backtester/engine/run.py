@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from backtester.domain.config import RunConfig
 from backtester.domain.enums import ContractKind, MarginMode
-from backtester.engine import frames
-from backtester.engine.decisions import Decisions, bars_frame, dataset_keys, decide, find_strategy, read_decisions
+from backtester.engine.assembly import SYNTHETIC_VENUE, Replayed, assembled
+from backtester.engine.decisions import decide, find_strategy, read_decisions
+from backtester.engine.detail import detail_notices, with_detail
 from backtester.engine.identities import Books, check_identities
-from backtester.engine.manifest import Phases, combined_hash, file_sha256, sha256, timestamp, versions
-from backtester.engine.notices import collect_notices, data_notices, stop_notices
-from backtester.engine.prepare import ContractTerms, Prepared, TargetRows, prepare
-from backtester.engine.replay import ReplayRecords
+from backtester.engine.manifest import Phases
+from backtester.engine.prepare import ContractTerms, prepare
 from backtester.engine.replay import replay as replay_prepared
 from backtester.engine.resolve import ResolvedRun, known_pack, resolve
 from backtester.engine.result import Notice, Result
-from backtester.engine.run_file import config_text, parse_time
+from backtester.engine.run_checks import refuse_clashes, setting_notices
+from backtester.engine.run_file import parse_time
 from backtester.errors import DataError, UsageError
 from backtester.market.panel import Panel, load_panel
-from backtester.market.schema import timeframe_ms, timeframe_name
-from backtester.market.series import check_symbols, held_venues, trade_source
+from backtester.market.schema import timeframe_ms
+from backtester.market.series import check_symbols, held_venues
 from backtester.market.store import Store
 from backtester.strategy import Strategy
-
-SYNTHETIC_VENUE = "synthetic"
 
 Progress = Callable[[str, float | None], None]
 """Called with what is being done and, where it is known, how much of that is done [fraction]."""
@@ -38,17 +34,6 @@ Progress = Callable[[str, float | None], None]
 
 def silent(phase: str, done: float | None = None) -> None:
     """Show no progress."""
-
-
-@dataclass(frozen=True, eq=False)
-class Replayed:
-    """A run before its records become frames."""
-
-    panel: Panel
-    resolved: ResolvedRun
-    decisions: Decisions
-    prepared: Prepared
-    records: ReplayRecords
 
 
 def execute(
@@ -94,6 +79,7 @@ def execute(
     progress("Loading the market data", None)
     with phases.timed("load"):
         config, told = with_timeframe(config, store)
+        config = with_detail(config, store)
         panel = _panel(config, store)
         resolved = resolve(config, store_lookup=store, start=panel.start, end=panel.end)
     progress("Deciding", None)
@@ -101,16 +87,18 @@ def execute(
         if strategy is not None:
             decisions = decide(strategy, resolved.config, store, panel)
         else:
-            decisions = read_decisions(Path(str(config.strategy.signals)), panel)
+            decisions = read_decisions(Path(str(config.strategy.signals)), resolved.config, store, panel)
+    refuse_clashes(resolved, panel, decisions)
     with phases.timed("replay"):
-        prepared = prepare(panel, _terms(resolved), resolved.config, _target_rows(decisions.targets, panel))
+        prepared = prepare(panel, _terms(resolved), resolved.config, decisions.instructions.targets)
         records = replay_prepared(prepared, lambda done, of: progress("Replaying", done / of))
     progress("Checking the books", None)
     replayed = Replayed(panel, resolved, decisions, prepared, records)
     with phases.timed("check"):
         deviations = _checked(replayed)
     with phases.timed("records"):
-        result = _result(replayed, store, (*chosen, *told, *extra_notices))
+        asked = (*setting_notices(resolved, panel), *detail_notices(resolved.config, store, panel))
+        result = assembled(replayed, store, (*chosen, *told, *extra_notices, *asked))
     manifest = {**result.manifest, "identities": deviations, "seconds": phases.seconds}
     return replace(result, manifest=manifest)
 
@@ -183,14 +171,14 @@ def _panel(config: RunConfig, store: Store) -> Panel:
         store,
         pack.name,
         data.symbols,
-        str(data.timeframe),
+        data.detail or str(data.timeframe),
         start,
         end,
         mark=data.mark,
         mark_timeframe=data.mark_timeframe,
         allow_gaps=data.allow_gaps,
         funding=config.funding.source == "history",
-        index=valued_at_index,
+        index=valued_at_index or config.execution.trigger == "index",
     )
 
 
@@ -211,17 +199,6 @@ def _terms(resolved: ResolvedRun) -> list[ContractTerms]:
     ]
 
 
-def _target_rows(targets: pl.DataFrame, panel: Panel) -> TargetRows:
-    """Return targets by bar, then symbol, as the kernel reads them."""
-    symbol = targets["symbol"].replace_strict({name: i for i, name in enumerate(panel.symbols)}, return_dtype=pl.Int64)
-    places = symbol.to_numpy()
-    bar = np.searchsorted(panel.open_time, targets["open_time"].dt.epoch("ms").to_numpy()).astype(np.int64)
-    order = np.lexsort((places, bar))
-    return TargetRows(
-        bar[order], places[order].astype(np.int64), targets["target"].to_numpy()[order].astype(np.float64)
-    )
-
-
 def _checked(run: Replayed) -> dict[str, float]:
     """Check the identities of the accounting and return the largest deviations."""
     records, market = run.records, run.prepared.market
@@ -240,128 +217,6 @@ def _checked(run: Replayed) -> dict[str, float]:
             liquidations=records.liquidations,
             ledger=records.ledger,
             positions=records.positions,
+            hedged=run.resolved.config.account.position_mode == "hedge",
         )
-    )
-
-
-def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
-    """Return the records as frames, with what must be told and what the run was made of."""
-    records, panel, decisions = run.records, run.panel, run.decisions
-    config = _final_config(run)
-    orders = frames.orders_frame(records.orders, panel.symbols)
-    moment = timestamp()
-    datasets = dataset_keys(store, panel, decisions.references)
-    hashes: dict[str, object] = {
-        "config": sha256(config_text(_without_paths(config, run.resolved.venue))),
-        "strategy": sha256(decisions.source),
-        "data": {str(key): store.fingerprint(key) for key in datasets},
-    }
-    targets = decisions.targets
-    for name, feature in config.data.features.items():
-        hashes[f"feature {name}"] = file_sha256(Path(feature.path))
-    if config.data.venue.endswith(".toml"):
-        hashes["venue"] = file_sha256(Path(config.data.venue))
-    if config.strategy.signals is not None:
-        hashes["signals"] = sha256(targets.write_csv())
-    digest = combined_hash(hashes)
-    synthetic = run.resolved.venue == SYNTHETIC_VENUE
-    equity = _equity_frame(run)
-    liquidations = frames.liquidations_frame(records.liquidations, panel.symbols)
-    sources = [trade_source(store, panel.venue, symbol, panel.timeframe_ms) for symbol in panel.symbols]
-    data_notes = data_notices(panel.notes, (panel.start, panel.end), [(s.first, s.end) for s in sources])
-    return Result(
-        run_id=f"{moment:%Y%m%d-%H%M%S}-{_file_name(decisions.name)}-{digest[:8]}",
-        config=config,
-        symbols=panel.symbols,
-        timeframe_ms=panel.timeframe_ms,
-        settle=run.resolved.settle,
-        synthetic=synthetic,
-        equity=equity,
-        fills=frames.fills_frame(records.fills, panel.symbols),
-        funding=frames.funding_frame(records.funding, panel.symbols),
-        liquidations=liquidations,
-        ledger=frames.ledger_frame(records.ledger, panel.symbols, run.resolved.settle),
-        positions=frames.positions_frame(records.positions, panel.symbols),
-        orders=orders,
-        targets=targets,
-        bars=bars_frame(panel, decisions),
-        counts=records.counts,
-        notices=collect_notices(
-            config,
-            records.counts,
-            orders,
-            equity,
-            [
-                *stop_notices(config, liquidations, equity),
-                *told,
-                *data_notes,
-                *run.resolved.notices,
-                *decisions.notices,
-            ],
-            synthetic=synthetic,
-        ),
-        manifest={
-            "created": moment.isoformat(),
-            "hashes": {**hashes, "all": digest},
-            "seed": None,
-            "versions": versions(),
-            "mark_resolution": timeframe_name(panel.mark_timeframe_ms),
-        },
-        strategy_name=decisions.name,
-        strategy_source=decisions.source,
-    )
-
-
-def _file_name(name: str) -> str:
-    """Return a name as a folder can have it: a file of signals may be called anything."""
-    return re.sub(r"[^\w.-]+", "-", name)[:60]
-
-
-def _final_config(run: Replayed) -> RunConfig:
-    """Return the resolved configuration with every parameter and the tiers that the run states itself."""
-    config = run.resolved.config
-    strategy = config.strategy
-    if strategy.signals is None:
-        strategy = strategy.model_copy(update={"name": run.decisions.name, "params": run.decisions.params})
-    else:
-        strategy = strategy.model_copy(update={"signals": _absolute(strategy.signals)})
-    features = {
-        name: feature.model_copy(update={"path": _absolute(feature.path)})
-        for name, feature in config.data.features.items()
-    }
-    venue = _absolute(config.data.venue) if config.data.venue.endswith(".toml") else config.data.venue
-    data = config.data.model_copy(update={"features": features, "venue": venue})
-    return config.model_copy(update={"data": data, "strategy": strategy})
-
-
-def _absolute(path: str) -> str:
-    """Return a path that means the same file from any folder."""
-    return str(Path(path).resolve())
-
-
-def _without_paths(config: RunConfig, venue: str) -> RunConfig:
-    """Return a configuration whose hash does not depend on where files lie: their content is hashed by itself."""
-    features = {name: feature.model_copy(update={"path": name}) for name, feature in config.data.features.items()}
-    data = config.data.model_copy(update={"features": features, "venue": venue})
-    signals = None if config.strategy.signals is None else "signals"
-    strategy = config.strategy.model_copy(update={"signals": signals})
-    return config.model_copy(update={"data": data, "strategy": strategy})
-
-
-def _equity_frame(run: Replayed) -> pl.DataFrame:
-    """Return what holds at each bar's close."""
-    records, open_time = run.records, run.prepared.market.open_time
-    return pl.DataFrame(
-        {
-            "open_time": frames.times(open_time[:-1]),
-            "close_time": frames.times(open_time[1:]),
-            "equity": records.equity,
-            "wallet_balance": records.wallet,
-            "margin_balance": records.equity,
-            "maintenance_margin": records.maintenance,
-            "margin_ratio": records.margin_ratio,
-            "gross_exposure": pl.Series(records.gross_exposure).fill_nan(None),
-            "net_exposure": pl.Series(records.net_exposure).fill_nan(None),
-            "drawdown": records.drawdown,
-        }
     )
