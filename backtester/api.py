@@ -32,11 +32,13 @@ _SHORT_NAMES = {
     "venue": "data",
     "symbols": "data",
     "timeframe": "data",
+    "detail": "data",
     "start": "data",
     "end": "data",
     "balance": "account",
     "leverage": "account",
     "margin_mode": "account",
+    "position_mode": "account",
 }
 
 
@@ -78,7 +80,7 @@ def run(
     progress : callable
         Called with each phase and, where known, the fraction done.
     **options
-        ``venue, symbols, timeframe, start, end, balance, leverage, margin_mode``.
+        ``venue, symbols, timeframe, detail, start, end, balance, leverage, margin_mode, position_mode``.
 
     Returns
     -------

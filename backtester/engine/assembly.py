@@ -54,6 +54,7 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
     config = _final_config(run)
     hedged = config.account.position_mode == "hedge"
     orders = frames.orders_frame(records.orders, panel.symbols)
+    fills = frames.fills_frame(records.fills, panel.symbols)
     moment = timestamp()
     hashes = _hashes(run, config, store)
     digest = combined_hash(hashes)
@@ -77,7 +78,7 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         settle=run.resolved.settle,
         synthetic=synthetic,
         equity=equity,
-        fills=frames.fills_frame(records.fills, panel.symbols),
+        fills=fills,
         funding=frames.funding_frame(records.funding, panel.symbols),
         liquidations=liquidations,
         ledger=frames.ledger_frame(records.ledger, panel.symbols, run.resolved.settle),
@@ -86,7 +87,7 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         targets=decisions.targets,
         bars=bars_frame(panel, decisions),
         counts=records.counts,
-        notices=collect_notices(config, records.counts, orders, equity, notices, synthetic=synthetic),
+        notices=collect_notices(config, records.counts, orders, equity, notices, fills=fills, synthetic=synthetic),
         manifest={
             "created": moment.isoformat(),
             "hashes": {**hashes, "all": digest},

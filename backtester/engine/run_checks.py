@@ -9,7 +9,7 @@ import numpy as np
 from backtester.engine.decisions import Decisions
 from backtester.engine.resolve import ResolvedRun
 from backtester.engine.result import Notice
-from backtester.errors import ConfigError, DataError, StrategyError
+from backtester.errors import ConfigError, DataError
 from backtester.market.panel import Panel
 from backtester.market.schema import timeframe_name
 
@@ -30,10 +30,8 @@ def refuse_clashes(resolved: ResolvedRun, panel: Panel, decisions: Decisions) ->
 
     Raises
     ------
-    StrategyError
-        Targets of legs in one-way mode.
     ConfigError
-        Fills at the close with a latency; sizing by risk without any stop.
+        Targets of legs in one-way mode; fills at the close with a latency; sizing by risk without any stop.
     DataError
         Impact without volumes.
     """
@@ -41,7 +39,7 @@ def refuse_clashes(resolved: ResolvedRun, panel: Panel, decisions: Decisions) ->
     if config.account.position_mode == "one_way":
         legs = [name for name in _LEGS if name in decisions.targets.columns]
         if legs:
-            raise StrategyError(
+            raise ConfigError(
                 f"{decisions.name} decides {' and '.join(legs)}, but a contract holds one position in one-way mode.",
                 "Use --position-mode hedge, or decide target.",
             )
