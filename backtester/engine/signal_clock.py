@@ -55,7 +55,7 @@ class SignalClock:
             return self.open_time
         first = ceil_to(int(self.open_time[0]), self.signal_ms, self.phase)
         every = np.arange(first, self.end - self.signal_ms + 1, self.signal_ms, dtype=np.int64)
-        return every[self._last(every) >= 0]
+        return every[self.ends(every) >= 0]
 
     def is_replayed(self, opened: Ints, symbol: Ints) -> NDArray[np.bool_]:
         """Return which signal bars hold a replayed bar in which their symbol has prices.
@@ -67,7 +67,7 @@ class SignalClock:
         symbol : ndarray of int64
             Place of the symbol of each.
         """
-        return self._is_replayed(self._last(opened), opened, symbol)
+        return self._is_replayed(self.ends(opened), opened, symbol)
 
     def _is_replayed(self, bar: Ints, opened: Ints, symbol: Ints) -> NDArray[np.bool_]:
         """Return what ``is_replayed`` does, knowing the last bar inside each signal bar."""
@@ -91,7 +91,7 @@ class SignalClock:
         DataError
             Of a signal bar no bar is replayed, or the symbol has no prices in it; the first is named.
         """
-        bar = self._last(opened)
+        bar = self.ends(opened)
         bad = ~self._is_replayed(bar, opened, symbol)
         if bad.any():
             row = int(np.flatnonzero(bad)[np.argmin(opened[bad])])
@@ -104,8 +104,8 @@ class SignalClock:
             )
         return bar
 
-    def _last(self, opened: Ints) -> Ints:
-        """Return the last replayed bar inside each signal bar, -1 where there is none."""
+    def ends(self, opened: Ints) -> Ints:
+        """Return the last replayed bar inside each signal bar, whichever symbols have prices in it; -1: none."""
         place = np.searchsorted(self.open_time, opened + self.signal_ms, side="left") - 1
         inside = (place >= 0) & (self.open_time[np.maximum(place, 0)] >= opened)
         return np.where(inside, place, -1).astype(np.int64)
