@@ -73,10 +73,10 @@ def _identity(result: Result) -> dict[str, SummaryValue]:
 def _returns(result: Result) -> dict[str, SummaryValue]:
     """Return the metrics of daily returns."""
     balance = result.config.account.balance
-    daily = returns.daily_returns(result.equity, balance)
-    changes = daily["return"].to_numpy()
+    grown = returns.time_weighted(result.equity, result.ledger, balance)
+    changes = returns.daily_returns(grown, balance)["return"].to_numpy()
     final = float(result.equity["equity"][-1]) if result.equity.height else balance
-    total = returns.total_return(balance, final)
+    total = returns.total_return(balance, float(grown["equity"][-1]) if grown.height else balance)
     moved = float(result.ledger.filter(pl.col("kind") == "transfer")["amount"].sum())
     return {
         "days": len(changes),
@@ -97,12 +97,13 @@ def _returns(result: Result) -> dict[str, SummaryValue]:
 def _drawdown(result: Result) -> dict[str, SummaryValue]:
     """Return depth, dates and length of the deepest drawdown, and Calmar's ratio over it."""
     balance = result.config.account.balance
-    found = drawdown.episodes(result.equity, balance)
+    grown = returns.time_weighted(result.equity, result.ledger, balance)
+    found = drawdown.episodes(grown, balance)
     deepest = found.sort("depth", maintain_order=True).head(1)
     row = deepest.to_dicts()[0] if deepest.height else {}
     depth = float(row["depth"]) if row else 0.0
     days = returns.daily_closes(result.equity).height
-    final = float(result.equity["equity"][-1]) if result.equity.height else balance
+    final = float(grown["equity"][-1]) if grown.height else balance
     annual = returns.annual_return(returns.total_return(balance, final), days)
     longest = exposure.number(found["length"].dt.total_milliseconds().max())
     return {

@@ -61,7 +61,7 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
     synthetic = run.resolved.venue == SYNTHETIC_VENUE
     equity = _equity_frame(run)
     liquidations = frames.liquidations_frame(records.liquidations, panel.symbols)
-    sources = [trade_source(store, panel.venue, symbol, panel.timeframe_ms) for symbol in panel.symbols]
+    sources = [trade_source(store, panel.venue, symbol, panel.timeframe_ms) for symbol in panel.traded_symbols]
     data_notes = data_notices(panel.notes, (panel.start, panel.end), [(s.first, s.end) for s in sources])
     notices = [
         *stop_notices(config, liquidations, equity),
@@ -105,7 +105,8 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
 def _hashes(run: Replayed, config: RunConfig, store: Store) -> dict[str, object]:
     """Return the hash of everything that determines the run."""
     decisions = run.decisions
-    datasets = dataset_keys(store, run.panel, timeframe_ms(str(config.data.timeframe)), decisions.references)
+    read = (*decisions.references, *(row.symbol for row in run.resolved.collateral))
+    datasets = dataset_keys(store, run.panel, timeframe_ms(str(config.data.timeframe)), read)
     hashes: dict[str, object] = {
         "config": sha256(config_text(_without_paths(config, run.resolved.venue))),
         "strategy": sha256(decisions.source),

@@ -171,7 +171,7 @@ def _bars(config: RunConfig, store: Store, panel: Panel, references: Sequence[st
 
 def _has_earlier_bars(store: Store, panel: Panel) -> bool:
     """Return whether traded bars before the replay are stored."""
-    for symbol in panel.symbols:
+    for symbol in panel.traded_symbols:
         for key in store.keys(panel.venue, symbol, "trade"):
             span = store.span(key)
             if span is not None and span[0] < panel.start:

@@ -12,6 +12,7 @@ from backtester.domain.enums import FillReason, LiquidationKind, OrderStatus, la
 from backtester.engine.result import Notice
 from backtester.errors import format_time
 from backtester.market.filled import is_filled_note
+from backtester.market.span import is_ended_note
 
 RUINED = 0.01
 """Share of the initial balance below which an account is called ruined."""
@@ -86,6 +87,8 @@ def data_notices(notes: Sequence[str], span: tuple[int, int], stored: Sequence[t
         lost = next((lost for beginning, lost in cuts.items() if note.startswith(beginning)), 0)
         if is_filled_note(note):
             found.append(Notice("filled", "warning", note))
+        elif is_ended_note(note):
+            found.append(Notice("series_ended", "warning", note))
         elif lost > LARGE_CUT * (last - first):
             amount = f"{lost / _DAY_MS:,.0f} days" if lost >= 2 * _DAY_MS else f"{lost / 3_600_000:,.0f} hours"
             text = f"{amount} ({100 * lost / (last - first):.0f} % of the stored span) are lost. {note}"

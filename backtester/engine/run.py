@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from backtester.domain.config import RunConfig
-from backtester.domain.enums import ContractKind, MarginMode
+from backtester.domain.enums import ContractKind
 from backtester.engine.assembly import SYNTHETIC_VENUE, Replayed, assembled
+from backtester.engine.collateral import CollateralRow
 from backtester.engine.decisions import decide, find_strategy, read_decisions
 from backtester.engine.detail import detail_notices, with_detail
 from backtester.engine.identities import Books, check_identities
 from backtester.engine.manifest import Phases
 from backtester.engine.prepare import ContractTerms, prepare
 from backtester.engine.replay import replay as replay_prepared
-from backtester.engine.resolve import ResolvedRun, known_pack, resolve
+from backtester.engine.resolve import ResolvedRun, collateral_of, known_pack, resolve
 from backtester.engine.result import Notice, Result
 from backtester.engine.run_checks import refuse_clashes, setting_notices
 from backtester.engine.run_file import parse_time
@@ -80,8 +81,9 @@ def execute(
     with phases.timed("load"):
         config, told = with_timeframe(config, store)
         config = with_detail(config, store)
-        panel = _panel(config, store)
-        resolved = resolve(config, store_lookup=store, start=panel.start, end=panel.end)
+        collateral = collateral_of(config, store)
+        panel = _panel(config, store, collateral)
+        resolved = resolve(config, store_lookup=store, start=panel.start, end=panel.end, collateral=collateral)
     progress("Deciding", None)
     with phases.timed("decide"):
         if strategy is not None:
@@ -155,7 +157,7 @@ def _coarsest(store: Store, venue: str, symbols: Sequence[str]) -> str:
     return max(shared, key=timeframe_ms)
 
 
-def _panel(config: RunConfig, store: Store) -> Panel:
+def _panel(config: RunConfig, store: Store, collateral: Sequence[CollateralRow]) -> Panel:
     """Return the market data of a configuration whose symbols and timeframe are known."""
     data = config.data
     start = None if data.start is None else parse_time(data.start, "data.start")
@@ -179,23 +181,24 @@ def _panel(config: RunConfig, store: Store) -> Panel:
         allow_gaps=data.allow_gaps,
         funding=config.funding.source == "history",
         index=valued_at_index or config.execution.trigger == "index",
+        hidden=[row.hidden_series for row in collateral if not row.is_traded],
     )
 
 
 def _terms(resolved: ResolvedRun) -> list[ContractTerms]:
-    """Return each contract with the account's settings on it."""
+    """Return each row of the panel with the account's settings on it."""
     config = resolved.config
     return [
         ContractTerms(
             instrument=resolved.instruments[symbol],
             tables=resolved.tiers[symbol],
-            margin_mode=MarginMode[config.account.margin_mode.upper()],
-            leverage=config.account.leverage,
+            margin_mode=resolved.margin_modes[symbol],
+            leverage=resolved.leverages[symbol],
             taker_fee=resolved.instruments[symbol].taker_fee or 0.0,
             slippage=config.execution.slippage_bps * 1e-4,
             close_fee=resolved.close_fees[symbol],
         )
-        for symbol in resolved.symbols
+        for symbol in resolved.rows
     ]
 
 

@@ -70,8 +70,8 @@ def _has_stop(columns: Iterable[str]) -> bool:
 def _without_volume(panel: Panel) -> list[str]:
     """Return the symbols whose volumes are all unknown."""
     if panel.volume is None:
-        return list(panel.symbols)
-    return [s for s, row in zip(panel.symbols, panel.volume, strict=True) if bool(np.isnan(row).all())]
+        return list(panel.traded_symbols)
+    return [s for s, row in zip(panel.traded_symbols, panel.volume, strict=False) if bool(np.isnan(row).all())]
 
 
 def setting_notices(resolved: ResolvedRun, panel: Panel) -> list[Notice]:
