@@ -246,8 +246,8 @@ class ExecutionConfig(Section):
         Whole bars between a decision and the open at which it is due.
     slippage_bps : float
         Cost of each market and engine fill against its reference price [1e-4].
-    intrabar : {"adverse", "color", "close"}
-        Order in which a bar visits its extremes.
+    intrabar : {"adverse", "color", "close", "favorable"}
+        Order in which a bar visits its extremes; ``"favorable"`` takes first what helps the position: optimistic.
     joint : {"common", "worst"}
         How several marks move together under cross margin.
     rebalance : {"on_change", "every_bar", "band"}
@@ -277,7 +277,7 @@ class ExecutionConfig(Section):
     fill: Literal["next_open", "close"] = "next_open"
     latency_bars: int = Field(0, ge=0)
     slippage_bps: float = Field(0.0, ge=0, lt=10_000)
-    intrabar: Literal["adverse", "color", "close"] = "adverse"
+    intrabar: Literal["adverse", "color", "close", "favorable"] = "adverse"
     joint: Literal["common", "worst"] = "common"
     rebalance: Literal["on_change", "every_bar", "band"] = "on_change"
     band: float = Field(0.05, ge=0)

@@ -130,6 +130,7 @@ class Intrabar(IntEnum):
     ADVERSE = 0
     COLOR = 1
     CLOSE = 2
+    FAVORABLE = 3  # optimistic: first what helps the net position
 
 
 class JointPath(IntEnum):

@@ -6,12 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import polars as pl
 
 from backtester.domain.config import RunConfig
 from backtester.engine import frames
 from backtester.engine.decisions import Decisions, bars_frame, dataset_keys
+from backtester.engine.instructions import Instructions
 from backtester.engine.manifest import combined_hash, file_sha256, sha256, timestamp, versions
 from backtester.engine.notices import collect_notices, data_notices, stop_notices
 from backtester.engine.prepare import Prepared
@@ -28,14 +30,48 @@ SYNTHETIC_VENUE = "synthetic"
 
 
 @dataclass(frozen=True, eq=False)
-class Replayed:
-    """A run before its records become frames."""
+class Inputs:
+    """What a replay is made from."""
 
     panel: Panel
     resolved: ResolvedRun
     decisions: Decisions
+    instructions: Instructions
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed(Inputs):
+    """A run before its records become frames."""
+
     prepared: Prepared
     records: ReplayRecords
+
+
+class RecordFrames(TypedDict):
+    """The records of a replay as frames, by the names that a result has for them."""
+
+    equity: pl.DataFrame
+    fills: pl.DataFrame
+    funding: pl.DataFrame
+    liquidations: pl.DataFrame
+    ledger: pl.DataFrame
+    positions: pl.DataFrame
+    orders: pl.DataFrame
+
+
+def record_frames(run: Replayed) -> RecordFrames:
+    """Return the records of a replay as frames, by the names that a result has for them."""
+    records, symbols = run.records, run.panel.symbols
+    hedged = run.resolved.config.account.position_mode == "hedge"
+    return {
+        "equity": _equity_frame(run),
+        "fills": frames.fills_frame(records.fills, symbols),
+        "funding": frames.funding_frame(records.funding, symbols),
+        "liquidations": frames.liquidations_frame(records.liquidations, symbols),
+        "ledger": frames.ledger_frame(records.ledger, symbols, run.resolved.settle),
+        "positions": frames.positions_frame(records.positions, symbols, hedged=hedged),
+        "orders": frames.orders_frame(records.orders, symbols),
+    }
 
 
 def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
@@ -52,19 +88,15 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
     """
     records, panel, decisions = run.records, run.panel, run.decisions
     config = _final_config(run)
-    hedged = config.account.position_mode == "hedge"
-    orders = frames.orders_frame(records.orders, panel.symbols)
-    fills = frames.fills_frame(records.fills, panel.symbols)
+    shown = record_frames(run)
     moment = timestamp()
     hashes = _hashes(run, config, store)
     digest = combined_hash(hashes)
     synthetic = run.resolved.venue == SYNTHETIC_VENUE
-    equity = _equity_frame(run)
-    liquidations = frames.liquidations_frame(records.liquidations, panel.symbols)
     sources = [trade_source(store, panel.venue, symbol, panel.timeframe_ms) for symbol in panel.traded_symbols]
     data_notes = data_notices(panel.notes, (panel.start, panel.end), [(s.first, s.end) for s in sources])
     notices = [
-        *stop_notices(config, liquidations, equity),
+        *stop_notices(config, shown["liquidations"], shown["equity"]),
         *told,
         *data_notes,
         *run.resolved.notices,
@@ -77,17 +109,19 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         timeframe_ms=panel.timeframe_ms,
         settle=run.resolved.settle,
         synthetic=synthetic,
-        equity=equity,
-        fills=fills,
-        funding=frames.funding_frame(records.funding, panel.symbols),
-        liquidations=liquidations,
-        ledger=frames.ledger_frame(records.ledger, panel.symbols, run.resolved.settle),
-        positions=frames.positions_frame(records.positions, panel.symbols, hedged=hedged),
-        orders=orders,
+        **shown,
         targets=decisions.targets,
-        bars=bars_frame(panel, decisions),
+        bars=bars_frame(panel, decisions, run.instructions.signal_ms),
         counts=records.counts,
-        notices=collect_notices(config, records.counts, orders, equity, notices, fills=fills, synthetic=synthetic),
+        notices=collect_notices(
+            config,
+            records.counts,
+            shown["orders"],
+            shown["equity"],
+            notices,
+            fills=shown["fills"],
+            synthetic=synthetic,
+        ),
         manifest={
             "created": moment.isoformat(),
             "hashes": {**hashes, "all": digest},
@@ -118,6 +152,8 @@ def _hashes(run: Replayed, config: RunConfig, store: Store) -> dict[str, object]
         hashes["venue"] = file_sha256(Path(config.data.venue))
     if config.strategy.signals is not None:
         hashes["signals"] = sha256(decisions.targets.write_csv())
+    if config.strategy.fills is not None:
+        hashes["fills"] = file_sha256(Path(config.strategy.fills))
     return hashes
 
 
@@ -130,7 +166,9 @@ def _final_config(run: Replayed) -> RunConfig:
     """Return the resolved configuration with every parameter and the tiers that the run states itself."""
     config = run.resolved.config
     strategy = config.strategy
-    if strategy.signals is None:
+    if strategy.fills is not None:
+        strategy = strategy.model_copy(update={"fills": _absolute(strategy.fills)})
+    elif strategy.signals is None:
         strategy = strategy.model_copy(update={"name": run.decisions.name, "params": run.decisions.params})
     else:
         strategy = strategy.model_copy(update={"signals": _absolute(strategy.signals)})
@@ -153,7 +191,8 @@ def _without_paths(config: RunConfig, venue: str) -> RunConfig:
     features = {name: feature.model_copy(update={"path": name}) for name, feature in config.data.features.items()}
     data = config.data.model_copy(update={"features": features, "venue": venue})
     signals = None if config.strategy.signals is None else "signals"
-    strategy = config.strategy.model_copy(update={"signals": signals})
+    fills = None if config.strategy.fills is None else "fills"
+    strategy = config.strategy.model_copy(update={"signals": signals, "fills": fills})
     return config.model_copy(update={"data": data, "strategy": strategy})
 
 

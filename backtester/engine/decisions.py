@@ -36,8 +36,6 @@ class Decisions:
     targets : polars.DataFrame
         ``open_time, symbol`` and the columns that are decided (``target``, ``stop_loss`` …): every row that decides
         something, by symbol and time; ``open_time`` is that of the signal bar.
-    instructions : Instructions
-        The same as a replay reads it.
     bars : polars.DataFrame or None
         What the strategy read, from the first replayed bar on; None for a file.
     name : str
@@ -53,7 +51,6 @@ class Decisions:
     """
 
     targets: pl.DataFrame
-    instructions: Instructions
     bars: pl.DataFrame | None
     name: str
     source: str
@@ -74,7 +71,7 @@ def find_strategy(config: RunConfig, folders: Sequence[Path]) -> tuple[Strategy,
     """
     if config.strategy.name is None:
         raise UsageError(
-            "Neither a strategy nor a file of signals is named.",
+            "Neither a strategy nor a file of signals or trades is named.",
             "Example: backtester run trend. `backtester strategy list` shows what there is.",
         )
     entry, notes = registry.lookup(config.strategy.name, folders)
@@ -112,7 +109,6 @@ def decide(strategy: Strategy, config: RunConfig, store: Store, panel: Panel) ->
     targets = _deciding(decided.filter(replayed))
     return Decisions(
         targets=targets,
-        instructions=_instructions(targets, clock, config),
         bars=bars.filter(replayed),
         name=strategy.name,
         source=registry.source_of(type(strategy)),
@@ -129,8 +125,7 @@ def read_decisions(path: Path, config: RunConfig, store: Store, panel: Panel) ->
     if targets.is_empty():
         raise UsageError(f"{path} decides nothing inside the run.", outside_text(outside, clock))
     source = f"# Decisions were read from the file {path.name}.\n"
-    instructions = _instructions(targets, clock, config)
-    return Decisions(targets, instructions, None, path.stem, source, {}, (), notices)
+    return Decisions(targets, None, path.stem, source, {}, (), notices)
 
 
 def signal_clock(config: RunConfig, store: Store, panel: Panel) -> SignalClock:
@@ -140,8 +135,10 @@ def signal_clock(config: RunConfig, store: Store, panel: Panel) -> SignalClock:
     return clock_of(panel, signal_ms, phase)
 
 
-def _instructions(targets: pl.DataFrame, clock: SignalClock, config: RunConfig) -> Instructions:
-    return instructions_of(targets, clock, only_changes=config.execution.rebalance == "on_change")
+def instructions_for(decisions: Decisions, config: RunConfig, store: Store, panel: Panel) -> Instructions:
+    """Return what decisions tell the replay of a panel."""
+    clock = signal_clock(config, store, panel)
+    return instructions_of(decisions.targets, clock, only_changes=config.execution.rebalance == "on_change")
 
 
 def _deciding(decided: pl.DataFrame) -> pl.DataFrame:
@@ -186,7 +183,7 @@ def _replayed(bars: pl.DataFrame, clock: SignalClock) -> NDArray[np.bool_]:
     return clock.is_replayed(bars["open_time"].dt.epoch("ms").to_numpy(), symbol)
 
 
-def bars_frame(panel: Panel, decisions: Decisions) -> pl.DataFrame:
+def bars_frame(panel: Panel, decisions: Decisions, signal_ms: int | None) -> pl.DataFrame:
     """Return the replayed bars, long: one row a bar and listed symbol.
 
     Marks of a series coarser than the trades are those that the replay values: traded price times mark over trade at
@@ -210,8 +207,8 @@ def bars_frame(panel: Panel, decisions: Decisions) -> pl.DataFrame:
     bars = pl.concat(frames)
     if panel.index is None and decisions.bars is not None and decisions.bars["index_close"].count():
         seen = decisions.bars.select("open_time", "symbol", pl.col("index_close").alias("seen"))
-        if decisions.instructions.signal_ms is not None:
-            seen = seen.with_columns(_last_opens(panel, seen["open_time"], decisions.instructions.signal_ms))
+        if signal_ms is not None:
+            seen = seen.with_columns(_last_opens(panel, seen["open_time"], signal_ms))
         bars = bars.join(seen, on=("open_time", "symbol"), how="left", maintain_order="left")
         bars = bars.with_columns(pl.col("seen").alias("index_close")).drop("seen")
     return bars

@@ -139,6 +139,9 @@ def _replay_notices(config: RunConfig, counts: dict[str, int]) -> list[Notice]:
     if config.execution.intrabar == "close":
         text = "Optimistic: extremes inside bars are not tested for liquidation (execution.intrabar = close)."
         found.append(Notice("extremes_untested", "assumption", text))
+    if config.execution.intrabar == "favorable":
+        text = "Optimistic: each bar visits first the extreme that helps the position (execution.intrabar = favorable)."
+        found.append(Notice("favorable_path", "warning", text))
     if counts["takeovers"]:
         found.append(Notice("liquidated", "warning", f"Positions were liquidated: {counts['takeovers']} taken over."))
     if counts["disputed_bars"]:

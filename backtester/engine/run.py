@@ -7,16 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from backtester.domain.config import RunConfig
 from backtester.domain.enums import ContractKind
-from backtester.engine.assembly import SYNTHETIC_VENUE, Replayed, assembled
+from backtester.engine.assembly import SYNTHETIC_VENUE, Inputs, Replayed, assembled, record_frames
 from backtester.engine.collateral import CollateralRow
-from backtester.engine.decisions import decide, find_strategy, read_decisions
+from backtester.engine.decisions import Decisions, decide, find_strategy, instructions_for, read_decisions
 from backtester.engine.detail import detail_notices, with_detail
 from backtester.engine.identities import Books, check_identities
+from backtester.engine.instructions import Instructions
 from backtester.engine.manifest import Phases
+from backtester.engine.own_fills import AccountTerms, read_own_fills, symbols_of
 from backtester.engine.prepare import ContractTerms, prepare
+from backtester.engine.prepare import TargetRows as KernelTargets
 from backtester.engine.replay import replay as replay_prepared
 from backtester.engine.resolve import ResolvedRun, collateral_of, known_pack, resolve
 from backtester.engine.result import Notice, Result
@@ -73,9 +77,26 @@ def execute(
     BacktesterError
         The data, the account or the strategy are refused; ``InternalError`` when an identity of the accounting fails.
     """
+    result, _ = execute_kept(
+        config, store, strategy=strategy, folders=folders, extra_notices=extra_notices, progress=progress
+    )
+    return result
+
+
+def execute_kept(
+    config: RunConfig,
+    store: Store,
+    *,
+    strategy: Strategy | None = None,
+    folders: Sequence[Path] = (),
+    extra_notices: Sequence[Notice] = (),
+    progress: Progress = silent,
+) -> tuple[Result, Replayed]:
+    """Run a configuration as `execute` does, and return what it was replayed from too, to replay it otherwise."""
     phases = Phases()
+    _refuse_two_sources(config, strategy)
     chosen: tuple[Notice, ...] = ()
-    if strategy is None and config.strategy.signals is None:
+    if strategy is None and config.strategy.signals is None and config.strategy.fills is None:
         strategy, chosen = find_strategy(config, folders)
     progress("Loading the market data", None)
     with phases.timed("load"):
@@ -86,23 +107,77 @@ def execute(
         resolved = resolve(config, store_lookup=store, start=panel.start, end=panel.end, collateral=collateral)
     progress("Deciding", None)
     with phases.timed("decide"):
-        if strategy is not None:
-            decisions = decide(strategy, resolved.config, store, panel)
-        else:
-            decisions = read_decisions(Path(str(config.strategy.signals)), resolved.config, store, panel)
+        decisions, instructions = _decided(strategy, resolved, store, panel)
     refuse_clashes(resolved, panel, decisions)
     with phases.timed("replay"):
-        prepared = prepare(panel, _terms(resolved), resolved.config, decisions.instructions.targets)
-        records = replay_prepared(prepared, lambda done, of: progress("Replaying", done / of))
+        replayed = replay_inputs(Inputs(panel, resolved, decisions, instructions), progress)
     progress("Checking the books", None)
-    replayed = Replayed(panel, resolved, decisions, prepared, records)
     with phases.timed("check"):
-        deviations = _checked(replayed)
+        deviations = check_books(replayed)
     with phases.timed("records"):
         asked = (*setting_notices(resolved, panel), *detail_notices(resolved.config, store, panel))
         result = assembled(replayed, store, (*chosen, *told, *extra_notices, *asked))
     manifest = {**result.manifest, "identities": deviations, "seconds": phases.seconds}
-    return replace(result, manifest=manifest)
+    return replace(result, manifest=manifest), replayed
+
+
+def _refuse_two_sources(config: RunConfig, strategy: Strategy | None) -> None:
+    """Refuse trades beside anything else that would trade."""
+    others = (strategy, config.strategy.name, config.strategy.signals)
+    if config.strategy.fills is not None and any(other is not None for other in others):
+        raise UsageError("A file of trades is given beside a strategy or signals.", "Give one of the two.")
+
+
+def _decided(
+    strategy: Strategy | None, resolved: ResolvedRun, store: Store, panel: Panel
+) -> tuple[Decisions, Instructions]:
+    """Return what is traded on and how the replay is told of it: by a strategy, a file of signals or one of trades."""
+    config = resolved.config
+    if strategy is None and config.strategy.fills is not None:
+        terms = AccountTerms(resolved.instruments, resolved.settle, config.account.position_mode == "hedge")
+        given, own_fills = read_own_fills(Path(config.strategy.fills), panel, terms)
+        return given, Instructions(own_fills=own_fills)
+    if strategy is not None:
+        decisions = decide(strategy, config, store, panel)
+    else:
+        decisions = read_decisions(Path(str(config.strategy.signals)), config, store, panel)
+    return decisions, instructions_for(decisions, config, store, panel)
+
+
+def replay_inputs(inputs: Inputs, progress: Progress = silent) -> Replayed:
+    """Replay what a run is made from; the same inputs may be replayed again, changed in part."""
+    resolved, told = inputs.resolved, inputs.instructions
+    rows = KernelTargets(told.targets.bar, told.targets.symbol, told.targets.target)
+    prepared = prepare(inputs.panel, _terms(resolved), resolved.config, rows)
+    records = replay_prepared(prepared, lambda done, of: progress("Replaying", done / of))
+    return Replayed(inputs.panel, resolved, inputs.decisions, told, prepared, records)
+
+
+def other_result(base: Result, run: Replayed) -> Result:
+    """Return the records of a run that was replayed otherwise, beside what it shares with the first one.
+
+    Parameters
+    ----------
+    base : Result
+        The run as it was configured.
+    run : Replayed
+        The same decisions under other assumptions.
+
+    Returns
+    -------
+    Result
+        For figures, not to be written: name, notices and manifest are those of ``base``.
+    """
+    empty = pl.DataFrame()
+    return replace(
+        base,
+        config=run.resolved.config,
+        counts=run.records.counts,
+        trades=empty,
+        assumptions=empty,
+        summary={},
+        **record_frames(run),
+    )
 
 
 def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[Notice, ...]]:
@@ -117,6 +192,11 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
         data = data.model_copy(update={"venue": venue})
         told.append(Notice("venue_chosen", "assumption", text))
     venue = known_pack(data.venue, store)[0].name
+    if not data.symbols and config.strategy.fills is not None:
+        named = symbols_of(Path(config.strategy.fills), store.symbols(venue))
+        data = data.model_copy(update={"symbols": named})
+        text = f"No symbols were named: those of the trades ({', '.join(named)})."
+        told.append(Notice("symbols_chosen", "assumption", text))
     if not data.symbols:
         data = data.model_copy(update={"symbols": tuple(store.symbols(venue))})
         if not data.symbols:
@@ -202,7 +282,7 @@ def _terms(resolved: ResolvedRun) -> list[ContractTerms]:
     ]
 
 
-def _checked(run: Replayed) -> dict[str, float]:
+def check_books(run: Replayed) -> dict[str, float]:
     """Check the identities of the accounting and return the largest deviations."""
     records, market = run.records, run.prepared.market
     return check_identities(

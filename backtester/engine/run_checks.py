@@ -47,7 +47,7 @@ def refuse_clashes(resolved: ResolvedRun, panel: Panel, decisions: Decisions) ->
         raise ConfigError(
             "A latency does not go with execution.fill = 'close'.", "Set one of the two: a fill at the close has none."
         )
-    if config.sizing.unit == "risk" and not _has_stop(decisions.targets.columns):
+    if config.sizing.unit == "risk" and decisions.targets.height and not _has_stop(decisions.targets.columns):
         raise ConfigError(
             f"sizing.unit = 'risk' needs a stop, and {decisions.name} decides none.",
             "Decide stop_loss, stop_price or trailing_stop, or size by 'weight'.",

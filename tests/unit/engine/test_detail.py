@@ -123,7 +123,7 @@ def resolved(**sections: object) -> SimpleNamespace:
 
 
 def decisions(*columns: str) -> SimpleNamespace:
-    return SimpleNamespace(name="mine", targets=pl.DataFrame(schema=dict.fromkeys(columns, pl.Float64)))
+    return SimpleNamespace(name="mine", targets=pl.DataFrame({name: [1.0] for name in columns}))
 
 
 @pytest.mark.parametrize(
