@@ -34,11 +34,13 @@ _SHORT_NAMES = {
     "venue": "data",
     "symbols": "data",
     "timeframe": "data",
+    "detail": "data",
     "start": "data",
     "end": "data",
     "balance": "account",
     "leverage": "account",
     "margin_mode": "account",
+    "position_mode": "account",
 }
 
 
@@ -83,7 +85,7 @@ def run(
     assume : bool
         Replay the run under other assumptions too: ``result.assumptions`` has a row for each.
     **options
-        ``venue, symbols, timeframe, start, end, balance, leverage, margin_mode``.
+        ``venue, symbols, timeframe, detail, start, end, balance, leverage, margin_mode, position_mode``.
 
     Returns
     -------

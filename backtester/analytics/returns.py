@@ -1,7 +1,8 @@
 """Returns of calendar days (UTC) and what follows from them. Years have 365 days, the risk-free rate is 0.
 
 A day's equity is the equity at its last bar close; a bar that closes at midnight belongs to the day that ends. A day
-without a bar close keeps the equity before it. Ratios that are not defined are None.
+without a bar close keeps the equity before it. Ratios that are not defined are None. Where money came in or went out,
+`time_weighted` gives the equity that its returns alone would have made of the initial balance.
 """
 
 from __future__ import annotations
@@ -15,6 +16,42 @@ from backtester.analytics.value import FloatArray
 
 DAYS_PER_YEAR = 365
 _NOISE = 1e-12  # a deviation below this share of the mean is rounding
+
+
+def time_weighted(equity: pl.DataFrame, ledger: pl.DataFrame, initial_balance: float) -> pl.DataFrame:
+    """Return the equity frame with the effect of deposits and withdrawals taken out.
+
+    A bar's return is ``E_t / (E_{t-1} + transfers of t) - 1``: transfers count at the open of their bar.
+
+    Parameters
+    ----------
+    equity : polars.DataFrame
+        A run's equity frame, in order.
+    ledger : polars.DataFrame
+        A run's ledger: its entries of the kind ``transfer`` are taken.
+    initial_balance : float
+        Equity before the first bar [settlement currency].
+
+    Returns
+    -------
+    polars.DataFrame
+        The very same frame where nothing was transferred; else with an ``equity`` that begins at the initial balance
+        and compounds the bars' returns. It stands still once nothing is left, and over bars that begin with nothing.
+    """
+    moved = ledger.filter(pl.col("kind") == "transfer") if "kind" in ledger.columns else ledger
+    if moved.is_empty() or equity.is_empty():
+        return equity
+    opens = equity["open_time"].cast(pl.Int64).to_numpy()
+    bar = np.searchsorted(opens, moved["time"].cast(pl.Int64).to_numpy(), side="right") - 1
+    flows = np.zeros(len(opens))
+    np.add.at(flows, np.maximum(bar, 0), moved["amount"].cast(pl.Float64).to_numpy())
+    values = equity["equity"].cast(pl.Float64).to_numpy()
+    base = np.concatenate(([initial_balance], values[:-1])) + flows
+    growth = np.where(base > 0, values / np.where(base > 0, base, 1.0), 1.0)
+    lost = np.flatnonzero(growth <= 0)
+    if len(lost):
+        growth[lost[0] + 1 :] = 1.0
+    return equity.with_columns(pl.Series("equity", initial_balance * np.cumprod(growth)))
 
 
 def daily_closes(equity: pl.DataFrame) -> pl.DataFrame:

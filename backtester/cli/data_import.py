@@ -164,12 +164,12 @@ def _table(request: ImportRequest) -> Intake:
 
 
 def _archive(store: Store, request: ImportRequest) -> tuple[Done, tuple[str, ...]]:
-    from backtester.market.intake import check_symbol
+    from backtester.market.intake import check_contract
     from backtester.market.sources.archive.bring import layout_named
     from backtester.market.sources.archive.download import Downloader
     from backtester.market.sources.archive.origin import ArchiveFolder, PublishedArchive, Selection
 
-    symbols = tuple(check_symbol(s) for s in request.symbols)
+    symbols = tuple(check_contract(s) for s in request.symbols)
     selection = Selection(symbols, request.series, request.timeframes, request.start, request.end)
     layout = layout_named(request.file_format, request.series[0] if len(request.series) == 1 else None)
     if not request.is_address:

@@ -49,13 +49,23 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Run file (TOML); options override it.")
 ]
 SignalsOption = Annotated[
-    Path | None, typer.Option("--signals", metavar="FILE", help="Targets made elsewhere (.parquet or .csv).")
+    Path | None, typer.Option("--signals", metavar="FILE", help="Decisions made elsewhere (.parquet or .csv).")
 ]
 FillsOption = Annotated[
     Path | None,
     typer.Option("--fills", metavar="FILE", help="Executed trades to settle instead (.csv, .parquet or .json)."),
 ]
 MarginModeOption = Annotated[str | None, typer.Option("--margin-mode", metavar="MODE", help="cross or isolated.")]
+PositionModeOption = Annotated[
+    str | None,
+    typer.Option("--position-mode", metavar="MODE", help="one_way: one net position a contract; hedge: two legs."),
+]
+DetailOption = Annotated[
+    str | None,
+    typer.Option(
+        "--detail", metavar="5m", help="Finer bar, dividing the timeframe, on which orders and margin are replayed."
+    ),
+]
 LeverageOption = Annotated[float | None, typer.Option("--leverage", metavar="X", help="Leverage of every contract.")]
 BalanceOption = Annotated[float | None, typer.Option("--balance", metavar="AMOUNT", help="Initial wallet balance.")]
 AssumeOption = Annotated[
@@ -71,10 +81,12 @@ def run(
     venue: VenueOption = None,
     symbols: SymbolsOption = None,
     timeframe: TimeframeOption = None,
+    detail: DetailOption = None,
     start: StartOption = None,
     end: EndOption = None,
     leverage: LeverageOption = None,
     margin_mode: MarginModeOption = None,
+    position_mode: PositionModeOption = None,
     balance: BalanceOption = None,
     param: ParamOption = None,
     config: ConfigOption = None,
@@ -93,6 +105,9 @@ def run(
 
     Without symbols or timeframe all of the venue's symbols are run at the coarsest stored timeframe; without a span the
     longest that all needed series cover. What was chosen is said.
+
+    Orders, costs, sizing and limits have keys of their own (docs/runs.md): --set execution.limit_bars=4, --set
+    costs.slippage=impact, --set sizing.unit=risk, --set limits.gross=3.
     """
     from backtester import api
     from backtester.cli.output import say
@@ -104,10 +119,16 @@ def run(
             "venue": venue,
             "symbols": split_list(symbols) or None,
             "timeframe": timeframe,
+            "detail": detail,
             "start": start,
             "end": end,
         },
-        "account": {"leverage": leverage, "margin_mode": margin_mode, "balance": balance},
+        "account": {
+            "leverage": leverage,
+            "margin_mode": margin_mode,
+            "position_mode": position_mode,
+            "balance": balance,
+        },
         "strategy": {
             "name": strategy,
             "signals": None if signals is None else str(signals),

@@ -1,4 +1,4 @@
-"""One tradable contract: kind, size, increments, fees."""
+"""One tradable contract or spot pair: kind, size, increments, fees."""
 
 from __future__ import annotations
 
@@ -14,17 +14,27 @@ END_OF_TIME_MS = 253_402_300_800_000
 """The year 10000, which no date can hold."""
 
 
+def is_spot_name(symbol: str) -> bool:
+    """Return whether a unified name is that of a spot pair: ``BTC/USDT``, without a settlement currency."""
+    return "/" in symbol and ":" not in symbol
+
+
+def quote_of(symbol: str) -> str:
+    """Return the quote currency of a unified name; empty where it names none."""
+    return symbol.partition(":")[0].partition("/")[2]
+
+
 class Instrument(BaseModel):
-    """A perpetual contract at one venue, with the terms that hold from a date on.
+    """A perpetual contract or a spot pair at one venue, with the terms that hold from a date on.
 
     An unknown tick, lot or minimum is None, which means that there is none; a run warns about it.
 
     Attributes
     ----------
     symbol : str
-        Unified name, ``BTC/USDT:USDT``: base/quote:settle.
+        Unified name, ``BTC/USDT:USDT``: base/quote:settle; of a spot pair ``BTC/USDT``.
     kind : ContractKind
-        Linear contracts settle in the quote currency, inverse ones in the coin.
+        Linear contracts settle in the quote currency, inverse ones in the coin; spot is paid in the quote currency.
     contract_size : float
         Size of one contract [base units; quote units for inverse].
     tick : float or None

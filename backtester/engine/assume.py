@@ -15,9 +15,10 @@ import numpy as np
 from backtester.domain.config import CostsConfig, ExecutionConfig, RunConfig
 from backtester.domain.enums import TierForm, TierUnit
 from backtester.domain.margin_tiers import MarginTier, TierTable
+from backtester.engine.assembly import Inputs, Replayed
 from backtester.engine.resolve import ResolvedRun
 from backtester.engine.result import Result
-from backtester.engine.run import Inputs, Progress, Replayed, check_books, other_result, replay_inputs, silent
+from backtester.engine.run import Progress, check_books, other_result, replay_inputs, silent
 from backtester.errors import BacktesterError, InternalError, UsageError
 
 LARGEST_SLIPPAGE_BPS = 5_000.0  # the replay cuts the sum of all slippage there

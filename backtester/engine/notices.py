@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import polars as pl
 
 from backtester.domain.config import RunConfig
-from backtester.domain.enums import LiquidationKind, OrderStatus, label
+from backtester.domain.enums import FillReason, LiquidationKind, OrderStatus, label
 from backtester.engine.result import Notice
 from backtester.errors import format_time
 from backtester.market.filled import is_filled_note
+from backtester.market.span import is_ended_note
 
 RUINED = 0.01
 """Share of the initial balance below which an account is called ruined."""
@@ -28,6 +30,7 @@ def collect_notices(
     equity: pl.DataFrame,
     told: Sequence[Notice],
     *,
+    fills: pl.DataFrame,
     synthetic: bool,
 ) -> tuple[Notice, ...]:
     """Return the notices of a run, the gravest first.
@@ -44,6 +47,8 @@ def collect_notices(
         What held at each bar's close.
     told : sequence of Notice
         What loading, resolving and deciding had to say.
+    fills : polars.DataFrame
+        The fills' records.
     synthetic : bool
         Whether the market was made up.
     """
@@ -54,6 +59,7 @@ def collect_notices(
     found += _ruin_notices(equity, config.account.balance)
     found += _replay_notices(config, counts)
     found += _order_notices(orders, counts)
+    found += _forced_notices(orders, fills)
     if config.funding.source != "history":
         rate = "is left out" if config.funding.source == "none" else f"is {config.funding.rate:g} at every interval"
         text = f"Funding {rate} (funding.source = {config.funding.source})."
@@ -81,6 +87,8 @@ def data_notices(notes: Sequence[str], span: tuple[int, int], stored: Sequence[t
         lost = next((lost for beginning, lost in cuts.items() if note.startswith(beginning)), 0)
         if is_filled_note(note):
             found.append(Notice("filled", "warning", note))
+        elif is_ended_note(note):
+            found.append(Notice("series_ended", "warning", note))
         elif lost > LARGE_CUT * (last - first):
             amount = f"{lost / _DAY_MS:,.0f} days" if lost >= 2 * _DAY_MS else f"{lost / 3_600_000:,.0f} hours"
             text = f"{amount} ({100 * lost / (last - first):.0f} % of the stored span) are lost. {note}"
@@ -143,7 +151,35 @@ def _replay_notices(config: RunConfig, counts: dict[str, int]) -> list[Notice]:
         number = counts["coarse_unchecked"]
         text = f"{number} positions changed inside a mark bar and were checked on the traded path alone."
         found.append(Notice("coarse_unchecked", "warning", text))
+    if counts.get("transfers_cut"):
+        number = counts["transfers_cut"]
+        text = f"{number} withdrawals were larger than what was available and were cut."
+        found.append(Notice("transfers_cut", "warning", text))
     return found
+
+
+def _forced_notices(orders: pl.DataFrame, fills: pl.DataFrame) -> list[Notice]:
+    """Tell what was closed or sold without a decision: the drawdown stop, collateral, delisted contracts."""
+    found = []
+    struck = orders.filter(pl.col("origin") == label(FillReason.DRAWDOWN_STOP))["decision_time"].min()
+    if isinstance(struck, datetime):
+        text = f"The drawdown stop struck at {_moment(struck)}: all was closed, and nothing opened after that."
+        found.append(Notice("drawdown_stop", "warning", text))
+    sold = fills.filter(pl.col("reason") == label(FillReason.COLLATERAL))
+    if sold.height:
+        what = ", ".join(sold["symbol"].unique(maintain_order=True))
+        text = f"Collateral was sold to hold off a liquidation, {sold.height} times, first at "
+        found.append(Notice("collateral_sold", "warning", f"{text}{_moment(sold['time'][0])}: {what}."))
+    ended = fills.filter(pl.col("reason") == label(FillReason.DELISTING))
+    if ended.height:
+        what = ", ".join(f"{symbol} on {_moment(time)}" for symbol, time in ended.select("symbol", "time").iter_rows())
+        text = f"Positions were settled at the mark when their contracts were delisted: {what}."
+        found.append(Notice("delisted", "warning", text))
+    return found
+
+
+def _moment(time: datetime) -> str:
+    return format_time(round(time.timestamp() * 1000))
 
 
 def _order_notices(orders: pl.DataFrame, counts: dict[str, int]) -> list[Notice]:

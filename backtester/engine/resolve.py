@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
-
-from pydantic import ValidationError
+from typing import Any, Protocol
 
 from backtester.domain.config import InstrumentConfig, RunConfig
-from backtester.domain.enums import ContractKind, TierForm, label
+from backtester.domain.enums import ContractKind, MarginMode, TierForm, label
 from backtester.domain.instrument import Instrument, instrument_in_force
 from backtester.domain.margin_tiers import TierTable
 from backtester.domain.venues import VenuePack, VenueRules, load_pack, pack_for
+from backtester.engine.collateral import Account, CollateralRow, collateral_notices, collateral_rows
+from backtester.engine.contracts import (
+    complete_instrument,
+    leverage_of,
+    margin_mode_of,
+    shared_settlement,
+    spot_fee_notices,
+    spot_table,
+)
 from backtester.engine.result import Notice
 from backtester.engine.rule_names import named_rules
 from backtester.engine.run_file import parse_time
 from backtester.engine.term_notices import terms_notices
 from backtester.engine.tier_choice import chosen_tables, tables_in_force
 from backtester.errors import AccountError, ConfigError, DataError, UnknownNameError, format_time
-
-T = TypeVar("T")
+from backtester.market.schema import timeframe_ms
+from backtester.market.store import Store
 
 
 class StoreLookup(Protocol):
@@ -52,13 +60,25 @@ class ResolvedRun:
     rules : VenueRules
         Those of the run's start.
     symbols : tuple of str
-        Contracts in the configured order.
+        Contracts and spot pairs in the configured order.
+    rows : tuple of str
+        The rows of the panel: ``symbols``, then those of collateral that is not traded. The keys of what follows.
     instruments : dict of str to Instrument
         Complete, with the fees that the run charges.
     tiers : dict of str to tuple of TierTable
-        Tables in force during the run, oldest first, in the venue's form and unit.
+        Tables in force during the run, oldest first, in the venue's form and unit; spot has one without a requirement.
     close_fees : dict of str to float
         Fee to close that the liquidation test includes [fraction of notional].
+    margin_modes : dict of str to MarginMode
+        What backs each position.
+    leverages : dict of str to float
+        Leverage settings.
+    haircuts : dict of str to float or None
+        Part of a spot position's worth that does not count as margin [fraction]; None: all of it.
+    holdings : dict of str to float
+        Units held at the first open.
+    collateral : tuple of CollateralRow
+        What is held from the start.
     settle : str
         Settlement currency of the account.
     notices : tuple of Notice
@@ -69,9 +89,15 @@ class ResolvedRun:
     pack: VenuePack
     rules: VenueRules
     symbols: tuple[str, ...]
+    rows: tuple[str, ...]
     instruments: dict[str, Instrument]
     tiers: dict[str, tuple[TierTable, ...]]
     close_fees: dict[str, float]
+    margin_modes: dict[str, MarginMode]
+    leverages: dict[str, float]
+    haircuts: dict[str, float | None]
+    holdings: dict[str, float]
+    collateral: tuple[CollateralRow, ...]
     settle: str
     notices: tuple[Notice, ...]
 
@@ -82,7 +108,12 @@ class ResolvedRun:
 
 
 def resolve(
-    config: RunConfig, *, store_lookup: StoreLookup, start: int | None = None, end: int | None = None
+    config: RunConfig,
+    *,
+    store_lookup: StoreLookup,
+    start: int | None = None,
+    end: int | None = None,
+    collateral: Sequence[CollateralRow] = (),
 ) -> ResolvedRun:
     """Return the run that a configuration means.
 
@@ -95,15 +126,19 @@ def resolve(
     start, end : int or None
         Span of the replayed bars [ms since 1970, UTC]; None: that of the configuration. Without any start the newest
         rules and every table are taken.
+    collateral : sequence of CollateralRow
+        What is held from the start, see `collateral_of`.
 
     Raises
     ------
     UnknownNameError
         The venue is neither shipped nor stored, or a symbol named in the configuration does not exist.
+    ConfigError
+        A figure is out of bounds, or does not go with the kind of its symbol.
     DataError
         A contract has no tier table, or the venue no contract.
     AccountError
-        Settlement currencies mix, the leverage exceeds every table, or rates leave no margin at all.
+        Settlement currencies mix, a leverage exceeds every table, or rates leave no margin at all.
     """
     start = _moment(config.data.start, "data.start") if start is None else start
     end = _moment(config.data.end, "data.end") if end is None else end
@@ -113,25 +148,120 @@ def resolve(
     symbols = _symbols(config, pack.name, store_lookup)
     dated = {symbol: store_lookup.instruments(pack.name, symbol) for symbol in symbols}
     stored = {symbol: instrument_in_force(terms, moment) if terms else None for symbol, terms in dated.items()}
-    instruments = {symbol: _instrument(config, symbol, stored[symbol], rules) for symbol in symbols}
-    settle = _settlement(instruments)
-    close_fees = {symbol: _close_fee(config, rules, instruments[symbol]) for symbol in symbols}
-    leverage = config.account.leverage if "leverage" in config.account.model_fields_set else rules.leverage
+    instruments = {symbol: complete_instrument(config, symbol, stored[symbol], rules) for symbol in symbols}
+    settle = shared_settlement(instruments)
+    _check_fee_tiers(config)
+    haircuts = _haircuts(config, symbols, collateral)
+    traded = dict(instruments)
+    for row in collateral:
+        if not row.is_traded:
+            spot = Instrument(symbol=row.name, kind=ContractKind.SPOT, settle=settle, taker_fee=0.0, maker_fee=0.0)
+            instruments[row.name] = spot
+    close_fees = {symbol: _close_fee(config, rules, instruments[symbol]) for symbol in instruments}
+    default = config.account.leverage if "leverage" in config.account.model_fields_set else rules.leverage
+    leverages = {symbol: leverage_of(config, instrument, default) for symbol, instrument in instruments.items()}
     notices = [] if is_own else [_no_pack(pack)]
-    notices += [*_pack_notices(pack, start, end), *_instrument_notices(instruments, stored)]
+    notices += [*_pack_notices(pack, start, end), *_instrument_notices(traded, stored)]
+    notices += [*spot_fee_notices(config, stored, rules, pack.title), *collateral_notices(collateral)]
     notices += terms_notices(dated, start, end)
     notices += _deviation_notices(config, pack, rules, instruments)
     tiers: dict[str, tuple[TierTable, ...]] = {}
-    for symbol in symbols:
+    for symbol, instrument in instruments.items():
+        if instrument.kind is ContractKind.SPOT:
+            if symbol in config.tiers:
+                raise ConfigError(f'tiers."{symbol}": spot is paid in full and has no margin tiers.', "Leave them out.")
+            tiers[symbol] = (spot_table(symbol),)
+            continue
         tables = chosen_tables(config.tiers, symbol, store_lookup.tier_tables(pack.name, symbol), rules)
         if not tables:
             raise DataError(f"{pack.name} {symbol} tiers", "no margin tier table", hint=_tiers_hint(symbol))
         tiers[symbol] = tables_in_force(tables, start, end)
         _check_rates(tiers[symbol], close_fees[symbol])
-        notices += _leverage(tiers[symbol], leverage)
+        own = config.instruments.get(symbol, InstrumentConfig()).leverage
+        notices += _leverage(tiers[symbol], leverages[symbol], is_own=own is not None)
     notices += _tier_notices(tiers, start)
-    filled = _filled(config, rules, instruments, close_fees, leverage=leverage, span=(start, end))
-    return ResolvedRun(filled, pack, rules, tuple(symbols), instruments, tiers, close_fees, settle, tuple(notices))
+    return ResolvedRun(
+        config=_filled(config, rules, traded, close_fees, leverage=default, span=(start, end)),
+        pack=pack,
+        rules=rules,
+        symbols=tuple(symbols),
+        rows=tuple(instruments),
+        instruments=instruments,
+        tiers=tiers,
+        close_fees=close_fees,
+        margin_modes={symbol: margin_mode_of(config, instrument) for symbol, instrument in instruments.items()},
+        leverages=leverages,
+        haircuts=haircuts,
+        holdings=dict.fromkeys(instruments, 0.0) | {row.name: row.quantity for row in collateral},
+        collateral=tuple(collateral),
+        settle=settle,
+        notices=tuple(notices),
+    )
+
+
+def collateral_of(config: RunConfig, store: Store) -> tuple[CollateralRow, ...]:
+    """Return the rows of what a run holds from the start: asked for before its panel is loaded.
+
+    Parameters
+    ----------
+    config : RunConfig
+        With symbols and timeframe.
+    store : Store
+        Market data.
+
+    Raises
+    ------
+    ConfigError, DataError, UnknownNameError
+        See `collateral_rows`.
+    """
+    if not config.collateral:
+        return ()
+    pack, _ = known_pack(config.data.venue, store)
+    start = _moment(config.data.start, "data.start")
+    moment = math.inf if start is None else start
+    symbols = _symbols(config, pack.name, store)
+    dated = {symbol: store.instruments(pack.name, symbol) for symbol in symbols}
+    instruments = {
+        symbol: complete_instrument(
+            config, symbol, instrument_in_force(terms, moment) if terms else None, pack.rules_at(moment)
+        )
+        for symbol, terms in dated.items()
+    }
+    step = timeframe_ms(config.data.detail or str(config.data.timeframe))
+    account = Account(pack.name, shared_settlement(instruments), step, tuple(symbols))
+    return collateral_rows(config.collateral, store, account)
+
+
+def _haircuts(
+    config: RunConfig, symbols: Sequence[str], collateral: Sequence[CollateralRow]
+) -> dict[str, float | None]:
+    """Return each row's haircut, None where it is no collateral; refuse two of one row."""
+    found = {symbol: config.instruments.get(symbol, InstrumentConfig()).haircut for symbol in symbols}
+    for row in collateral:
+        stated = found.get(row.name)
+        if stated is not None and stated != row.haircut:
+            raise ConfigError(
+                f'instruments."{row.name}".haircut: {stated:g} differs from {row.haircut:g} of '
+                f"collateral.{row.assets[0]}, which is the same position.",
+                "Give both one haircut.",
+            )
+        found[row.name] = row.haircut
+    return found
+
+
+def _check_fee_tiers(config: RunConfig) -> None:
+    """Refuse fee tiers that leave a volume without rates, or do not rise."""
+    tiers = config.fees.tiers
+    if tiers and tiers[0].volume:
+        raise ConfigError(
+            f"fees.tiers: the first tier begins at a volume of {tiers[0].volume:g}.", "Begin with volume = 0."
+        )
+    for place, (low, high) in enumerate(itertools.pairwise(tiers), 1):
+        if high.volume <= low.volume:
+            raise ConfigError(
+                f"fees.tiers[{place}].volume: {high.volume:g} does not exceed the {low.volume:g} of the tier before.",
+                "Order the tiers by rising volume.",
+            )
 
 
 def known_pack(venue: str, store_lookup: StoreLookup) -> tuple[VenuePack, bool]:
@@ -179,52 +309,9 @@ def _symbols(config: RunConfig, venue: str, store_lookup: StoreLookup) -> list[s
     return symbols
 
 
-def _instrument(config: RunConfig, symbol: str, stored: Instrument | None, rules: VenueRules) -> Instrument:
-    """Return the contract as run file, store, unified name and rule pack tell, the first that says something."""
-    stated = config.instruments.get(symbol, InstrumentConfig())
-    known = stored if stored is not None else Instrument(symbol=symbol, **_from_name(symbol, rules))
-    values: dict[str, Any] = known.model_dump()
-    values["funding_interval_hours"] = _first(known.funding_interval_hours, rules.funding_interval_hours)
-    values |= stated.model_dump(exclude_none=True)
-    if stated.kind is not None:
-        values["kind"] = ContractKind[stated.kind.upper()]
-    values["taker_fee"] = _first(stated.taker_fee, config.fees.taker, known.taker_fee, rules.taker_fee)
-    values["maker_fee"] = _first(stated.maker_fee, config.fees.maker, known.maker_fee, rules.maker_fee)
-    try:
-        return Instrument.model_validate(values)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in fault["loc"])
-        raise ConfigError(f'instruments."{symbol}".{key}: {fault["msg"]} (given: {fault["input"]!r}).') from error
-
-
-def _first(*values: T | None) -> T | None:
-    return next((value for value in values if value is not None), None)
-
-
-def _from_name(symbol: str, rules: VenueRules) -> dict[str, Any]:
-    """Return kind and settlement currency as the unified name ``base/quote:settle`` tells them."""
-    pair, _, settle = symbol.partition(":")
-    base, _, quote = pair.partition("/")
-    settle = settle or (quote if quote in (rules.settle, "USDT", "USDC") else rules.settle)
-    inverse = settle == base and settle != quote
-    return {"kind": ContractKind.INVERSE if inverse else ContractKind.LINEAR, "settle": settle}
-
-
-def _settlement(instruments: dict[str, Instrument]) -> str:
-    by_currency: dict[str, str] = {}
-    for symbol, instrument in instruments.items():
-        by_currency.setdefault(instrument.settle, symbol)
-    if len(by_currency) > 1:
-        shown = ", ".join(f"{symbol} in {currency}" for currency, symbol in by_currency.items())
-        raise AccountError(
-            f"The contracts settle in {len(by_currency)} currencies: {shown}.",
-            "Run the contracts of one settlement currency at a time.",
-        )
-    return next(iter(by_currency))
-
-
 def _close_fee(config: RunConfig, rules: VenueRules, instrument: Instrument) -> float:
+    if instrument.kind is ContractKind.SPOT:
+        return 0.0
     if config.liquidation.close_fee is not None:
         return config.liquidation.close_fee
     return rules.close_fee_rate(instrument.taker_fee or 0.0)
@@ -244,14 +331,16 @@ def _check_rates(tables: Sequence[TierTable], close_fee: float) -> None:
                 )
 
 
-def _leverage(tables: Sequence[TierTable], leverage: float) -> list[Notice]:
+def _leverage(tables: Sequence[TierTable], leverage: float, *, is_own: bool) -> list[Notice]:
     """Refuse a leverage that no table in force allows; tell where some do not."""
     symbol = tables[0].symbol
     largest = max(table.max_leverage for table in tables)
     if leverage > largest:
         raise AccountError(
             f"{symbol}: leverage {leverage:g} exceeds the maximum of {largest:g} that its margin tiers allow.",
-            f"Set --leverage {largest:g} or less.",
+            f'Set leverage = {largest:g} or less in [instruments."{symbol}"].'
+            if is_own
+            else f"Set --leverage {largest:g} or less.",
         )
     short = [table for table in tables if leverage > table.max_leverage]
     if not short:
@@ -290,7 +379,7 @@ def _pack_notices(pack: VenuePack, start: int | None, end: int | None) -> list[N
 
 
 def _deviation_notices(
-    config: RunConfig, pack: VenuePack, rules: VenueRules, instruments: dict[str, Instrument]
+    config: RunConfig, pack: VenuePack, rules: VenueRules, instruments: Mapping[str, Instrument]
 ) -> list[Notice]:
     """Tell the rules of the venue that the run file replaces."""
     replaced = []
@@ -298,8 +387,9 @@ def _deviation_notices(
         rule = "liquidation_fee" if key == "fee" else key
         if stated != getattr(rules, rule):
             replaced.append(rule)
-    own_fees = {rules.close_fee_rate(instrument.taker_fee or 0.0) for instrument in instruments.values()}
-    if config.liquidation.close_fee is not None and own_fees != {config.liquidation.close_fee}:
+    contracts = [instrument for instrument in instruments.values() if instrument.kind is not ContractKind.SPOT]
+    own_fees = {rules.close_fee_rate(instrument.taker_fee or 0.0) for instrument in contracts}
+    if contracts and config.liquidation.close_fee is not None and own_fees != {config.liquidation.close_fee}:
         replaced.append("close_fee")
     for key, stated in config.funding.model_dump(include={"paid_from", "price"}, exclude_none=True).items():
         if stated != getattr(rules, f"funding_{key}"):
@@ -389,7 +479,8 @@ def _filled(
     tree["account"]["leverage"] = leverage
     _fill(tree["fees"], {"taker": rules.taker_fee, "maker": rules.maker_fee})
     _fill(tree["funding"], {"paid_from": rules.funding_paid_from, "price": rules.funding_price})
-    shared = set(close_fees.values())
+    contracts = [symbol for symbol, instrument in instruments.items() if instrument.kind is not ContractKind.SPOT]
+    shared = {close_fees[symbol] for symbol in contracts} or {0.0}
     _fill(
         tree["liquidation"],
         {
@@ -404,11 +495,13 @@ def _filled(
             "close_fee_basis": rules.close_fee_basis,
             "mmr_basis": rules.mmr_basis,
             "engine_price": rules.engine_price,
+            "hedge_tier": rules.hedge_tier,
         },
     )
     for symbol, instrument in instruments.items():
         fields = instrument.model_dump(include=set(InstrumentConfig.model_fields))
-        tree["instruments"][symbol] = {**fields, "kind": label(instrument.kind)}
+        stated = tree["instruments"].get(symbol, {})  # leverage, margin mode and haircut are settings, no terms
+        tree["instruments"][symbol] = {**stated, **fields, "kind": label(instrument.kind)}
     return RunConfig.model_validate(tree)
 
 

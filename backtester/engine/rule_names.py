@@ -31,6 +31,9 @@ RULE_NAMES = {
     "tier_unit": "what chooses the margin tier",
     "price_rounding": "rounding of displayed liquidation prices",
     "margin_decimals": "decimals of displayed margins",
+    "hedge_tier": "size that chooses a leg's tier in hedge mode",
+    "spot_taker_fee": "taker fee of spot pairs",
+    "spot_maker_fee": "maker fee of spot pairs",
 }
 
 

@@ -91,5 +91,8 @@ def _outside_listing(known: Mapping[str, Sequence[Instrument]], start: int, end:
     if late:
         yield Notice("before_listing", "assumption", f"Listed after the start of the run: {', '.join(late)}.")
     if gone:
-        text = f"Delisted before the end of the run: {', '.join(gone)}. Later bars and rates are not of a market."
-        yield Notice("after_delisting", "warning", text)
+        text = (
+            f"Delisted before the end of the run: {', '.join(gone)}. What is held then is settled at the last mark "
+            "close, without a fee; later bars are not used."
+        )
+        yield Notice("after_delisting", "assumption", text)

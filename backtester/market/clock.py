@@ -65,9 +65,10 @@ class Grid:
 
 def load_grid(
     store: Store,
-    sources: Sequence[Source],
-    joins: Sequence[int],
+    sources: Sequence[Source | None],
+    spans: Sequence[tuple[int, int]],
     time: NDArray[np.int64],
+    step: int,
     *,
     allow_gaps: bool,
 ) -> Grid:
@@ -77,39 +78,47 @@ def load_grid(
     ----------
     store : Store
         Where they are stored.
-    sources : sequence of BarSource or CarriedSource
-        One per symbol, of one timeframe.
-    joins : sequence of int
-        First open that is needed of each symbol [ms], on the grid.
+    sources : sequence of BarSource, CarriedSource or None
+        One per symbol, of one timeframe; None: the symbol's rows are NaN.
+    spans : sequence of tuple of int
+        First open that is needed of each symbol, on the grid, and the end of its last bar [ms].
     time : ndarray of int64
         The clock: every open of the range [ms], which the grid keeps.
+    step : int
+        Length of a bar [ms].
     allow_gaps : bool
         Leave holes as NaN, with ``present``, instead of refusing them; carried values are then used however old.
     """
-    start, end = int(time[0]), int(time[-1]) + sources[0].step_ms
+    start = int(time[0])
     shape = (len(sources), len(time))
     prices = tuple(np.empty(shape) for _ in PRICES)
     # np.full costs a pass over memory that whole series overwrite at once; few parts of the prices need it
-    volume = np.full(shape, np.nan) if "volume" in sources[0].key.schema.columns else None
+    knows_volume = any(source is not None and "volume" in source.key.schema.columns for source in sources)
+    volume = np.full(shape, np.nan) if knows_volume else None
     present = np.zeros(shape, dtype=np.bool_) if allow_gaps else None
     has_volume = False
     notes: list[str] = []
-    for i, (source, join) in enumerate(zip(sources, joins, strict=True)):
-        begin = (join - start) // source.step_ms
-        if isinstance(source, CarriedSource):
-            notes += _place_carried(source, store, time[begin:], [p[i] for p in prices], allow_gaps=allow_gaps)
-            if present is not None:
-                present[i] = ~np.isnan(prices[1][i])  # the high: open and close are known
+    for i, (source, (join, end)) in enumerate(zip(sources, spans, strict=True)):
+        begin, stop = (join - start) // step, min(-((start - end) // step), len(time))
+        rows = [p[i, :stop] for p in prices]
+        for row in prices:
+            row[i, 0 if source is None else stop :] = np.nan
+        if source is None:
             continue
-        with source.columns(store, join, end) as columns:
-            places = _places(source, columns, time, begin)
-            _place_prices(source.name, columns, places, time, [p[i] for p in prices])
-            if volume is not None:
+        if isinstance(source, CarriedSource):
+            notes += _place_carried(source, store, time[begin:stop], rows, allow_gaps=allow_gaps)
+            if present is not None:
+                present[i, :stop] = ~np.isnan(rows[1])  # the high: open and close are known
+            continue
+        with source.columns(store, join, start + stop * step) as columns:
+            places = _places(source, columns, time[:stop], begin)
+            _place_prices(source.name, columns, places, time, rows)
+            if volume is not None and "volume" in source.key.schema.columns:
                 has_volume |= _place_volume(source.name, columns, places, time, volume[i])
         if present is not None:
             present[i, places] = True
         elif not isinstance(places, slice):
-            check_gaps(source.name, time[places], time[begin:])
+            check_gaps(source.name, time[places], time[begin:stop])
     return Grid(time, prices[0], prices[1], prices[2], prices[3], volume if has_volume else None, present, tuple(notes))
 
 
@@ -192,6 +201,35 @@ def _part(places: Places, begin: int, end: int) -> Places:
     if isinstance(places, slice):
         return slice(places.start + begin, places.start + end)
     return places[begin:end]
+
+
+def with_own_trades(grid: Grid, trade: Grid, rows: Sequence[int], coarseness: int) -> Grid:
+    """Fill the rows of spot pairs in a grid of marks or index prices: theirs are their trades.
+
+    Parameters
+    ----------
+    grid : Grid
+        Marks or index prices; it is changed.
+    trade : Grid
+        Trades of the same symbols.
+    rows : sequence of int
+        The spot pairs.
+    coarseness : int
+        How many traded bars a bar of ``grid`` spans, from the first one on; the last may be cut short.
+    """
+    count = len(trade.time)
+    starts, places = np.arange(0, count, coarseness), np.arange(count)
+    for i in rows:
+        known = ~np.isnan(trade.open[i])
+        first = np.minimum.reduceat(np.where(known, places, count), starts)
+        last = np.maximum.reduceat(np.where(known, places, -1), starts)
+        grid.open[i] = np.where(last < 0, np.nan, trade.open[i, np.minimum(first, count - 1)])
+        grid.close[i] = np.where(last < 0, np.nan, trade.close[i, last])
+        grid.high[i] = np.fmax.reduceat(trade.high[i], starts)  # fmax and fmin look over NaN
+        grid.low[i] = np.fmin.reduceat(trade.low[i], starts)
+        if grid.present is not None:
+            grid.present[i] = last >= 0
+    return grid
 
 
 def bridged(grid: Grid, live: NDArray[np.bool_]) -> Grid:

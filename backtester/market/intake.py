@@ -123,7 +123,20 @@ def check_venue(venue: str, store: Store) -> str:
 
 
 def check_symbol(symbol: str) -> str:
-    """Return a symbol if it is a unified name of a perpetual contract, ``BASE/QUOTE:SETTLE``."""
+    """Return a symbol if it is the unified name of a perpetual contract or a spot pair.
+
+    Raises
+    ------
+    UsageError
+        It is neither ``BASE/QUOTE:SETTLE`` nor ``BASE/QUOTE``.
+    """
+    if re.fullmatch(r"[^/:\s]+/[^/:\s]+", symbol):
+        return symbol
+    return check_contract(symbol)
+
+
+def check_contract(symbol: str) -> str:
+    """Return a symbol if it is the unified name of a perpetual contract, ``BASE/QUOTE:SETTLE``."""
     if re.fullmatch(r"[^/:\s]+/[^/:\s]+:[^/:\s-]+", symbol):
         return symbol
     hint = "Write BASE/QUOTE:SETTLE, for example BTC/USDT:USDT (linear) or BTC/USD:BTC (inverse)."

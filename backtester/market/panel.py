@@ -9,19 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backtester.errors import DataError, UsageError, format_time
 from backtester.market.carry import Source, carried_notes
-from backtester.market.clock import Grid, bridged, load_grid, selected
+from backtester.market.clock import Grid, bridged, load_grid, selected, with_own_trades
 from backtester.market.filled import filled_notes
 from backtester.market.funding_records import FundingRecords
 from backtester.market.schema import timeframe_ms, timeframe_name
 from backtester.market.series import BarSource, built_notes, ceil_to, check_symbols
-from backtester.market.span import Span, SymbolSeries, resolve_span, symbol_series
+from backtester.market.span import HiddenSeries, Span, SymbolSeries, resolve_span, symbol_series
 from backtester.market.store import Store
 
 
@@ -32,7 +32,8 @@ class Bars:
     Attributes
     ----------
     open, high, low, close : ndarray of float64, shape (symbols, bars)
-        Prices, C-contiguous; NaN where the symbol has no bar yet. Holes that were permitted hold the last close.
+        Prices, C-contiguous; NaN where the symbol has no bar yet, or no more. Holes that were permitted hold the last
+        close.
     """
 
     open: NDArray[np.float64]
@@ -72,7 +73,7 @@ class Panel:
     venue : str
         Name of the store's venue.
     symbols : tuple of str
-        In the configured order: the first axis of every array.
+        The first axis of every array: those that are traded, in the configured order, then those of ``hidden``.
     timeframe_ms : int
         Length of a trade bar [ms].
     open_time : ndarray of int64, shape (bars,)
@@ -82,7 +83,7 @@ class Panel:
     volume : ndarray of float64, shape (symbols, bars), or None
         Traded volume [base units], NaN where unknown, 0 in permitted holes; None where no symbol's series has any.
     mark : Bars
-        Mark prices on ``mark_open_time``.
+        Mark prices on ``mark_open_time``; those of a spot pair are its trades.
     mark_open_time : ndarray of int64
         Equal grids: the very array ``open_time``; else the opens of the coarser bars that cover the range.
     mark_timeframe_ms : int
@@ -91,13 +92,19 @@ class Panel:
         Index prices on the trade grid. Of an index on another grid each bar holds what was known of it: ``close`` is
         the close of the last index bar that had closed by the bar's end; ``open`` the same at the bar's open, or the
         open of an index bar that opens at that very moment; ``high`` and ``low`` are the larger and the smaller of
-        both. ``notes`` says which series was carried so, and how old its values can be.
+        both. ``notes`` says which series was carried so, and how old its values can be. That of a spot pair are its
+        trades.
     settlements : tuple of Settlements
         One per symbol, within ``[open_time[0], end)``.
     mark_is_trade : bool
-        The traded prices serve as mark.
+        The traded prices serve as mark, of every symbol.
     notes : tuple of str
         What was cut, assumed or built, one sentence each.
+    last_bar : ndarray of int64, shape (symbols,)
+        Place of the last bar of a symbol that was delisted inside the range, -1 where it goes on. Later bars are NaN.
+        Empty: all go on.
+    hidden : int
+        How many of the last symbols value what is held and are not traded.
     """
 
     venue: str
@@ -113,6 +120,13 @@ class Panel:
     settlements: tuple[Settlements, ...]
     mark_is_trade: bool
     notes: tuple[str, ...] = ()
+    last_bar: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    hidden: int = 0
+
+    @property
+    def traded_symbols(self) -> tuple[str, ...]:
+        """Symbols that a strategy trades."""
+        return self.symbols[: len(self.symbols) - self.hidden]
 
     @property
     def start(self) -> int:
@@ -138,6 +152,7 @@ def load_panel(  # noqa: PLR0917 - store, place and range read in one natural or
     allow_gaps: bool = False,
     funding: bool = True,
     index: bool = False,
+    hidden: Sequence[HiddenSeries] = (),
 ) -> Panel:
     """Load the series of a run onto one clock.
 
@@ -148,7 +163,8 @@ def load_panel(  # noqa: PLR0917 - store, place and range read in one natural or
     venue : str
         Name of the store's venue.
     symbols : sequence of str
-        Contracts, in the order of every array.
+        Contracts and spot pairs, in the order of every array. A spot pair (a name without a settlement currency) needs
+        its trades alone.
     timeframe : str
         Bar of the replay; where it is not stored it is built from the finest stored one that divides it.
     start, end : int, optional
@@ -160,11 +176,14 @@ def load_panel(  # noqa: PLR0917 - store, place and range read in one natural or
         Bar of the mark series; None: the traded bar where stored or built, else the finest multiple of it.
     allow_gaps : bool
         Go on over holes. Where a part of the symbols has no bar, their prices stay at the last close and nothing trades
-        (volume 0); where no symbol has one, the clock leaves the time out.
+        (volume 0); where no symbol has one, the clock leaves the time out. A symbol whose data ends before an ``end``
+        that was asked for ends there, as if it was delisted.
     funding : bool
         Whether settlements are needed.
     index : bool
         Whether index bars are needed.
+    hidden : sequence of HiddenSeries
+        Series of what is held and not traded; they take the last rows and must reach over the whole range.
 
     Returns
     -------
@@ -183,9 +202,17 @@ def load_panel(  # noqa: PLR0917 - store, place and range read in one natural or
     check_symbols(store, venue, symbols)
     step = timeframe_ms(timeframe)
     found = symbol_series(
-        store, venue, symbols, step, mark=mark, mark_timeframe=mark_timeframe, funding=funding, index=index
+        store,
+        venue,
+        symbols,
+        step,
+        mark=mark,
+        mark_timeframe=mark_timeframe,
+        funding=funding,
+        index=index,
+        hidden=hidden,
     )
-    span = resolve_span(found, start, end)
+    span = resolve_span(found, start, end, allow_ends=allow_gaps)
     grids = _load_grids(store, found, span, allow_gaps=allow_gaps)
     sources = [s for series in found for s in series.bar_sources]
     stored = [s for s in sources if isinstance(s, BarSource)]
@@ -197,11 +224,12 @@ def load_panel(  # noqa: PLR0917 - store, place and range read in one natural or
         grids, joins, gap_notes = _bridge(grids, found, span)
         notes += gap_notes
     trade = Bars(*grids.trade.prices)
-    notes += _mark_notes(grids, step)
+    notes += _mark_notes(grids, found, step)
     last = int(grids.trade.time[-1]) + step
+    stops = [min(stop, last) for stop in span.stops]
     return Panel(
         venue=venue,
-        symbols=tuple(symbols),
+        symbols=tuple(series.symbol for series in found),
         timeframe_ms=step,
         open_time=grids.trade.time,
         trade=trade,
@@ -210,10 +238,20 @@ def load_panel(  # noqa: PLR0917 - store, place and range read in one natural or
         mark_open_time=grids.trade.time if grids.mark is None or grids.coarseness == 1 else grids.mark.time,
         mark_timeframe_ms=step * grids.coarseness,
         index=None if grids.index is None else Bars(*grids.index.prices),
-        settlements=tuple(_settlements(s.funding, join, last) for s, join in zip(found, joins, strict=True)),
+        settlements=tuple(
+            _settlements(s.funding, join, stop) for s, join, stop in zip(found, joins, stops, strict=True)
+        ),
         mark_is_trade=grids.mark is None,
         notes=tuple(notes),
+        last_bar=_last_bars(grids.trade.time, span),
+        hidden=len(hidden),
     )
+
+
+def _last_bars(time: NDArray[np.int64], span: Span) -> NDArray[np.int64]:
+    """Return the place of each symbol's last bar on the clock, -1 where it goes on."""
+    stops = np.array(span.stops, np.int64)
+    return np.where(stops < span.end, np.searchsorted(time, stops, side="left") - 1, -1).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,21 +266,27 @@ class _Grids:
 
 def _load_grids(store: Store, found: Sequence[SymbolSeries], span: Span, *, allow_gaps: bool) -> _Grids:
     step = found[0].trade.step_ms
-    marks = [s.mark for s in found if s.mark is not None]
-    indexes = [s.index for s in found if s.index is not None]
-    mark_step = marks[0].step_ms if marks else step
+    mark_step = max((s.mark.step_ms for s in found if s.mark is not None), default=step)
     clock = np.arange(span.start, span.end, step, dtype=np.int64)
     mark_clock = clock
     if mark_step != step:
         mark_clock = np.arange(span.start, ceil_to(span.end, mark_step, span.start), mark_step, dtype=np.int64)
     _check_files(store, found, span)
+    spans = list(zip(span.joins, span.stops, strict=True))
+    trade = load_grid(store, [s.trade for s in found], spans, clock, step, allow_gaps=allow_gaps)
 
-    def load(sources: Sequence[Source], time: NDArray[np.int64]) -> Grid | None:
-        return load_grid(store, sources, span.joins, time, allow_gaps=allow_gaps) if sources else None
+    def load(sources: Sequence[Source | None], time: NDArray[np.int64], length: int) -> Grid | None:
+        if not any(sources):
+            return None
+        grid = load_grid(store, sources, spans, time, length, allow_gaps=allow_gaps)
+        return with_own_trades(grid, trade, _spot_rows(found), length // step)
 
-    trade = load([s.trade for s in found], clock)
-    assert trade is not None
-    return _Grids(trade, load(marks, mark_clock), load(indexes, clock), mark_step // step)
+    mark = load([s.mark for s in found], mark_clock, mark_step)
+    return _Grids(trade, mark, load([s.index for s in found], clock, step), mark_step // step)
+
+
+def _spot_rows(found: Sequence[SymbolSeries]) -> list[int]:
+    return [i for i, series in enumerate(found) if series.is_spot]
 
 
 def _check_files(store: Store, found: Sequence[SymbolSeries], span: Span) -> None:
@@ -270,23 +314,26 @@ def _bridge(grids: _Grids, found: Sequence[SymbolSeries], span: Span) -> tuple[_
             raise DataError(
                 series.trade.name, "no bar can be replayed in the range from", span.start, "Choose another span."
             )
-    live = np.logical_or.accumulate(starts, axis=1)
-    traded = _presence(grids.trade) & live[:, block]
+    stops = np.array(span.stops)[:, None]
+    live = np.logical_or.accumulate(starts, axis=1) & (grids.trade.time[:: grids.coarseness] < stops)
+    fine_live = live[:, block] & (grids.trade.time < stops)
+    traded = _presence(grids.trade) & fine_live
     keep = np.zeros(live.shape[1], dtype=np.bool_)
     keep[block[traded.any(axis=0)]] = True
 
     def whole(grid: Grid | None, *, coarse: bool) -> Grid | None:
         if grid is None:
             return None
-        rows = slice(None) if coarse else block
-        return selected(bridged(grid, live[:, rows]), keep[rows])
+        return selected(bridged(grid, live if coarse else fine_live), keep if coarse else keep[block])
 
     trade = whole(grids.trade, coarse=False)
     assert trade is not None
     mark = whole(grids.mark, coarse=grids.coarseness > 1)
+    if mark is not None:  # a coarse bar of a spot pair opens with the first bridged one
+        with_own_trades(mark, trade, _spot_rows(found), grids.coarseness)
     out = _Grids(trade, mark, whole(grids.index, coarse=False), grids.coarseness)
     joins = tuple(int(grids.trade.time[:: grids.coarseness][k]) for k in live.argmax(axis=1))
-    return out, joins, _gap_notes(grids, found, live, block)
+    return out, joins, _gap_notes(grids, found, live, fine_live)
 
 
 def _presence(grid: Grid) -> NDArray[np.bool_]:
@@ -295,14 +342,14 @@ def _presence(grid: Grid) -> NDArray[np.bool_]:
 
 
 def _gap_notes(
-    grids: _Grids, found: Sequence[SymbolSeries], live: NDArray[np.bool_], block: NDArray[np.int64]
+    grids: _Grids, found: Sequence[SymbolSeries], live: NDArray[np.bool_], fine_live: NDArray[np.bool_]
 ) -> list[str]:
     notes = []
     named = (("trade", grids.trade), ("mark", grids.mark), ("index", grids.index))
     for name, grid in ((n, g) for n, g in named if g is not None):
-        is_fine = len(grid.time) == len(block)
-        holes = (live[:, block] if is_fine else live) & ~_presence(grid)
-        for i in np.flatnonzero(holes.any(axis=1)).tolist():
+        holes = (fine_live if len(grid.time) == fine_live.shape[1] else live) & ~_presence(grid)
+        own = _spot_rows(found) if name != "trade" else []  # their holes are those of the trades
+        for i in (i for i in np.flatnonzero(holes.any(axis=1)).tolist() if i not in own):
             first = format_time(int(grid.time[int(np.argmax(holes[i]))]))
             count = int(holes[i].sum())
             notes.append(
@@ -312,7 +359,9 @@ def _gap_notes(
     return notes
 
 
-def _mark_notes(grids: _Grids, step: int) -> list[str]:
+def _mark_notes(grids: _Grids, found: Sequence[SymbolSeries], step: int) -> list[str]:
+    if all(series.is_spot for series in found):
+        return []
     if grids.mark is None:
         return ['Margin is judged on traded prices (data.mark = "trade").']
     if grids.coarseness == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backtester.domain.instrument import is_spot_name
 from backtester.errors import DataError, UsageError, format_time
 from backtester.market.carry import source_on
 from backtester.market.funding_records import FundingRecords
@@ -18,6 +19,28 @@ if TYPE_CHECKING:
     from backtester.market.series import BarSource
     from backtester.market.store import Store
 
+_LATE_MS = 86_400_000  # how long before its delisting the bars of a symbol may end
+_ENDED = "ends before the run does"
+
+
+@dataclass(frozen=True)
+class HiddenSeries:
+    """A series that values what is held and is not traded: one more row of a panel.
+
+    Attributes
+    ----------
+    name : str
+        What the row is called.
+    symbol : str
+        Unified name of whose series it is.
+    series : str
+        ``"trade"``, ``"index"`` or ``"mark"``.
+    """
+
+    name: str
+    symbol: str
+    series: str
+
 
 @dataclass(frozen=True, eq=False)
 class SymbolSeries:
@@ -30,11 +53,17 @@ class SymbolSeries:
     trade : BarSource
         Traded bars.
     mark : BarSource or None
-        Mark bars; None where the traded prices serve as mark.
+        Mark bars; None where the traded prices serve as mark, as those of a spot pair always do.
     index : BarSource, CarriedSource or None
-        Index bars where they are needed, carried where they stand on another grid than the trades.
+        Index bars where they are needed, carried where they stand on another grid than the trades; None for spot.
     funding : FundingRecords or None
-        Settlements where they are needed.
+        Settlements where they are needed; None for spot.
+    is_spot : bool
+        Whether the traded prices are mark and index too.
+    is_hidden : bool
+        Whether it values what is held from the start and is not traded.
+    delisted : int or None
+        End of trading by the stored terms [ms]; None: unknown, or not yet.
     """
 
     symbol: str
@@ -42,6 +71,9 @@ class SymbolSeries:
     mark: BarSource | None
     index: Source | None
     funding: FundingRecords | None
+    is_spot: bool = False
+    is_hidden: bool = False
+    delisted: int | None = None
 
     @property
     def bar_sources(self) -> list[Source]:
@@ -64,6 +96,17 @@ class SymbolSeries:
         shortest = min(self.bar_sources, key=lambda s: s.end)
         return shortest.end, shortest.name
 
+    @property
+    def delisting_end(self) -> int | None:
+        """End of the last bar of a symbol that was delisted [ms]; None where it goes on, or its last bars are missing.
+
+        Bars that were stored after the delisting are of no market and left out.
+        """
+        if self.delisted is None or self.delisted <= self.first_bar:
+            return None
+        wanted, have = ceil_to(self.delisted, self.trade.step_ms, self.trade.first), self.last_end[0]
+        return min(wanted, have) if have >= wanted - _LATE_MS else None
+
 
 @dataclass(frozen=True)
 class Span:
@@ -75,13 +118,16 @@ class Span:
         First open and end of the last bar [ms].
     joins : tuple of int
         First open of each symbol inside the range [ms].
+    stops : tuple of int
+        End of each symbol's last bar inside the range [ms]; ``end`` where it goes on.
     notes : tuple of str
-        What was moved or cut, and who joins late.
+        What was moved or cut, who joins late and who ends early.
     """
 
     start: int
     end: int
     joins: tuple[int, ...]
+    stops: tuple[int, ...]
     notes: tuple[str, ...]
 
 
@@ -95,22 +141,51 @@ def symbol_series(
     mark_timeframe: str | None,
     funding: bool,
     index: bool,
+    hidden: Sequence[HiddenSeries] = (),
 ) -> tuple[SymbolSeries, ...]:
-    """Find the series of each symbol, refusing those that a run needs and the store does not hold."""
-    mark_ms = step_ms if mark == "trade" else _mark_step(store, venue, symbols, step_ms, mark_timeframe)
-    trades = [trade_source(store, venue, symbol, step_ms) for symbol in symbols]
-    found = tuple(
-        SymbolSeries(
-            symbol=symbol,
-            trade=trade,
-            mark=bar_source(store, venue, symbol, "mark", mark_ms) if mark != "trade" else None,
-            index=_index_source(store, trade) if index else None,
-            funding=FundingRecords(store, venue, symbol) if funding else None,
+    """Find the series of each symbol, refusing those that a run needs and the store does not hold.
+
+    Spot pairs need their trades alone. Hidden series come last.
+    """
+    contracts = [symbol for symbol in symbols if not is_spot_name(symbol)]
+    has_marks = mark != "trade" and bool(contracts)
+    mark_ms = _mark_step(store, venue, contracts, step_ms, mark_timeframe) if has_marks else step_ms
+    found = []
+    for symbol in symbols:
+        trade = trade_source(store, venue, symbol, step_ms)
+        delisted = _delisting(store, venue, symbol)
+        if is_spot_name(symbol):
+            found.append(SymbolSeries(symbol, trade, None, None, None, is_spot=True, delisted=delisted))
+            continue
+        found.append(
+            SymbolSeries(
+                symbol=symbol,
+                trade=trade,
+                mark=bar_source(store, venue, symbol, "mark", mark_ms) if has_marks else None,
+                index=_index_source(store, trade) if index else None,
+                funding=FundingRecords(store, venue, symbol) if funding else None,
+                delisted=delisted,
+            )
         )
-        for symbol, trade in zip(symbols, trades, strict=True)
-    )
+    found += [_hidden_series(store, venue, row, step_ms) for row in hidden]
     _check_grids(found)
-    return found
+    return tuple(found)
+
+
+def _delisting(store: Store, venue: str, symbol: str) -> int | None:
+    """Return the end of trading that the newest terms that know it state [ms]."""
+    return next((t.delisted for t in reversed(store.instruments(venue, symbol)) if t.delisted is not None), None)
+
+
+def _hidden_series(store: Store, venue: str, row: HiddenSeries, step_ms: int) -> SymbolSeries:
+    source = bar_source(store, venue, row.symbol, row.series, step_ms)
+    if source is None:
+        raise DataError(
+            f"{venue} {row.symbol} {row.series} {timeframe_name(step_ms)}",
+            f"there are no bars that value {row.name}",
+            hint="Import or fetch the series at this timeframe, or at one that divides it.",
+        )
+    return SymbolSeries(row.name, source, None, None, None, is_spot=True, is_hidden=True)
 
 
 def _mark_step(store: Store, venue: str, symbols: Sequence[str], step_ms: int, mark_timeframe: str | None) -> int:
@@ -169,8 +244,17 @@ def _check_grids(found: Sequence[SymbolSeries]) -> None:
                 )
 
 
-def resolve_span(found: Sequence[SymbolSeries], start: int | None, end: int | None) -> Span:
+def is_ended_note(note: str) -> bool:
+    """Return whether a note says that a symbol's series ended before the run, and no terms say why."""
+    return _ENDED in note
+
+
+def resolve_span(
+    found: Sequence[SymbolSeries], start: int | None, end: int | None, *, allow_ends: bool = False
+) -> Span:
     """Return the range to replay.
+
+    A symbol that was delisted, by its stored terms, ends there and bounds nobody else.
 
     Parameters
     ----------
@@ -178,6 +262,8 @@ def resolve_span(found: Sequence[SymbolSeries], start: int | None, end: int | No
         What is read.
     start, end : int or None
         As asked for [ms], end excluded; None takes the longest span that every series covers.
+    allow_ends : bool
+        Let a symbol end where its series end before an ``end`` that was asked for, as if it was delisted there.
 
     Raises
     ------
@@ -200,10 +286,18 @@ def resolve_span(found: Sequence[SymbolSeries], start: int | None, end: int | No
         first = _longest_start(found, first_bars, grid, phase, notes)
     else:
         first = _explicit_start(found, first_bars, (start, end), ceil_to(start, grid, phase), notes)
+    going_on = [series for series in found if series.delisting_end is None and not series.is_hidden]
+    # where all were delisted, the one that ended last bounds the span
+    going_on = going_on or [max(found, key=lambda series: series.delisting_end or 0)]
+    going_on += [series for series in found if series.is_hidden]
     if end is None:
-        last = _longest_end(found, grid, phase, notes)
+        last = _longest_end(going_on, grid, phase, notes)
+        ended = {}
     else:
-        last = _explicit_end(found, end, floor_to(end, step, phase), first, notes)
+        last = floor_to(end, step, phase)
+        ended = _early_ends(going_on, last) if allow_ends else {}
+        left = [series for series in going_on if series.symbol not in ended]
+        _explicit_end(left, end, last, first, notes)
     if last <= first and start is not None and end is None:
         end_name = min(found, key=lambda series: series.last_end[0]).last_end[1]
         raise DataError(
@@ -221,9 +315,52 @@ def resolve_span(found: Sequence[SymbolSeries], start: int | None, end: int | No
             raise DataError(
                 series.trade.name, "it has no bar before the end; its first is", begin, "Leave the symbol out."
             )
+        if begin > first and series.is_hidden:
+            raise DataError(
+                series.trade.name,
+                f"it values {series.symbol}, which is held from the start, and begins",
+                begin,
+                f"Use --start {_argument(begin)} or later, or import earlier bars.",
+            )
         if begin > first:
             notes.append(f"{series.symbol} joins at its first bar, {format_time(begin)}.")
-    return Span(first, last, tuple(max(first, begin) for begin in first_bars), tuple(notes))
+    joins = tuple(max(first, begin) for begin in first_bars)
+    stops = _stops(found, joins, last, ended, notes)
+    return Span(first, last, joins, stops, tuple(notes))
+
+
+def _early_ends(found: Sequence[SymbolSeries], last: int) -> dict[str, int]:
+    """Return the end of each traded symbol whose series end before the range does; none where all of them do."""
+    early = {s.symbol: s.last_end[0] for s in found if s.last_end[0] < last and not s.is_hidden}
+    return early if len(early) < len(found) else {}
+
+
+def _stops(
+    found: Sequence[SymbolSeries], joins: Sequence[int], last: int, ended: dict[str, int], notes: list[str]
+) -> tuple[int, ...]:
+    """Return the end of each symbol's last bar, and note those that end before the range."""
+    stops = []
+    for series, join in zip(found, joins, strict=True):
+        stop = ended.get(series.symbol, series.delisting_end)
+        if stop is None or stop >= last:
+            stops.append(last)
+            continue
+        if stop <= join:
+            raise DataError(
+                series.trade.name,
+                "it has no bar in the range: it ends",
+                stop,
+                "Leave the symbol out, or give an earlier --start.",
+            )
+        stops.append(stop)
+        if series.symbol in ended:
+            notes.append(
+                f"{series.symbol}: its data {_ENDED}, at {format_time(stop)}, and no stored terms say that it was "
+                "delisted (allow_gaps): what is held is settled at the close of its last bar."
+            )
+        else:
+            notes.append(f"{series.symbol} was delisted: its last bar ends at {format_time(stop)}.")
+    return tuple(stops)
 
 
 def _longest_start(
@@ -278,7 +415,7 @@ def _explicit_start(
     return first
 
 
-def _explicit_end(found: Sequence[SymbolSeries], asked: int, last: int, first: int, notes: list[str]) -> int:
+def _explicit_end(found: Sequence[SymbolSeries], asked: int, last: int, first: int, notes: list[str]) -> None:
     for series in found:
         end, name = series.last_end
         if end < last:
@@ -286,10 +423,14 @@ def _explicit_end(found: Sequence[SymbolSeries], asked: int, last: int, first: i
             hint = f"Use --end {_argument(earlier)} or earlier, or leave the end out."
             if earlier <= first:  # no end would help
                 hint = f"Start before {_argument(earlier)} too, or leave the symbol out."
+            elif len(found) > 1:
+                hint += (
+                    " A symbol that was delisted ends where the stored terms say so; with data.allow_gaps = true it "
+                    "ends with its data."
+                )
             raise DataError(name, f"it ends before {format_time(asked)}, namely", end, hint)
     if last != asked:
         notes.append(f"The end {format_time(asked)} is no bar's end: the run ends at {format_time(last)}.")
-    return last
 
 
 def _fundings(found: Sequence[SymbolSeries]) -> list[FundingRecords]:

@@ -44,7 +44,8 @@ def key_section(result: Result) -> Section:
 def equity_section(result: Result) -> Section:
     """Return equity with drawdown, and the deepest drawdowns."""
     balance = result.config.account.balance
-    worst = drawdown.worst(result.equity, balance, 5)
+    grown = returns.time_weighted(result.equity, result.ledger, balance)
+    worst = drawdown.worst(grown, balance, 5)
     columns = [
         Column("depth", "Depth", lambda r: numbers.percent(r["depth"]), is_signed=True),
         Column("peak_time", "Peak", lambda r: numbers.moment(r["peak_time"])),
@@ -60,7 +61,7 @@ def equity_section(result: Result) -> Section:
         Plot(
             "equity",
             f"Line of equity in {result.settle} at bar closes, with the drawdown from its peak below it.",
-            figures.equity_figure(result.equity, balance, result.settle),
+            figures.equity_figure(result.equity, grown, balance, result.settle),
         )
     ]
     return Section(
@@ -103,7 +104,8 @@ def price_section(result: Result) -> Section:
 
 def margin_section(result: Result) -> Section:
     """Return exposure, margin ratio and distance to liquidation."""
-    distance = risk.liquidation_distance(result.positions, result.bars, result.timeframe_ms)
+    hedged = result.config.account.position_mode == "hedge"
+    distance = risk.liquidation_distance(result.positions, result.bars, result.timeframe_ms, hedged=hedged)
     held = bool(risk.time_at_risk(result.equity))
     plot = Plot(
         "margin",
@@ -176,7 +178,8 @@ def funding_section(result: Result) -> Section:
 
 def months_section(result: Result) -> Section:
     """Return monthly returns, a row a year."""
-    daily = returns.daily_returns(result.equity, result.config.account.balance)
+    balance = result.config.account.balance
+    daily = returns.daily_returns(returns.time_weighted(result.equity, result.ledger, balance), balance)
     monthly = returns.monthly_returns(daily)
     yearly = daily.group_by(pl.col("day").dt.year().cast(pl.Int64).alias("year"), maintain_order=True).agg(
         ((pl.col("return") + 1).product() - 1).alias("return")

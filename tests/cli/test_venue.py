@@ -7,7 +7,7 @@ import json
 import pytest
 
 from backtester.cli.app import exit_code
-from backtester.domain.venues import VenueRules, pack_names
+from backtester.domain.venues import load_pack, pack_names
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -36,7 +36,7 @@ def test_show_names_source_and_date_beside_each_rule(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = call(capsys, "show", "bybit")
     assert code == 0
-    for rule in VenueRules.model_fields:
+    for rule in load_pack("bybit").figures_at(float("inf")):
         assert rule in out
     assert "reproduced" in out
     assert "2025-09-18" in out  # when the page was read

@@ -165,7 +165,7 @@ def _validate_rule_sets(pack: VenuePack, file: str, inherited: int) -> None:
     """
     for start in [-math.inf, *(day_ms(day) for day in pack.changes())]:
         values = pack.values_at(start)
-        missing = [key for key in VenueRules.model_fields if key not in values]
+        missing = [key for key, rule in VenueRules.model_fields.items() if rule.is_required() and key not in values]
         if missing:
             raise ConfigError(
                 f"{file}: rules[0].{missing[0]}: missing ({len(missing)} rules in all).",

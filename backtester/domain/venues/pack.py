@@ -120,6 +120,10 @@ class VenueRules(Strict):
         Displayed liquidation and bankruptcy prices: exact; up for longs and down for shorts; to the nearest tick.
     margin_decimals : int
         Decimals to which displayed margins are cut; -1: not at all.
+    hedge_tier : {"leg", "gross"}
+        Size that chooses a leg's bracket in hedge mode: its own, or that of both legs.
+    spot_taker_fee, spot_maker_fee : float or None
+        Lowest tier's fee rates of spot pairs [fraction of notional]; None: no source was found.
     """
 
     settle: str = Field(min_length=1)
@@ -148,6 +152,9 @@ class VenueRules(Strict):
     tier_unit: Literal["notional", "contracts"]
     price_rounding: Literal["none", "against", "nearest"]
     margin_decimals: int = Field(ge=-1, le=18)
+    hedge_tier: Literal["leg", "gross"] = "leg"
+    spot_taker_fee: float | None = Field(None, gt=-1, lt=1)
+    spot_maker_fee: float | None = Field(None, gt=-1, lt=1)
 
     @property
     def form(self) -> TierForm:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from backtester.domain.instrument import is_spot_name
 from backtester.errors import format_time
 from backtester.market.quality.finding import CUT_HINT, Code, Finding, Severity, counted, from_to, length
 from backtester.market.schema import BAR_SERIES, DatasetKey, timeframe_ms
@@ -20,8 +21,11 @@ _DAY_MS = 86_400_000
 
 
 def check_companions(data: SymbolData, key: DatasetKey) -> Iterator[Finding]:
-    """Yield what a run over traded bars would miss; asked once a symbol, for its coarsest timeframe."""
-    if key != data.of("trade")[-1]:
+    """Yield what a run over traded bars would miss; asked once a symbol, for its coarsest timeframe.
+
+    A spot pair needs nothing but its trades.
+    """
+    if key != data.of("trade")[-1] or is_spot_name(key.symbol):
         return
     have = {k.series for k in data.keys}
     wanted: tuple[tuple[str, Code, str, str], ...] = (

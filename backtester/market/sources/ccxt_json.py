@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from backtester.domain.enums import ContractKind
-from backtester.domain.instrument import Instrument
+from backtester.domain.instrument import Instrument, is_spot_name, quote_of
 from backtester.domain.margin_tiers import MarginTier, TierTable
 from backtester.errors import DataError, UnknownNameError, format_time
 from backtester.market.intake import Intake, Refusal
@@ -88,7 +88,7 @@ def read_markets(
     venue : str
         Name of the venue's rule pack.
     symbols : sequence of str
-        Empty: every perpetual.
+        Empty: every perpetual. Spot pairs come in where they are named.
     valid_from : str, optional
         As for `read_tiers`.
 
@@ -111,8 +111,11 @@ def read_markets(
     for file in json_files(path, "ccxt's markets"):
         since = valid_moment(file, valid_from, "these terms")
         markets = _load_markets(file)
-        skipped = 0
+        skipped = spots = 0
         for market in markets:
+            if _is_spot(market) and market["symbol"] not in symbols:  # exchanges list thousands
+                spots += 1
+                continue
             try:
                 terms: Instrument | DataError | None = market_instrument(market, since, file.name)
             except DataError as e:
@@ -123,6 +126,8 @@ def read_markets(
                 found.setdefault(market["symbol"], []).append(FoundTerms(terms, file.name))
         if skipped:
             notes.append(f"{file.name}: {skipped} of {len(markets)} markets are no linear or inverse perpetuals")
+        if spots:
+            notes.append(f"{file.name}: {spots} spot pairs are left out, they come in by name (--symbol BTC/USDT)")
     return list(term_intakes(found, venue, "ccxt markets", symbols, f"in {path}")), tuple(notes)
 
 
@@ -187,7 +192,7 @@ def tier_table(symbol: str, brackets: Sequence[Mapping[str, Any]], valid_from: i
 def market_instrument(
     market: Mapping[str, Any], valid_from: int | None = None, source: str = "ccxt"
 ) -> Instrument | None:
-    """Return the terms of a perpetual from ccxt's unified market, None for what is no perpetual of a known kind.
+    """Return the terms of a perpetual or spot pair from ccxt's unified market, None for what is of no known kind.
 
     Figures of ``precision`` are taken as steps (ccxt's mode ``TICK_SIZE``), amounts as contracts.
 
@@ -204,7 +209,7 @@ def market_instrument(
     -------
     Instrument or None
         ``min_notional`` is None for inverse contracts: ccxt does not say in which currency it counts. The funding
-        interval and its bounds are no part of a market.
+        interval and its bounds are no part of a market. Amounts of spot are base units.
 
     Raises
     ------
@@ -212,20 +217,21 @@ def market_instrument(
         A figure is impossible or no number.
     """
     symbol = market.get("symbol")
-    if not isinstance(symbol, str) or not _is_swap(market) or perpetual_symbol(symbol) != symbol:
+    if not isinstance(symbol, str):
         return None
     kind = _kind(market, symbol)
     if kind is None:
         return None
+    is_spot = kind is ContractKind.SPOT
     try:
         fields = {
             "kind": kind,
-            "contract_size": _contract_size(market),
+            "contract_size": 1.0 if is_spot else _contract_size(market),
             "tick": number(_part(market, "precision").get("price")),
             "lot": number(_part(market, "precision").get("amount")),
             "min_quantity": number(_limit(market, "amount")),
-            "min_notional": number(_limit(market, "cost")) if kind is ContractKind.LINEAR else None,
-            "settle": symbol.partition(":")[2],
+            "min_notional": None if kind is ContractKind.INVERSE else number(_limit(market, "cost")),
+            "settle": quote_of(symbol) if is_spot else symbol.partition(":")[2],
             "taker_fee": number(market.get("taker")),
             "maker_fee": number(market.get("maker")),
             "listed": moment(market.get("created")),
@@ -241,8 +247,18 @@ def _is_swap(market: Mapping[str, Any]) -> bool:
     return market.get("type") == "swap" or market.get("swap") is True
 
 
+def _is_spot(market: Mapping[str, Any]) -> bool:
+    symbol = market.get("symbol")
+    is_pair = isinstance(symbol, str) and is_spot_name(symbol)
+    return is_pair and (market.get("type") == "spot" or market.get("spot") is True)
+
+
 def _kind(market: Mapping[str, Any], symbol: str) -> ContractKind | None:
-    """Return the kind that the market states, else the one that its name tells; a quanto contract has none."""
+    """Return the kind that the market states, else the one that its name tells; None for quanto and dated contracts."""
+    if _is_spot(market):
+        return ContractKind.SPOT
+    if not _is_swap(market) or perpetual_symbol(symbol) != symbol:
+        return None
     if market.get("linear") is True:
         return ContractKind.LINEAR
     if market.get("inverse") is True:

@@ -1,4 +1,4 @@
-"""Files of freqtrade: ``BTC_USDT_USDT-1h-futures.feather`` and its kin.
+"""Files of freqtrade: ``BTC_USDT_USDT-1h-futures.feather`` and its kin, ``BTC_USDT-1h.feather`` for spot.
 
 The name says pair, timeframe and kind. Funding files hold the rate in ``open``, and the timeframe in their name is
 only a label.
@@ -23,6 +23,7 @@ from backtester.market.schema import EVENT, DatasetKey, timeframe_ms, timeframe_
 _NAME = re.compile(
     r"(?P<pair>.+?)-(?P<timeframe>\d+[a-zA-Z])(?:-(?P<kind>\w+))?\.(?P<ending>feather|parquet|json|json\.gz)"
 )
+_SPOT_PAIR = re.compile(r"[A-Z0-9]+_[A-Z0-9]+")  # a table of one's own may be called my_bars-1h.parquet
 _SERIES = {
     "futures": "trade",
     "mark": "mark",
@@ -60,20 +61,23 @@ class NamedFile:
 
 
 def named_file(path: Path) -> NamedFile | None:
-    """Return what the name of a file says, None where it is not a perpetual's."""
+    """Return what the name of a file says, None where it is neither a perpetual's nor a spot pair's."""
     match = _NAME.fullmatch(path.name)
-    if match is None or match["kind"] not in _SERIES:
+    if match is None or (match["kind"] or "futures") not in _SERIES:
         return None
-    parts = match["pair"].rsplit("_", 2)
-    if len(parts) != 3 or "-" in parts[2]:  # a spot pair has no settlement currency, a dated contract a date
+    is_spot = match["kind"] is None  # a spot pair has no settlement currency either
+    if is_spot and not _SPOT_PAIR.fullmatch(match["pair"]):
         return None
-    series = _SERIES[match["kind"]]
+    parts = match["pair"].split("_") if is_spot else match["pair"].rsplit("_", 2)
+    if len(parts) != (2 if is_spot else 3) or "-" in parts[-1]:  # a dated contract has a date
+        return None
+    series = _SERIES[match["kind"] or "futures"]
     timeframe = EVENT if series == "funding" else match["timeframe"]
     if timeframe.endswith("M"):
         return None
     if timeframe != EVENT:
         timeframe = timeframe_name(timeframe_ms(timeframe))
-    return NamedFile(path, f"{parts[0]}/{parts[1]}:{parts[2]}", series, timeframe, match["ending"])
+    return NamedFile(path, f"{parts[0]}/{':'.join(parts[1:])}", series, timeframe, match["ending"])
 
 
 def find_files(
@@ -100,7 +104,7 @@ def find_files(
     paths = [path] if path.is_file() else [*path.iterdir(), *_children(path / "futures")]
     found = sorted((f for p in paths if (f := named_file(p))), key=lambda f: f.path)
     if not found:
-        raise UsageError(f"{path} is not, and does not hold, a file of freqtrade for perpetuals.", _name_hint(path))
+        raise UsageError(f"{path} is not, and does not hold, a file of freqtrade.", _name_hint(path))
     wanted = {timeframe_name(timeframe_ms(t)) for t in timeframes}
     kept = [
         f
@@ -124,7 +128,10 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _name_hint(path: Path) -> str:
-    hint = "Names look like BTC_USDT_USDT-1h-futures.feather, …-mark, …-funding_rate (feather, parquet, json, json.gz)."
+    hint = (
+        "Names look like BTC_USDT_USDT-1h-futures.feather, …-mark, …-funding_rate, or BTC_USDT-1h.feather for spot "
+        "(feather, parquet, json, json.gz)."
+    )
     if path.is_dir():
         deeper = sorted({p.parent for p in path.glob("*/*") if named_file(p)})
         if deeper:

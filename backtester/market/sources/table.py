@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from backtester.domain.instrument import is_spot_name, quote_of
 from backtester.errors import DataError, UnknownNameError, UsageError
 from backtester.market.acceptance import accept_bars, accept_funding, parse_times
 from backtester.market.intake import Intake, existing, unreadable
@@ -85,6 +86,11 @@ def read_table(
         notes.append(f"taken as {series} (say otherwise with --series)")
     if series not in _IMPORTED:
         raise UnknownNameError("series", series, _IMPORTED, "of a table")
+    if is_spot_name(symbol) and series != "trade":
+        raise UsageError(
+            f"{symbol} is a spot pair: it has traded bars alone, no {series} series.",
+            f"Name a contract, such as --symbol {symbol}:{quote_of(symbol)}.",
+        )
     where = f"{venue} {symbol} {series} ({path.name})"
     raw = _of_one_symbol(raw, symbol, where)
     if series == "funding":

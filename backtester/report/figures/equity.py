@@ -11,20 +11,22 @@ from backtester.report import theme
 from backtester.report.figures.series import line
 
 
-def equity_figure(equity: pl.DataFrame, initial_balance: float, settle: str) -> go.Figure:
+def equity_figure(equity: pl.DataFrame, grown: pl.DataFrame, initial_balance: float, settle: str) -> go.Figure:
     """Return equity at bar closes above its drawdown.
 
     Parameters
     ----------
     equity : polars.DataFrame
         A run's equity frame.
+    grown : polars.DataFrame
+        The same without the effect of transfers, from which the drawdown is taken.
     initial_balance : float
         Equity before the first bar [settlement currency].
     settle : str
         Settlement currency.
     """
     values = equity["equity"].to_numpy()
-    below = underwater(values, initial_balance)
+    below = underwater(grown["equity"].to_numpy(), initial_balance)
     digits = ",.2f" if initial_balance >= 100 else ",.6f"
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.05)
     figure.add_trace(

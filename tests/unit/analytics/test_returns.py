@@ -57,6 +57,51 @@ def test_undefined_ratios_are_none() -> None:
     assert returns.annual_return(1e9, 1) is None
 
 
+def ledger_frame(*rows: tuple[int, str, float]) -> pl.DataFrame:
+    frame = pl.DataFrame(rows, schema={"time": pl.Int64, "kind": pl.String, "amount": pl.Float64}, orient="row")
+    return frame.with_columns(pl.col("time").cast(TIME))
+
+
+def test_without_transfers_the_equity_is_the_very_same() -> None:
+    equity = equity_frame([101.0, 99.0])
+    assert returns.time_weighted(equity, ledger_frame((START, "funding", 5.0)), 100.0) is equity
+    assert returns.time_weighted(equity, ledger_frame(), 100.0) is equity
+
+
+def test_transfers_are_no_returns() -> None:
+    # 100 grow to 110 (+10 %); 90 come in: 200 grow to 220 (+10 %); 120 go out: 100 fall to 75 (-25 %)
+    equity = equity_frame([110.0, 220.0, 75.0])
+    moves = ledger_frame((START + DAY, "transfer", 90.0), (START + 2 * DAY, "transfer", -120.0))
+    grown = returns.time_weighted(equity, moves, 100.0)
+    assert grown["equity"].to_list() == pytest.approx([110.0, 121.0, 90.75])
+    assert returns.daily_returns(grown, 100.0)["return"].to_list() == pytest.approx([0.1, 0.1, -0.25])
+    assert drawdown.episodes(grown, 100.0)["depth"].to_list() == pytest.approx([-0.25])
+    assert equity["equity"].to_list() == [110.0, 220.0, 75.0]
+
+
+def test_two_transfers_of_one_bar_count_together_and_at_its_open() -> None:
+    # 100 + 50 + 50 at the first open, then 200 earn 10; collateral that enters at the first open is such a transfer
+    equity = equity_frame([210.0, 210.0])
+    moves = ledger_frame((START, "transfer", 50.0), (START, "transfer", 50.0))
+    assert returns.time_weighted(equity, moves, 100.0)["equity"].to_list() == pytest.approx([105.0, 105.0])
+
+
+def test_money_that_comes_after_ruin_makes_no_returns() -> None:
+    equity = equity_frame([0.0, 50.0, 75.0])
+    moves = ledger_frame((START + DAY, "transfer", 50.0))
+    grown = returns.time_weighted(equity, moves, 100.0)
+    assert grown["equity"].to_list() == [0.0, 0.0, 0.0]
+    owing = returns.time_weighted(equity_frame([-10.0, 40.0]), moves, 100.0)
+    assert owing["equity"].to_list() == pytest.approx([-10.0, -10.0])
+
+
+def test_a_bar_that_begins_with_nothing_returns_nothing() -> None:
+    # all is withdrawn at the second open, 60 come back at the third and grow by a half
+    equity = equity_frame([100.0, 0.0, 90.0])
+    moves = ledger_frame((START + DAY, "transfer", -100.0), (START + 2 * DAY, "transfer", 60.0))
+    assert returns.time_weighted(equity, moves, 100.0)["equity"].to_list() == pytest.approx([100.0, 100.0, 150.0])
+
+
 def test_months_compound() -> None:
     daily = returns.daily_returns(equity_frame(100 * 1.01 ** np.arange(1, 61)), 100.0)
     monthly = returns.monthly_returns(daily)

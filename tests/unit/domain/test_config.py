@@ -22,7 +22,7 @@ def test_an_empty_file_is_a_whole_run():
 
 def test_what_the_venue_decides_is_left_open():
     config = RunConfig()
-    assert set(config.fees.model_dump().values()) == {None}
+    assert (config.fees.taker, config.fees.maker) == (None, None)
     assert (config.funding.paid_from, config.funding.price) == (None, None)
     rules = config.liquidation.model_dump(exclude={"then"})
     assert set(rules.values()) == {None}

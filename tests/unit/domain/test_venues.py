@@ -16,6 +16,7 @@ from backtester.domain.margin_tiers import MarginTier, TierTable
 from backtester.domain.venues import EVIDENCE, VenueRules, load_pack, pack_for, pack_names
 from backtester.errors import ConfigError, UnknownNameError
 
+SPOT_FEES = ("spot_taker_fee", "spot_maker_fee")
 SHIPPED = [
     "binance",
     "bitget",
@@ -68,7 +69,23 @@ def test_rules_are_whole_at_every_date(name):
     pack = load_pack(name)
     for time in (-math.inf, 0, ms("2024-01-01"), math.inf):
         assert set(pack.rules_at(time).model_dump()) == set(VenueRules.model_fields)
-        assert list(pack.figures_at(time)) == list(VenueRules.model_fields)
+        stated = list(pack.figures_at(time))
+        assert [rule for rule in stated if rule not in SPOT_FEES] == [
+            rule for rule in VenueRules.model_fields if rule not in SPOT_FEES
+        ]
+
+
+def test_both_legs_choose_the_tier_where_the_venue_says_so():
+    gross = [name for name in pack_names() if load_pack(name).rules_at(math.inf).hedge_tier == "gross"]
+    assert gross == ["bitget", "okx"]
+    assert load_pack("okx").figures_at(0)["hedge_tier"].evidence == "documented"
+
+
+def test_spot_fees_are_stated_where_a_source_was_found():
+    fees = {name: load_pack(name).rules_at(math.inf) for name in SHIPPED}
+    assert (fees["hyperliquid"].spot_taker_fee, fees["hyperliquid"].spot_maker_fee) == (0.0007, 0.0004)
+    assert fees["binance"].spot_taker_fee == 0.001
+    assert [fees[name].spot_taker_fee for name in ("bybit", "generic", "synthetic")] == [None, None, None]
 
 
 def test_generic_is_what_the_run_file_documents():

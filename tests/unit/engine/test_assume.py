@@ -13,9 +13,10 @@ from backtester import MarginTier, Strategy
 from backtester.analytics.assumptions import METRICS
 from backtester.domain.enums import TierForm
 from backtester.domain.margin_tiers import TierTable
+from backtester.engine.assembly import Inputs
 from backtester.engine.assume import assumptions
 from backtester.engine.instructions import OwnFills, Transfers
-from backtester.engine.run import Inputs, execute_kept
+from backtester.engine.run import execute_kept
 from backtester.engine.run_file import build_config, merge
 from backtester.errors import UsageError
 from backtester.market.schema import TIME

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
 from backtester.domain.config import RunConfig
-from backtester.domain.enums import ContractKind, TierForm, TierUnit
+from backtester.domain.enums import ContractKind, MarginMode, TierForm, TierUnit
 from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import MarginTier, TierTable
 from backtester.domain.venues import pack_names
 from backtester.domain.venues.pack import VenueRules
+from backtester.engine.collateral import CollateralRow
 from backtester.engine.resolve import ResolvedRun, resolve
 from backtester.engine.rule_names import RULE_NAMES
 from backtester.engine.run_file import build_config, config_text
@@ -177,9 +179,9 @@ def test_every_rule_has_a_plain_name():
         (BTC, "generic", ContractKind.LINEAR, "USDT"),
         (COIN, "generic", ContractKind.INVERSE, "BTC"),
         ("ETH/USD:BTC", "bitmex", ContractKind.LINEAR, "BTC"),  # quanto
-        ("BTC/USDC", "hyperliquid", ContractKind.LINEAR, "USDC"),
-        ("BTC/USD", "bitmex", ContractKind.INVERSE, "BTC"),
-        ("BTC/USDT", "bitmex", ContractKind.LINEAR, "USDT"),
+        ("BTC/USDC", "hyperliquid", ContractKind.SPOT, "USDC"),
+        ("ETH/BTC", "binance", ContractKind.SPOT, "BTC"),
+        ("BTCUSDT", "bybit", ContractKind.LINEAR, "USDT"),
     ],
 )
 def test_an_undescribed_contract_follows_its_name(symbol, venue, kind, settle):
@@ -187,7 +189,8 @@ def test_an_undescribed_contract_follows_its_name(symbol, venue, kind, settle):
     assert (run.instruments[symbol].kind, run.settle) == (kind, settle)
     assert "unknown_instrument" in codes(run)
     assert "unknown_increments" in codes(run)
-    assert run.instruments[symbol].funding_interval_hours == run.rules.funding_interval_hours
+    hours = None if kind is ContractKind.SPOT else run.rules.funding_interval_hours
+    assert run.instruments[symbol].funding_interval_hours == hours
 
 
 def test_unknown_increments_are_told_once_for_all():
@@ -307,3 +310,129 @@ def test_strategy_and_report_pass_through():
     run = resolve(config(**sections), store_lookup=store())
     assert run.config.strategy.params == {"fast": 3}
     assert not run.config.report.enabled
+
+
+# ---- spot, settings of one contract, fee tiers
+
+SPOT = "BTC/USDT"
+
+
+def both() -> Lookup:
+    spot = Instrument(symbol=SPOT, kind=ContractKind.SPOT, **WHOLE)
+    return Lookup({BTC: Instrument(symbol=BTC, **WHOLE), SPOT: spot})
+
+
+def test_spot_is_paid_in_full():
+    run = resolve(config("okx", account={"leverage": 3}), store_lookup=both())
+    assert run.rows == run.symbols == (SPOT, BTC)
+    assert run.leverages == {BTC: 3.0, SPOT: 1.0}
+    assert run.margin_modes == {BTC: MarginMode.CROSS, SPOT: MarginMode.ISOLATED}
+    assert run.haircuts == {BTC: None, SPOT: None}
+    assert run.holdings == {BTC: 0.0, SPOT: 0.0}
+    assert run.close_fees == {BTC: 0.0005, SPOT: 0.0}
+    assert run.config.liquidation.close_fee == 0.0005  # that of the contracts
+    (tier,) = run.tiers[SPOT][0].tiers
+    assert (tier.maintenance_margin_rate, tier.notional_cap, tier.max_leverage) == (0.0, math.inf, 1.0)
+    assert run.instruments[SPOT].taker_fee == 0.0015  # the pack's, of spot
+    assert run.instruments[SPOT].funding_interval_hours is None
+    assert resolve(run.config, store_lookup=both()) == run
+
+
+@pytest.mark.parametrize(
+    ("venue", "sections", "fee", "is_told"),
+    [
+        ("bybit", {}, 0.00055, True),
+        ("binance", {}, 0.001, False),
+        ("bybit", {"fees": {"taker": 0.0003}}, 0.0003, False),
+        ("bybit", {"instruments": {SPOT: {"taker_fee": 0.002}}}, 0.002, False),
+    ],
+)
+def test_a_spot_fee_that_nobody_states_is_a_contracts_and_told(venue, sections, fee, is_told):
+    run = resolve(config(venue, **sections), store_lookup=both())
+    assert run.instruments[SPOT].taker_fee == fee
+    assert ("spot_fee_assumed" in codes(run)) == is_told
+
+
+@pytest.mark.parametrize(
+    ("symbol", "stated", "said"),
+    [
+        (SPOT, {"kind": "linear"}, "linear does not go with a spot pair's name"),
+        (BTC, {"kind": "spot"}, "spot does not go with a perpetual contract's name"),
+        (SPOT, {"leverage": 2.0}, "spot is paid in full"),
+        (SPOT, {"margin_mode": "cross"}, "spot has no margin"),
+        (SPOT, {"settle": "USDC"}, "is paid in USDT"),
+        (BTC, {"haircut": 0.1}, "a contract is no collateral"),
+    ],
+)
+def test_what_spot_cannot_be_is_refused(symbol, stated, said):
+    with pytest.raises(ConfigError, match=said):
+        resolve(config(instruments={symbol: stated}), store_lookup=both())
+
+
+def test_spot_has_no_tiers():
+    tiers = {SPOT: [{"maintenance_margin_rate": 0.01, "max_leverage": 5.0}]}
+    with pytest.raises(ConfigError, match="spot is paid in full and has no margin tiers"):
+        resolve(config(tiers=tiers), store_lookup=both())
+
+
+def test_a_spot_pair_of_another_currency_does_not_mix():
+    lookup = Lookup({BTC: Instrument(symbol=BTC, **WHOLE), "BTC/USDC": None})
+    with pytest.raises(AccountError, match="BTC/USDC in USDC, BTC/USDT:USDT in USDT"):
+        resolve(config(), store_lookup=lookup)
+
+
+def test_settings_of_one_contract_win():
+    sections = {ETH: {"leverage": 10.0, "margin_mode": "isolated"}, SPOT: {"haircut": 0.2}}
+    lookup = both()
+    lookup.contracts[ETH] = Instrument(symbol=ETH, **WHOLE)
+    run = resolve(config("binance", instruments=sections, account={"leverage": 4}), store_lookup=lookup)
+    assert run.leverages == {BTC: 4.0, SPOT: 1.0, ETH: 10.0}
+    assert run.margin_modes[ETH] is MarginMode.ISOLATED
+    assert run.haircuts == {BTC: None, SPOT: 0.2, ETH: None}
+    filled = run.config.instruments
+    assert (filled[ETH].leverage, filled[ETH].margin_mode, filled[BTC].leverage) == (10.0, "isolated", None)
+    assert resolve(run.config, store_lookup=lookup) == run
+
+
+def test_a_contracts_own_leverage_above_its_tiers_is_refused_by_name():
+    with pytest.raises(AccountError) as caught:
+        resolve(config(instruments={ETH: {"leverage": 60.0}}), store_lookup=store(BTC, ETH))
+    assert f"{ETH}: leverage 60 exceeds the maximum of 50" in caught.value.message
+    assert f'leverage = 50 or less in [instruments."{ETH}"]' in caught.value.hint
+
+
+def test_the_tier_of_hedge_legs_is_the_venues_unless_stated():
+    def chosen(venue, **sections):
+        return resolve(config(venue, **sections), store_lookup=store()).config.liquidation.hedge_tier
+
+    assert (chosen("okx"), chosen("binance")) == ("gross", "leg")
+    assert chosen("okx", liquidation={"hedge_tier": "leg"}) == "leg"
+
+
+@pytest.mark.parametrize(
+    ("volumes", "said"),
+    [((1e6,), r"begins at a volume of 1e\+06"), ((0.0, 5.0, 5.0), r"tiers\[2\].volume: 5 does not")],
+)
+def test_fee_tiers_must_begin_at_nothing_and_rise(volumes, said):
+    tiers = [{"volume": volume, "taker": 0.0004, "maker": 0.0} for volume in volumes]
+    with pytest.raises(ConfigError, match=said):
+        resolve(config(fees={"tiers": tiers}), store_lookup=store())
+
+
+def test_collateral_takes_rows_of_its_own_or_those_of_traded_spot():
+    rows = (
+        CollateralRow(SPOT, SPOT, "trade", 0.5, 0.1, ("BTC",), is_traded=True),
+        CollateralRow("ETH/USDT", ETH, "index", 3.0, 0.2, ("ETH",), is_traded=False),
+    )
+    run = resolve(config(), store_lookup=both(), collateral=rows)
+    assert run.symbols == (SPOT, BTC)
+    assert run.rows == (SPOT, BTC, "ETH/USDT")
+    assert run.haircuts == {BTC: None, SPOT: 0.1, "ETH/USDT": 0.2}
+    assert run.holdings == {BTC: 0.0, SPOT: 0.5, "ETH/USDT": 3.0}
+    assert run.instruments["ETH/USDT"].kind is ContractKind.SPOT
+    assert "ETH/USDT" not in run.config.instruments
+    assert [n.text for n in run.notices if n.code == "collateral_valued"] == [
+        f"ETH as collateral: valued by the index of {ETH}, not by a spot pair."
+    ]
+    with pytest.raises(ConfigError, match=r"0\.3 differs from 0\.1 of collateral\.BTC"):
+        resolve(config(instruments={SPOT: {"haircut": 0.3}}), store_lookup=both(), collateral=rows)

@@ -124,9 +124,9 @@ def test_a_run_outside_of_the_listing_is_told_not_refused() -> None:
     assert told(run) == {
         "before_listing": f"Listed after the start of the run: {BTC} (2025-02-01 00:00 UTC).",
         "after_delisting": f"Delisted before the end of the run: {BTC} (2025-09-01 00:00 UTC). "
-        "Later bars and rates are not of a market.",
+        "What is held then is settled at the last mark close, without a fee; later bars are not used.",
     }
-    assert {n.code: n.severity for n in run.notices}["after_delisting"] == "warning"
+    assert {n.code: n.severity for n in run.notices}["after_delisting"] == "assumption"
 
 
 def test_an_unknown_interval_is_the_venues() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -288,6 +289,9 @@ def test_missing_companions_are_warnings(store: Store, tmp_path: Path) -> None:
     alone.write(key("trade", "30m"), bars(COUNT, HOUR // 2), source="test")
     codes = [f.code for f in check(alone, alone.keys(timeframe="1h")).findings if f.code.startswith("no_")]
     assert codes == ["no_mark", "no_funding", "no_tiers"]
+    spot = Store(tmp_path / "spot")
+    spot.write(replace(key("trade"), symbol="BTC/USDT"), bars(), source="test")
+    assert check(spot, spot.keys()).findings == ()
 
 
 def test_series_that_cover_less_than_the_trades_are_told(store: Store) -> None:

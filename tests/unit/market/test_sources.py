@@ -13,7 +13,7 @@ import pytest
 
 from backtester.errors import BacktesterError, DataError, UnknownNameError, UsageError
 from backtester.market.acceptance import accept_bars, accept_funding, parse_times
-from backtester.market.intake import Imported, Intake, Refusal, bring_in, check_symbol, check_venue
+from backtester.market.intake import Imported, Intake, Refusal, bring_in, check_contract, check_symbol, check_venue
 from backtester.market.schema import TIME, DatasetKey
 from backtester.market.sources import ccxt_json, freqtrade, table
 from backtester.market.store import Store
@@ -237,6 +237,7 @@ def test_a_folder_of_freqtrade_is_read_by_its_names(folder: Path) -> None:
     intakes = read_all(freqtrade.find_files(folder))
     keys = [i.key for i in intakes if isinstance(i, Intake)]
     assert keys == [
+        DatasetKey("binance", "BTC/USDT", "trade", "1h"),
         DatasetKey("binance", BTC, "funding", "event"),
         DatasetKey("binance", BTC, "trade", "1h"),
         DatasetKey("binance", BTC, "mark", "1h"),
@@ -244,7 +245,7 @@ def test_a_folder_of_freqtrade_is_read_by_its_names(folder: Path) -> None:
         DatasetKey("binance", "SOL/USDT:USDT", "index", "5m"),
         DatasetKey("binance", "XRP/USDT:USDT", "trade", "1h"),
     ]
-    funding, trade = intakes[0], intakes[1]
+    funding, trade = intakes[1], intakes[2]
     assert isinstance(funding, Intake)
     assert isinstance(trade, Intake)
     assert funding.frame["funding_rate"].to_list() == [1e-4] * 3
@@ -257,8 +258,9 @@ def test_filters_narrow_and_a_single_file_works(folder: Path) -> None:
     assert [(f.series, f.timeframe) for f in found] == [("funding", "event"), ("trade", "1h"), ("mark", "1h")]
     assert [f.series for f in freqtrade.find_files(folder, series=["index"])] == ["index"]
     assert len(freqtrade.find_files(folder / "BTC_USDT_USDT-1h-mark.feather")) == 1
-    with pytest.raises(UnknownNameError, match="Unknown symbol 'BTC/USDT'"):
-        freqtrade.find_files(folder, symbols=["BTC/USDT"])
+    assert [f.series for f in freqtrade.find_files(folder, symbols=["BTC/USDT"])] == ["trade"]
+    with pytest.raises(UnknownNameError, match="Unknown symbol 'BTC/USDC'"):
+        freqtrade.find_files(folder, symbols=["BTC/USDC"])
     with pytest.raises(UsageError, match="passes the filters"):
         freqtrade.find_files(folder, timeframes=["4h"], series=["mark"])
 
@@ -280,7 +282,9 @@ def test_folders_without_freqtrade_files_say_what_is_wanted(folder: Path, tmp_pa
         ("BTC_USDT_USDT-1h-premiumIndex.feather", (BTC, "premium", "1h")),
         ("BTC_USDT_USDT-241227-1h-futures.feather", None),
         ("BTC_USDT_USDT-1M-futures.feather", None),
-        ("BTC_USDT-1h.feather", None),
+        ("BTC_USDT-1h.feather", ("BTC/USDT", "trade", "1h")),
+        ("my_bars-1h.parquet", None),
+        ("BTC_USDT_USDT-1h.feather", None),
         ("BTC_USDT_USDT-1h-futures.csv", None),
     ],
 )
@@ -299,7 +303,7 @@ def test_a_truncated_file_is_refused_and_keeps_no_other_out(folder: Path, ending
     refused = [d for d in done if isinstance(d, Refusal)]
     assert [r.name for r in refused] == [bad.name]
     assert "not a whole" in refused[0].error.message
-    assert len([d for d in done if isinstance(d, Imported)]) == 6
+    assert len([d for d in done if isinstance(d, Imported)]) == 7
     assert store.keys(symbol="BAD/USDT:USDT") == []
 
 
@@ -494,6 +498,16 @@ def test_a_stated_amount_that_breaks_continuity_is_said(tmp_path: Path) -> None:
     assert "bracket 2 is 60, continuity asks for 50" in intake.notes[0]
 
 
+def test_a_table_of_a_spot_pair_holds_trades_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("open_time,open,high,low,close\n2025-01-01,1,2,0.5,1\n2025-01-01 01:00,1,2,0.5,1\n")
+    assert table.read_table(path, "binance", "BTC/USDT", kind="csv").key == DatasetKey(
+        "binance", "BTC/USDT", "trade", "1h"
+    )
+    with pytest.raises(UsageError, match="has traded bars alone, no mark series"):
+        table.read_table(path, "binance", "BTC/USDT", kind="csv", series="mark")
+
+
 # ---- names
 
 
@@ -519,10 +533,13 @@ def test_a_rule_pack_of_ones_own_names_the_venue(tmp_path: Path) -> None:
 
 
 def test_spellings_of_a_symbol() -> None:
-    for wrong in ("BTCUSDT", "BTC/USDT", "BTC-USDT"):
+    for wrong in ("BTCUSDT", "BTC-USDT"):
         with pytest.raises(UsageError, match="not the unified name") as caught:
             check_symbol(wrong)
         assert f"Did you mean '{BTC}'" in caught.value.hint
+    assert check_symbol("BTC/USDT") == "BTC/USDT"  # a spot pair
+    with pytest.raises(UsageError, match="not the unified name"):
+        check_contract("BTC/USDT")
 
 
 # ---- real files

@@ -236,7 +236,7 @@ def test_amounts_of_ccxts_own_markets_are_contracts(
 @pytest.mark.parametrize(
     "other",
     [
-        {"type": "spot", "swap": False, "symbol": "BTC/USDT"},
+        {"type": "margin", "swap": False, "symbol": "BTC/USDT"},
         {"type": "future", "swap": False, "symbol": "BTC/USDT:USDT-261225"},
         {"type": "swap", "symbol": "BTC/USDT:USDT-261225"},
         {"linear": False, "inverse": False, "symbol": "ETH/USD:BTC"},
@@ -278,6 +278,22 @@ def test_impossible_markets_are_refused(wrong: dict[str, Any], match: str) -> No
         market_instrument(market(**wrong), source="x.json")
 
 
+def test_a_spot_market_counts_base_units_and_its_quote_currency() -> None:
+    found = market_instrument(market("BTC/USDC", type="spot", swap=False, contractSize=None, linear=None))
+    assert found is not None
+    assert (found.kind, found.settle, found.contract_size) == (ContractKind.SPOT, "USDC", 1.0)
+
+
+def test_spot_pairs_come_in_by_name(tmp_path: Path, store: Store) -> None:
+    spot = market("BTC/USDT", type="spot", swap=False)
+    file = put(tmp_path / "x_2024-03.json", {BTC: market(), "BTC/USDT": spot})
+    intakes, notes = read_markets(file, "binance", ["BTC/USDT"])
+    assert notes == ()
+    list(bring_in(store, intakes))
+    assert store.symbols("binance", "instrument") == ["BTC/USDT"]
+    assert store.instruments("binance", "BTC/USDT")[0].kind is ContractKind.SPOT
+
+
 def put(path: Path, content: Any) -> Path:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content))
@@ -290,7 +306,7 @@ def test_markets_come_by_symbol_or_in_a_list(tmp_path: Path, store: Store) -> No
     put(dated / "x_2024-03.json", {BTC: market(), "BTC/USDT": spot})
     put(dated / "x_2025-03-05.json", [market(precision={"amount": 0.2}), market("ETH/USDC:USDC")])
     intakes, notes = read_markets(dated, "binance")
-    assert notes == ("x_2024-03.json: 1 of 2 markets are no linear or inverse perpetuals",)
+    assert notes == ("x_2024-03.json: 1 spot pairs are left out, they come in by name (--symbol BTC/USDT)",)
     list(bring_in(store, intakes))
     old, new = store.instruments("binance", BTC)
     assert (old.valid_from, new.valid_from) == (ms("2024-03-01"), ms("2025-03-05"))

@@ -182,7 +182,7 @@ def test_long_series_are_thinned() -> None:
             "equity": 100 + np.random.default_rng(3).normal(size=count).cumsum() / 50,
         }
     ).with_columns(pl.col("open_time", "close_time").cast(sample.TIME))
-    figure = figures.equity_figure(equity, 100.0, "USDT")
+    figure = figures.equity_figure(equity, equity, 100.0, "USDT")
     assert all(len(trace.x) < 4_000 for trace in figure.data)
     assert max(figure.data[0].y) == equity["equity"].max()
     assert min(figure.data[0].y) == equity["equity"].min()
