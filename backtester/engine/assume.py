@@ -19,6 +19,7 @@ from backtester.engine.assembly import Inputs, Replayed
 from backtester.engine.resolve import ResolvedRun
 from backtester.engine.result import Result
 from backtester.engine.run import Progress, check_books, other_result, replay_inputs, silent
+from backtester.engine.run_checks import refuse_clashes
 from backtester.errors import BacktesterError, InternalError, UsageError
 
 LARGEST_SLIPPAGE_BPS = 5_000.0  # the replay cuts the sum of all slippage there
@@ -128,7 +129,9 @@ def try_assumptions(run: Replayed, base: Result, progress: Progress = silent) ->
 def _try(assumption: Assumption, inputs: Inputs, base: Result) -> Tried:
     """Replay under one assumption; what refuses it becomes its reason."""
     try:
-        other = replay_inputs(assumption.change(inputs))
+        changed = assumption.change(inputs)
+        refuse_clashes(changed.resolved, changed.panel, changed.decisions)
+        other = replay_inputs(changed)
         check_books(other)
     except InternalError:
         raise
@@ -266,7 +269,6 @@ def _impact(times: int) -> Change:
 
     def change(inputs: Inputs) -> Inputs:
         _refuse_given_trades(inputs)
-        _refuse_unknown_volume(inputs)
         config = inputs.resolved.config
         transfers = tuple(t.model_copy(update={"amount": t.amount * times}) for t in config.transfers)
         collateral = {
@@ -275,7 +277,7 @@ def _impact(times: int) -> Change:
         }
         grown = config.model_copy(update={"transfers": transfers, "collateral": collateral})
         larger = _changed(
-            _resolved(inputs, config=grown),
+            _resolved(inputs, config=grown, holdings={s: q * times for s, q in inputs.resolved.holdings.items()}),
             account={"balance": config.account.balance * times},
             costs={"slippage": "impact"},
         )
@@ -298,11 +300,3 @@ def _refuse_given_trades(inputs: Inputs) -> None:
     """Refuse what changes orders where trades are given."""
     if inputs.instructions.own_fills.time.size:
         raise UsageError("The given trades keep their time, price and size.")
-
-
-def _refuse_unknown_volume(inputs: Inputs) -> None:
-    """Refuse impact where a symbol has no volumes."""
-    volume = inputs.panel.volume
-    for place, symbol in enumerate(inputs.panel.symbols):
-        if volume is None or bool(np.isnan(volume[place]).all()):
-            raise UsageError(f"{symbol}: no volumes are stored, which impact needs.")
