@@ -173,13 +173,14 @@ def _stored_history(store: Store, wanted: _Wanted, strategy: Strategy) -> tuple[
     from backtester.errors import StrategyError, UnknownNameError, format_time
     from backtester.market.frame import signal_bars
     from backtester.market.schema import timeframe_ms
+    from backtester.market.series import default_symbols
 
     venues = store.venues()
     venue = wanted.venue or ("synthetic" if "synthetic" in venues else venues[0])
     if venue not in venues:
         raise UnknownNameError("venue", venue, venues, "in the store")
     named = split_list(wanted.symbols)
-    symbols = named or tuple(store.symbols(venue)[:MOST_SYMBOLS])
+    symbols = named or tuple(default_symbols(store.symbols(venue))[:MOST_SYMBOLS])
     if not symbols:
         raise StrategyError(f"There are no traded bars of {venue} to try the strategy on.", "Import some first.")
     timeframe = wanted.timeframe or _coarsest(store, venue, symbols)

@@ -29,7 +29,7 @@ from backtester.engine.run_file import parse_time
 from backtester.errors import DataError, UsageError
 from backtester.market.panel import Panel, load_panel
 from backtester.market.schema import timeframe_ms
-from backtester.market.series import check_symbols, held_venues
+from backtester.market.series import check_symbols, default_symbols, held_venues
 from backtester.market.store import Store
 from backtester.strategy import Strategy
 
@@ -183,8 +183,8 @@ def other_result(base: Result, run: Replayed) -> Result:
 def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[Notice, ...]]:
     """Return the configuration with venue, symbols and timeframe, and what was chosen for what was left out.
 
-    The venue is the only one stored, else the made-up one; the symbols are all of the venue that have traded bars; the
-    timeframe is the coarsest stored for all of them.
+    The venue is the only one stored, else the made-up one; the symbols are all contracts of the venue that have traded
+    bars (spot pairs where there is no contract); the timeframe is the coarsest stored for all of them.
     """
     data, told = config.data, []
     if "venue" not in data.model_fields_set:
@@ -198,7 +198,7 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
         text = f"No symbols were named: those of the trades ({', '.join(named)})."
         told.append(Notice("symbols_chosen", "assumption", text))
     if not data.symbols:
-        data = data.model_copy(update={"symbols": tuple(store.symbols(venue))})
+        data = data.model_copy(update={"symbols": tuple(default_symbols(store.symbols(venue)))})
         if not data.symbols:
             raise DataError(
                 f"{venue} trade",

@@ -139,7 +139,7 @@ def test_finer_bars_are_replayed(shell) -> None:
         (["run"], 2, "Neither a strategy nor a file of signals"),
         (["run", "trnd"], 2, "Did you mean 'trend'"),
         (["run", "trend", "--leverage", "lots"], 2, "--leverage"),
-        (["run", "trend", "--symbols", "BTC/USDT"], 2, "Did you mean 'BTC/USDT:USDT'"),
+        (["run", "trend", "--symbols", "BTC/USD:USDT"], 2, "Did you mean 'BTC/USDT:USDT'"),
         (["run", "trend", "--timeframe", "7q"], 2, "7q"),
         (["run", "trend", "--start", "2024-12-01", "--end", "2024-11-01"], 2, "range is empty"),
         (["run", "trend", "-p", "fast"], 2, "name=value"),
