@@ -247,7 +247,7 @@ class ExecutionConfig(Section):
     slippage_bps : float
         Cost of each market and engine fill against its reference price [1e-4].
     intrabar : {"adverse", "color", "close", "favorable"}
-        Order in which a bar visits its extremes; ``"favorable"`` takes first what helps the position: optimistic.
+        Order in which a bar visits its extremes; ``"favorable"`` is for comparison.
     joint : {"common", "worst"}
         How several marks move together under cross margin.
     rebalance : {"on_change", "every_bar", "band"}

@@ -130,7 +130,7 @@ class Intrabar(IntEnum):
     ADVERSE = 0
     COLOR = 1
     CLOSE = 2
-    FAVORABLE = 3  # optimistic: first what helps the net position
+    FAVORABLE = 3  # first the extreme that helps: to see how much of a result rests on the order
 
 
 class JointPath(IntEnum):

@@ -112,6 +112,8 @@ class Instructions:
         As their classes say.
     requests : structured array
         Rows of ``kernel.state.REQUEST``, as an ``on_bar`` function would make them, sorted by ``due_bar``.
+    calls : array of int64
+        Bars at whose close an ``on_bar`` function is called: the last one of each signal bar.
     signal_ms : int or None
         Length of a signal bar; None: that of the panel.
     """
@@ -122,4 +124,5 @@ class Instructions:
     transfers: Transfers = field(default_factory=Transfers)
     own_fills: OwnFills = field(default_factory=OwnFills)
     requests: NDArray[np.void] | None = None
+    calls: Ints = field(default_factory=_ints)
     signal_ms: int | None = None

@@ -1,7 +1,8 @@
-"""From a panel, contracts and targets to what the kernel reads: the border at which its inputs are checked."""
+"""From a panel, contracts and instructions to what the kernel reads: the border at which its inputs are checked."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,59 +14,21 @@ from numpy.typing import NDArray
 from backtester.domain import enums
 from backtester.domain.config import RunConfig
 from backtester.domain.enums import ContractKind, MarginMode, TierForm
-from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import TierTable
+from backtester.engine.contract_terms import ContractTerms
+from backtester.engine.instructions import Instructions
+from backtester.engine.market_arrays import market_arrays
+from backtester.engine.schedule import Slot, schedule_of
 from backtester.errors import AccountError, ConfigError, DataError
 from backtester.kernel import state
-from backtester.market.funding_records import DEFAULT_INTERVAL_HOURS
-from backtester.market.panel import Bars, Panel
+from backtester.kernel.account import NO_BAR
+from backtester.market.panel import Panel
 
-Columns = list[NDArray[np.float64]]  # open, high, low, close
-HOUR_MS = 3_600_000
 DEBT_TOLERANCE = 1e-12  # of the initial balance: a margin that takes the whole wallet leaves a crumb of either sign
-
-
-@dataclass(frozen=True)
-class ContractTerms:
-    """One contract with the settings that the account has on it.
-
-    Attributes
-    ----------
-    instrument : Instrument
-        The contract.
-    tables : sequence of TierTable
-        Its margin tiers, any order.
-    margin_mode : MarginMode
-        What backs its position.
-    leverage : float
-        Leverage setting.
-    taker_fee : float
-        Fraction of notional.
-    slippage : float
-        Fraction of the price.
-    close_fee : float
-        Fee to close in the liquidation test [fraction of notional].
-    """
-
-    instrument: Instrument
-    tables: Sequence[TierTable]
-    margin_mode: MarginMode
-    leverage: float
-    taker_fee: float
-    slippage: float = 0.0
-    close_fee: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class TargetRows:
-    """Targets as decided: at the close of bar ``bar[k]``, exposure ``target[k]`` of symbol number ``symbol[k]``.
-
-    Sorted by bar, then symbol; at most one row a bar and symbol; finite.
-    """
-
-    bar: NDArray[np.int64]
-    symbol: NDArray[np.int64]
-    target: NDArray[np.float64]
+RING = 1 << 14  # requests of an on_bar function that can be under way
+NEVER_CLOSED = -(1 << 60)
+DAYS = 31  # as kernel.costs counts them
+DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +47,7 @@ class Prepared:
         return int(self.market.open_time.size - 1)
 
 
-def prepare(panel: Panel, terms: Sequence[ContractTerms], config: RunConfig, targets: TargetRows) -> Prepared:
+def prepare(panel: Panel, terms: Sequence[ContractTerms], config: RunConfig, instructions: Instructions) -> Prepared:
     """Return what the kernel replays.
 
     Parameters
@@ -94,8 +57,8 @@ def prepare(panel: Panel, terms: Sequence[ContractTerms], config: RunConfig, tar
     terms : sequence of ContractTerms
         In the order of the panel's symbols.
     config : RunConfig
-        Resolved: account, execution, funding and liquidation are read.
-    targets : TargetRows
+        Resolved: account, execution, costs, sizing, limits, funding and liquidation are read.
+    instructions : Instructions
         Decisions on the panel's bars.
 
     Raises
@@ -105,33 +68,103 @@ def prepare(panel: Panel, terms: Sequence[ContractTerms], config: RunConfig, tar
     AccountError
         A tier table leaves no margin: ``mmr + close_fee >= 1``.
     DataError
-        Settlements are valued at the index, and there is none.
+        A series that a setting needs is not there.
     """
-    if config.execution.fill == "close" and config.execution.latency_bars:
+    _check(panel, terms, config, instructions)
+    signs = np.array([-1.0 if t.instrument.kind is ContractKind.INVERSE else 1.0 for t in terms])
+    slots = slots_of(terms, config)
+    signal_ms = instructions.signal_ms or panel.timeframe_ms
+    tables, tiers, floors, starts, switches = _tier_tables(panel, terms, slots)
+    schedule = schedule_of(panel, terms, slots, signs, config, instructions, switches)
+    with_index = (
+        config.execution.trigger == "index" or instructions.requests is not None or bool(instructions.calls.size)
+    )
+    market = market_arrays(panel, signs, with_index=with_index)
+    widest = int((tables["stop"] - tables["start"]).max())
+    per_bar = _most_per_bar(schedule.settlements["bar"]) + 2 * _most_per_bar(schedule.own_fills["bar"])
+    rows = len(slots) * (16 + widest + config.execution.latency_bars) + per_bar + 16
+    rules = _rules(config, rows, signal_ms, has_holdings=any(t.holding for t in terms))
+    setup = state.Setup(
+        rules,
+        _instruments(panel, terms, slots, signs),
+        tables,
+        tiers,
+        floors,
+        _fee_tiers(config),
+        _places(terms, slots),
+    )
+    book = _book(setup, slots, starts, config, int(panel.open_time[0]), instructions)
+    return Prepared(setup, market, schedule, book, config.account.balance)
+
+
+def slots_of(terms: Sequence[ContractTerms], config: RunConfig) -> tuple[Slot, ...]:
+    """Return what holds one position each: contracts, or in hedge mode their legs, long first; spot has no legs."""
+    is_hedged = config.account.position_mode == "hedge"
+    slots = []
+    for i, term in enumerate(terms):
+        if is_hedged and not term.is_spot:
+            slots += [Slot(i, 1), Slot(i, -1)]
+        else:
+            slots.append(Slot(i, 0))
+    return tuple(slots)
+
+
+def _check(panel: Panel, terms: Sequence[ContractTerms], config: RunConfig, instructions: Instructions) -> None:
+    """Refuse settings that exclude each other, and settings without their series."""
+    execution = config.execution
+    at_close = execution.fill == "close"
+    if at_close and (execution.latency_bars or execution.latency_ms):
         raise ConfigError(
-            "execution.latency_bars does not go with fill = 'close'.",
+            "execution.latency does not go with fill = 'close'.",
             "Set one of the two: a fill at the close has none.",
         )
-    signs = np.array([1.0 if t.instrument.kind is ContractKind.LINEAR else -1.0 for t in terms])
-    tables, tiers, floors, starts, switches = _tier_tables(panel, terms)
-    settlements = _settlements(panel, terms, config, signs)
-    market = _market(panel, signs)
-    widest = int((tables["stop"] - tables["start"]).max())
-    per_bar = _most_per_bar(settlements["bar"])
-    rows = len(terms) * (8 + widest + config.execution.latency_bars) + per_bar + 16
-    setup = state.Setup(_rules(config, rows), _instruments(panel, terms, signs), tables, tiers, floors)
-    book = _book(terms, starts, config.account.balance)
-    schedule = state.Schedule(_target_rows(targets, len(terms), config), settlements, switches)
-    return Prepared(setup, market, schedule, book, config.account.balance)
+    if at_close and (instructions.calls.size or instructions.requests is not None):
+        raise ConfigError(
+            "An on_bar strategy sees the close and trades after it: it does not go with fill = 'close'.",
+            "Set execution.fill = 'next_open'.",
+        )
+    if execution.rebalance == "band" and config.sizing.unit not in ("weight", "volatility"):
+        raise ConfigError(
+            f"rebalance = 'band' compares exposures: it does not go with sizing.unit = '{config.sizing.unit}'.",
+            "Set execution.rebalance = 'on_change', or sizing.unit = 'weight'.",
+        )
+    if execution.trigger == "index" and panel.index is None:
+        raise DataError(
+            f"{panel.venue} {panel.symbols[0]} index",
+            "stops are to watch the index, and there is no index series",
+            hint="Import one, or set execution.trigger = 'mark'.",
+        )
+    if config.costs.slippage == "impact":
+        for i, term in enumerate(terms):
+            if panel.volume is None or bool(np.isnan(panel.volume[i]).all()):
+                raise DataError(
+                    f"{panel.venue} {term.instrument.symbol} trade",
+                    "impact is a function of volume, and the bars have none",
+                    hint="Set costs.slippage to another model.",
+                )
+    for i, term in enumerate(terms):
+        if term.holding and not (panel.mark.open[i, 0] > 0.0):
+            raise DataError(
+                f"{panel.venue} {term.instrument.symbol}",
+                "it is held from the start and has no price there",
+                int(panel.open_time[0]),
+                hint="Begin later, or leave it out of [collateral].",
+            )
 
 
 def _code(value: str, codes: type[IntEnum]) -> int:
     return int(codes[value.upper()])
 
 
-def _rules(config: RunConfig, rows: int) -> NDArray[np.void]:
-    execution, liquidation = config.execution, config.liquidation
+def _bound(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+def _rules(config: RunConfig, rows: int, signal_ms: int, *, has_holdings: bool) -> NDArray[np.void]:
+    execution, liquidation, limits, costs = config.execution, config.liquidation, config.limits, config.costs
     rules = np.zeros(1, state.RULES)
+    unit = "weight" if config.sizing.unit == "volatility" else config.sizing.unit
+    stop_limit = -1.0 if execution.stop_limit_bps is None else execution.stop_limit_bps * 1e-4
     values = {
         "band": execution.band,
         "debt": -DEBT_TOLERANCE * config.account.balance,
@@ -153,54 +186,111 @@ def _rules(config: RunConfig, rows: int) -> NDArray[np.void]:
         "close_fee_basis": _code(liquidation.close_fee_basis or "mark", enums.CloseFeeBasis),
         "stop_after": int(liquidation.then == "stop"),
         "rows_per_bar": rows,
+        "sizing": _code(unit, enums.SizingUnit),
+        "is_hedged": int(config.account.position_mode == "hedge"),
+        "hedge_gross": int(liquidation.hedge_tier == "gross"),
+        "signal_ms": signal_ms,
+        "limit_bars": execution.limit_bars,
+        "post_only": int(execution.post_only),
+        "through_ticks": execution.through_ticks,
+        "volume_share": _bound(execution.volume_share),
+        "trigger": _code(execution.trigger, enums.TriggerPrice),
+        "take_profit_limit": int(execution.take_profit == "limit"),
+        "stop_limit": stop_limit,
+        "gross_limit": _bound(limits.gross),
+        "net_limit": _bound(limits.net),
+        "symbol_limit": _bound(limits.per_symbol),
+        "has_limits": int(any(v is not None for v in (limits.gross, limits.net, limits.per_symbol))),
+        "drawdown_stop": limits.max_drawdown_stop or 0.0,
+        "slippage_model": _code(costs.slippage, enums.SlippageModel),
+        "half_spread": costs.half_spread_bps * 1e-4,
+        "volatility_factor": costs.volatility_factor,
+        "impact_factor": costs.impact_factor,
+        "cost_window": costs.window,
+        "has_holdings": int(has_holdings),
     }
     for key, value in values.items():
         rules[0][key] = value
     return rules
 
 
-def _step_fraction(instrument: Instrument) -> tuple[float, float]:
-    """Return the quantity step as a fraction of whole numbers, which count lots exactly; (0, 1) where there is none."""
-    if instrument.lot is None or instrument.lot == 0:
-        return 0.0, 1.0
-    step = Decimal(repr(instrument.lot)) * Decimal(repr(instrument.contract_size))
-    numerator, denominator = step.as_integer_ratio()
+def _fee_tiers(config: RunConfig) -> NDArray[np.void]:
+    tiers = sorted(config.fees.tiers, key=lambda t: t.volume)
+    return np.array([(t.volume, t.taker, t.maker) for t in tiers], state.FEE_TIER)
+
+
+def _fraction(*factors: float | None) -> tuple[float, float]:
+    """Return a product as a fraction of whole numbers, which count steps exactly; (0, 1) where a factor is none."""
+    product = Decimal(1)
+    for factor in factors:
+        if factor is None or factor == 0:
+            return 0.0, 1.0
+        product *= Decimal(repr(factor))
+    numerator, denominator = product.as_integer_ratio()
     return float(numerator), float(denominator)
 
 
-def _instruments(panel: Panel, terms: Sequence[ContractTerms], signs: NDArray[np.float64]) -> NDArray[np.void]:
-    rows = np.zeros(len(terms), state.INSTRUMENT)
-    for i, term in enumerate(terms):
-        numerator, denominator = _step_fraction(term.instrument)
+def _instruments(
+    panel: Panel, terms: Sequence[ContractTerms], slots: Sequence[Slot], signs: NDArray[np.float64]
+) -> NDArray[np.void]:
+    rows = np.zeros(len(slots), state.INSTRUMENT)
+    for k, slot in enumerate(slots):
+        term = terms[slot.symbol]
+        instrument = term.instrument
+        numerator, denominator = _fraction(instrument.lot, instrument.contract_size)
+        tick_num, tick_den = _fraction(instrument.tick)
+        has_volume = panel.volume is not None and not bool(np.isnan(panel.volume[slot.symbol]).all())
         values = {
-            "sign": signs[i],
-            "contract_size": term.instrument.contract_size,
+            "row": slot.symbol,
+            "leg": slot.leg,
+            "only_side": 1 if term.is_spot else slot.leg,
+            "sibling": k + slot.leg if slot.leg else state.NONE,
+            "is_spot": int(term.is_spot),
+            "weight": 1.0 - term.haircut if term.is_spot and term.haircut is not None else 0.0,
+            "holding": term.holding,
+            "sign": signs[slot.symbol],
+            "contract_size": instrument.contract_size,
             "step_num": numerator,
             "step_den": denominator,
-            "min_quantity": term.instrument.min_quantity or 0.0,
-            "min_notional": term.instrument.min_notional or 0.0,
-            "leverage": term.leverage,
+            "tick_num": tick_num,
+            "tick_den": tick_den,
+            "min_quantity": instrument.min_quantity or 0.0,
+            "min_notional": instrument.min_notional or 0.0,
+            "leverage": 1.0 if term.is_spot else term.leverage,
             "taker_fee": term.taker_fee,
+            "maker_fee": term.maker_fee,
             "slippage": term.slippage,
-            "close_fee": term.close_fee,
-            "margin_mode": int(term.margin_mode),
-            "has_volume": int(panel.volume is not None and not bool(np.isnan(panel.volume[i]).all())),
+            "close_fee": 0.0 if term.is_spot else term.close_fee,
+            "margin_mode": int(MarginMode.ISOLATED if term.is_spot else term.margin_mode),
+            "has_volume": int(has_volume),
         }
         for key, value in values.items():
-            rows[i][key] = value
+            rows[k][key] = value
     return rows
 
 
+def _places(terms: Sequence[ContractTerms], slots: Sequence[Slot]) -> NDArray[np.int64]:
+    """Return the slots of each contract's long (or only) and short leg."""
+    places = np.zeros((len(terms), 2), np.int64)
+    for k, slot in enumerate(slots):
+        if slot.leg >= 0:
+            places[slot.symbol, 0] = k
+        if slot.leg <= 0:
+            places[slot.symbol, 1] = k
+    return places
+
+
 def _tier_tables(
-    panel: Panel, terms: Sequence[ContractTerms]
+    panel: Panel, terms: Sequence[ContractTerms], slots: Sequence[Slot]
 ) -> tuple[NDArray[np.void], NDArray[np.void], NDArray[np.float64], list[int], NDArray[np.void]]:
-    """Return all tables in one row of brackets, each symbol's first table, and when another comes into force."""
+    """Return all tables in one row of brackets, each slot's first table, and when another comes into force."""
     tables: list[tuple[int, int, int]] = []
     tiers: list[tuple[float, float, float, float, float]] = []
     floors: list[float] = []
     first: list[int] = []
     switches: list[tuple[int, int, int]] = []
-    for i, term in enumerate(terms):
+    for k, slot in enumerate(slots):
+        term = terms[slot.symbol]
         if not term.tables:
             raise DataError(f"{panel.venue} {term.instrument.symbol} tiers", "there is no margin tier table")
         by_date = sorted(term.tables, key=lambda t: -1 if t.valid_from is None else t.valid_from)
@@ -216,7 +306,7 @@ def _tier_tables(
             if n:
                 since = -1 if table.valid_from is None else table.valid_from
                 bar = int(np.searchsorted(panel.open_time, since, side="left"))
-                switches.append((bar, i, len(tables)))
+                switches.append((bar, k, len(tables)))
             tables.append((start, len(tiers), int(table.unit)))
     switches = [s for s in switches if s[0] < panel.open_time.size]
     return (
@@ -237,168 +327,79 @@ def _check_rates(table: TierTable, close_fee: float) -> None:
             )
 
 
-def _values(prices: NDArray[np.float64], signs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return prices in value space; linear ones are passed on, not copied."""
-    if (signs > 0).all():
-        return _plain(prices)
-    out = np.array(prices, np.float64, order="C")
-    for i in np.flatnonzero(signs < 0):
-        out[i] = -1.0 / out[i]
-    return out
-
-
-def _plain(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return an array of the one type that the kernel is compiled for: float64, C order, writeable."""
-    return np.require(values, np.float64, ["C", "W", "A"])
-
-
-def _market(panel: Panel, signs: NDArray[np.float64]) -> state.Market:
-    """Return the panel's series in value space; marks coarser than the trades are refined."""
-    symbols = len(signs)
-    trade = _in_value_space(_columns(panel.trade), signs)
-    mark = _in_value_space(_columns(panel.mark), signs)
-    path = mark
-    coarse = [np.empty((symbols, 0)) for _ in range(4)]
-    coarse_bar = coarse_ends = np.empty(0, np.int64)
-    coarse_up = np.empty((symbols, 0), np.int64)
-    if panel.mark_timeframe_ms != panel.timeframe_ms:
-        coarse = mark
-        coarse_bar, coarse_ends, coarse_up = _coarse_places(panel)
-        fine, clamped = _refined(panel, coarse_bar)
-        mark = _in_value_space(fine, signs)
-        path = _in_value_space(clamped, signs)
-    return state.Market(
-        open_time=np.append(panel.open_time, panel.end).astype(np.int64),
-        trade_open=trade[0],
-        trade_high=trade[1],
-        trade_low=trade[2],
-        trade_close=trade[3],
-        volume=np.empty((symbols, 0)) if panel.volume is None else _plain(panel.volume),
-        mark_open=mark[0],
-        mark_close=mark[3],
-        path_open=path[0],
-        path_high=path[1],
-        path_low=path[2],
-        path_close=path[3],
-        coarse_bar=coarse_bar,
-        coarse_ends=coarse_ends,
-        coarse_open=coarse[0],
-        coarse_high=coarse[1],
-        coarse_low=coarse[2],
-        coarse_close=coarse[3],
-        coarse_up=coarse_up,
-    )
-
-
-def _coarse_places(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return in which mark bar each bar lies, which bars complete one, and which way the trades of each went."""
-    ends = np.append(panel.open_time[1:], panel.end)
-    place = np.searchsorted(panel.mark_open_time, panel.open_time, side="right") - 1
-    completes = ends == panel.mark_open_time[place] + panel.mark_timeframe_ms
-    first, last = _first_and_last(panel)
-    up = panel.trade.close[:, last] >= panel.trade.open[:, first]
-    return place.astype(np.int64), completes.astype(np.int64), np.ascontiguousarray(up, np.int64)
-
-
-def _first_and_last(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first and the last bar of each mark bar."""
-    bars = panel.open_time.size
-    first = np.searchsorted(panel.open_time, panel.mark_open_time, side="left")
-    last = np.maximum(np.append(first[1:], bars) - 1, 0)
-    return np.minimum(first, bars - 1), last
-
-
-def _refined(panel: Panel, place: NDArray[np.int64]) -> tuple[Columns, Columns]:
-    """Return marks on the trades' clock (trades times mark over trade at the mark bar's open), free and clamped."""
-    first, _ = _first_and_last(panel)
-    ratio = (panel.mark.open / panel.trade.open[:, first])[:, place]
-    low, high = panel.mark.low[:, place], panel.mark.high[:, place]
-    fine = [series * ratio for series in _columns(panel.trade)]
-    return fine, [np.clip(series, low, high) for series in fine]
-
-
-def _columns(bars: Bars) -> Columns:
-    return [bars.open, bars.high, bars.low, bars.close]
-
-
-def _in_value_space(columns: Columns, signs: NDArray[np.float64]) -> Columns:
-    return [_values(series, signs) for series in columns]
-
-
-def _settlements(
-    panel: Panel, terms: Sequence[ContractTerms], config: RunConfig, signs: NDArray[np.float64]
-) -> NDArray[np.void]:
-    """Return the settlements of all symbols in the order in which they are paid."""
-    at_index = config.funding.price == "index"
-    if at_index and panel.index is None and config.funding.source != "none":
-        raise DataError(
-            f"{panel.venue} {panel.symbols[0]} index",
-            "funding is valued at the index, and there is no index series",
-            hint="Import one, or set funding.price = 'mark'.",
-        )
-    parts = []
-    for i, term in enumerate(terms):
-        time, rate, price = _records(panel, i, term.instrument, config)
-        inside_run = (time >= panel.open_time[0]) & (time < panel.end)
-        time, rate, price = time[inside_run], rate[inside_run], price[inside_run]
-        rows = np.zeros(time.size, state.SETTLEMENT)
-        bar = np.searchsorted(panel.open_time, time, side="right") - 1
-        inside = time != panel.open_time[bar]
-        if at_index and panel.index is not None:
-            price = np.where(inside, panel.index.close[i][bar], panel.index.open[i][bar])
-        rows["bar"], rows["inside"], rows["time"], rows["symbol"], rows["rate"] = bar, inside, time, i, rate
-        rows["value"] = price if signs[i] > 0 else -1.0 / price
-        parts.append(rows)
-    rows = np.concatenate(parts)
-    return rows[np.lexsort((rows["symbol"], rows["time"], rows["inside"], rows["bar"]))]
-
-
-def _records(
-    panel: Panel, i: int, instrument: Instrument, config: RunConfig
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return times, rates and prices of a symbol's settlements by the configured source."""
-    if config.funding.source == "none":
-        return np.empty(0, np.int64), np.empty(0), np.empty(0)
-    if config.funding.source == "constant":
-        step = round((instrument.funding_interval_hours or DEFAULT_INTERVAL_HOURS) * HOUR_MS)
-        time = np.arange(-(-panel.start // step) * step, panel.end, step, dtype=np.int64)
-        return time, np.full(time.size, config.funding.rate), np.full(time.size, np.nan)
-    records = panel.settlements[i]
-    return records.time, records.rate, records.mark_price
-
-
 def _most_per_bar(bars: NDArray[np.int64]) -> int:
     return int(np.bincount(bars).max()) if bars.size else 0
 
 
-def _target_rows(targets: TargetRows, symbols: int, config: RunConfig) -> NDArray[np.void]:
-    """Return targets with the bar at which each is due; under ``on_change`` only those that differ from the last."""
-    keep = np.ones(targets.bar.size, bool)
-    if config.execution.rebalance == "on_change":
-        for i in range(symbols):
-            places = np.flatnonzero(targets.symbol == i)
-            keep[places[1:]] = targets.target[places[1:]] != targets.target[places[:-1]]
-    rows = np.zeros(int(keep.sum()), state.TARGET)
-    rows["decision_bar"], rows["symbol"], rows["target"] = (
-        targets.bar[keep],
-        targets.symbol[keep],
-        targets.target[keep],
-    )
-    delay = 0 if config.execution.fill == "close" else 1 + config.execution.latency_bars
-    rows["due_bar"] = rows["decision_bar"] + delay
-    rows["acts"] = int(config.execution.rebalance != "band")
-    return rows
-
-
-def _book(terms: Sequence[ContractTerms], tables: list[int], balance: float) -> state.Book:
-    account = np.zeros(1, state.ACCOUNT)
-    account[0]["free_wallet"] = balance
-    account[0]["stopped_bar"] = -1
-    account[0]["coarse_bar"] = -1
-    positions = np.zeros(len(terms), state.POSITION)
+def _book(
+    setup: state.Setup,
+    slots: Sequence[Slot],
+    tables: list[int],
+    config: RunConfig,
+    start: int,
+    instructions: Instructions,
+) -> state.Book:
+    count = len(slots)
+    positions = np.zeros(count, state.POSITION)
+    instruments = setup.instruments
+    for name in ("row", "weight"):
+        positions[name] = instruments[name]
+    positions["leverage"] = positions["held_leverage"] = instruments["leverage"]
+    positions["engine_slippage"] = instruments["slippage"]
+    if config.costs.slippage == "half_spread":
+        positions["engine_slippage"] += config.costs.half_spread_bps * 1e-4
     positions["table"] = tables
     positions["tier_bound"] = state.NO_TIER_BOUND
-    positions["order"] = -1
     positions["in_force"] = np.nan
-    cross, isolated = np.zeros(len(terms), np.int64), np.zeros(len(terms), np.int64)
-    return state.Book(account, positions, cross, isolated, np.zeros(1, np.int64))
+    positions["closed"] = NEVER_CLOSED
+    for name in ("order", "exit_order", "trail_order", "first_order", "volume_bar"):
+        positions[name] = state.NONE
+    for name in ("wake", "exit_bar"):
+        positions[name] = NO_BAR
+    rungs = np.zeros(count * state.RUNGS, state.RUNG)
+    rungs["share"] = 1.0
+    rungs["order"] = state.NONE
+    requests = np.zeros(RING if instructions.calls.size else 1, state.REQUEST)
+    requests["number"] = state.NONE
+    asked = 0
+    if instructions.requests is not None and instructions.requests.size:
+        requests, asked = instructions.requests.copy(), instructions.requests.size
+    resting = np.zeros(32 + 16 * count + asked, state.RESTING)
+    chain_free(resting, 0)
+    account = np.zeros(1, state.ACCOUNT)
+    day = start // DAY_MS
+    volumes = np.full(DAYS, config.fees.volume_30d / (DAYS - 1))
+    volumes[day % DAYS] = 0.0
+    values = {
+        "free_wallet": config.account.balance,
+        "peak": config.account.balance,
+        "stopped_bar": state.NONE,
+        "coarse_bar": state.NONE,
+        "wake": NO_BAR,
+        "requested": asked,
+        "views": 1,
+        "day": day,
+        "fee_tier": max(int((setup.fee_tiers["volume"] <= config.fees.volume_30d).sum()) - 1, 0),
+    }
+    for key, value in values.items():
+        account[0][key] = value
+    return state.Book(
+        account,
+        positions,
+        np.zeros(count, np.int64),
+        np.zeros(count, np.int64),
+        np.zeros(count, np.int64),
+        np.zeros(1, np.int64),
+        rungs,
+        resting,
+        requests,
+        volumes,
+        np.zeros(count, np.int64),
+    )
+
+
+def chain_free(resting: NDArray[np.void], start: int) -> None:
+    """Chain the rows from ``start`` on as free ones."""
+    resting["slot"][start:] = state.NONE
+    resting["next"][start:] = np.arange(start + 1, resting.size + 1)
+    resting["next"][-1] = state.NONE

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain import records
-from backtester.domain.enums import CloseFeeBasis, MarginMode
-from backtester.engine.prepare import Prepared
+from backtester.domain.enums import CloseFeeBasis, MarginMode, SettingField
+from backtester.engine.prepare import Prepared, chain_free
 from backtester.kernel import replay as kernel
-from backtester.kernel import state
+from backtester.kernel import state, views
+from backtester.kernel.loop import LOST, LoopContext, NoFunction, empty_context
 
 CHUNK = 1 << 18  # bars between two reports of progress, and two chances to interrupt
 
@@ -29,7 +31,7 @@ class ReplayRecords:
         At each bar's mark close. Money in the settlement currency, the others fractions; ``margin_ratio`` is 0 when
         flat and infinite when nothing is left; exposures are NaN when equity is not positive and something is held.
     counts : dict
-        ``disputed_bars``, ``coarse_unchecked``, ``bars_waited``, ``takeovers``.
+        ``disputed_bars``, ``coarse_unchecked``, ``bars_waited``, ``takeovers``, ``transfers_cut``, ``requests_lost``.
     """
 
     fills: NDArray[np.void]
@@ -48,7 +50,28 @@ class ReplayRecords:
     counts: dict[str, int]
 
 
-def replay(prepared: Prepared, progress: Callable[[int, int], None] | None = None) -> ReplayRecords:
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """An ``on_bar`` function and what it is called with.
+
+    Attributes
+    ----------
+    context : LoopContext
+        Series of the signal bars, parameters and state; its ring of requests is the account's.
+    compiled : object or None
+        The function as the kernel takes it, from ``strategy.loop.compiled_on_bar``.
+    python : callable or None
+        The uncompiled function; called instead where given.
+    """
+
+    context: LoopContext
+    compiled: Any = None
+    python: Callable[[LoopContext], None] | None = None
+
+
+def replay(
+    prepared: Prepared, progress: Callable[[int, int], None] | None = None, loop: Loop | None = None
+) -> ReplayRecords:
     """Replay an account through all bars.
 
     Parameters
@@ -57,41 +80,115 @@ def replay(prepared: Prepared, progress: Callable[[int, int], None] | None = Non
         From ``prepare``; its book is changed, so it serves once.
     progress : callable, optional
         Called with bars done and bars in all.
+    loop : Loop, optional
+        An ``on_bar`` function to call at the closes of the schedule's signal bars.
     """
-    journal, columns = run_kernel(prepared, progress)
-    return _records(prepared, journal, columns)
+    journal, columns, lost = run_kernel(prepared, progress, loop)
+    return _records(prepared, journal, columns, lost)
 
 
 def run_kernel(
-    prepared: Prepared, progress: Callable[[int, int], None] | None = None
-) -> tuple[state.Journal, state.Columns]:
-    """Run the compiled loop; the journal grows as it must."""
+    prepared: Prepared, progress: Callable[[int, int], None] | None = None, loop: Loop | None = None
+) -> tuple[state.Journal, state.Columns, int]:
+    """Run the compiled loop; the journal and the table of orders grow as they must.
+
+    Returns
+    -------
+    journal, columns
+        What was recorded.
+    lost : int
+        Requests of an ``on_bar`` function that did not fit into the ring.
+    """
+    run = _Run(prepared, loop)
     bars = prepared.bars
-    columns = _columns(bars, prepared.book.positions.size)
-    journal = _first_journal(prepared)
-    setup, market, schedule, book, _ = _parts(prepared)
-    bar = 0
-    while bar < bars:
-        reached = kernel.replay(setup, market, schedule, book, journal, columns, bar, min(bar + CHUNK, bars))
-        if reached < min(bar + CHUNK, bars):
-            journal = _grown(journal, prepared)
-        bar = reached
+    while run.bar < bars:
+        run.advance(min(run.bar + CHUNK, bars))
         if progress is not None:
-            progress(bar, bars)
-    if not kernel.has_room(setup, book, journal):
-        journal = _grown(journal, prepared)
-    kernel.finish(market, schedule, book, journal)
-    return journal, columns
+            progress(run.bar, bars)
+    while not kernel.has_room(run.setup, run.book, run.journal):
+        run.grow()
+    kernel.finish(run.setup, run.market, run.schedule, run.book, run.journal)
+    return run.journal, run.columns, int(run.context.clock[LOST])
 
 
-def _parts(prepared: Prepared) -> tuple[state.Setup, state.Market, state.Schedule, state.Book, float]:
-    return prepared.setup, prepared.market, prepared.schedule, prepared.book, prepared.balance
+class _Run:
+    """A replay under way: what the kernel is handed at each call, and how far it has come."""
+
+    def __init__(self, prepared: Prepared, loop: Loop | None) -> None:
+        self.setup, self.market, self.schedule, self.book = (
+            prepared.setup,
+            prepared.market,
+            prepared.schedule,
+            prepared.book,
+        )
+        self.prepared = prepared
+        self.columns = _columns(prepared)
+        self.journal = _first_journal(prepared)
+        self.context = empty_context() if loop is None else loop.context._replace(requests=prepared.book.requests)
+        self.function = NoFunction() if loop is None or loop.compiled is None else loop.compiled
+        self.python = None if loop is None else loop.python
+        self.setup.rules[0]["has_loop"] = int(loop is not None and self.python is None)
+        self.bar = 0
+
+    def advance(self, stop: int) -> None:
+        """Replay up to a bar; an uncompiled function is called between the kernel's calls."""
+        while self.bar < stop:
+            call = self.book.account[0]["call"]
+            is_called = self.python is not None and call < self.schedule.calls.size
+            goal = min(stop, int(self.schedule.calls[call]) + 1) if is_called else stop
+            self.bar = kernel.replay(
+                self.setup,
+                self.market,
+                self.schedule,
+                self.book,
+                self.journal,
+                self.columns,
+                self.context,
+                self.function,
+                self.bar,
+                goal,
+            )
+            if self.bar < goal:
+                self.grow()
+            elif is_called and self.bar == int(self.schedule.calls[call]) + 1:
+                self.call_python()
+
+    def call_python(self) -> None:
+        """Call the uncompiled function at the signal bar that has just ended."""
+        assert self.python is not None
+        views.show_account(self.setup, self.market, self.schedule, self.book, self.columns, self.context)
+        self.python(self.context)
+        self.book.account[0]["call"] += 1
+        kernel.take_requests(self.book, self.context)
+
+    def grow(self) -> None:
+        """Give the journal and the table of orders more room."""
+        self.journal = _grown(self.journal, self.prepared)
+        account = self.book.account[0]
+        asked = min(int(account["requested"] - account["request"]), self.book.requests.size)
+        if account["resting_count"] + asked + 12 * self.book.positions.size <= self.book.resting.size:
+            return
+        old = self.book.resting
+        wider = np.zeros(2 * old.size + asked, state.RESTING)
+        wider[: old.size] = old
+        chain_free(wider, old.size)
+        wider["next"][-1] = account["free_order"]
+        account["free_order"] = old.size
+        self.book = self.book._replace(resting=wider)
 
 
-def _columns(bars: int, symbols: int) -> state.Columns:
-    some = 0 if symbols == 1 else bars
-    wide = [np.empty(bars) for _ in range(3)] + [np.empty(some) for _ in range(4)]
-    return state.Columns(*wide, *(np.empty(state.BLOCK) for _ in range(4)))
+def _columns(prepared: Prepared) -> state.Columns:
+    """Return the columns; those that a single position's steps tell are left empty."""
+    some = 0 if _is_single(prepared) else prepared.bars
+    wide = [np.empty(prepared.bars) for _ in range(3)] + [np.empty(some) for _ in range(4)]
+    return state.Columns(*wide, *(np.empty(state.BLOCK) for _ in range(5)))
+
+
+def _is_single(prepared: Prepared) -> bool:
+    """Return whether all columns follow from the steps of one position with one leverage."""
+    instruments, settings = prepared.setup.instruments, prepared.schedule.settings
+    has_leverage = bool((settings["setting"] == SettingField.LEVERAGE).any()) or bool(prepared.schedule.calls.size)
+    return instruments.size == 1 and instruments[0]["is_spot"] == 0 and not has_leverage
 
 
 _DTYPES = {
@@ -110,12 +207,12 @@ def _first_journal(prepared: Prepared) -> state.Journal:
     targets = prepared.schedule.targets.size
     settlements = prepared.schedule.settlements.size
     sizes = {
-        "fills": 2 * targets,
+        "fills": 4 * targets,
         "funding": settlements,
         "liquidations": 0,
-        "ledger": 4 * targets + settlements,
-        "positions": 2 * targets + settlements,
-        "orders": targets,
+        "ledger": 8 * targets + settlements,
+        "positions": 4 * targets + settlements,
+        "orders": 4 * targets,
     }
     room = {name: rows * (5 if name == "ledger" else 2) + min(size, 1 << 20) for name, size in sizes.items()}
     return state.Journal(**{name: np.empty(room[name], dtype) for name, dtype in _DTYPES.items()})
@@ -123,8 +220,9 @@ def _first_journal(prepared: Prepared) -> state.Journal:
 
 def _grown(journal: state.Journal, prepared: Prepared) -> state.Journal:
     """Return a journal with twice the room, holding the same rows."""
-    rows = int(prepared.setup.rules[0]["rows_per_bar"])
     account = prepared.book.account[0]
+    asked = min(int(account["requested"] - account["request"]), prepared.book.requests.size)
+    rows = int(prepared.setup.rules[0]["rows_per_bar"]) + 16 * (int(account["resting_count"]) + asked)
     parts = {}
     for name, dtype in _DTYPES.items():
         old = getattr(journal, name)
@@ -138,10 +236,10 @@ def _grown(journal: state.Journal, prepared: Prepared) -> state.Journal:
     return state.Journal(**parts)
 
 
-def _records(prepared: Prepared, journal: state.Journal, columns: state.Columns) -> ReplayRecords:
+def _records(prepared: Prepared, journal: state.Journal, columns: state.Columns, lost: int) -> ReplayRecords:
     account = prepared.book.account[0]
     rows = {name: getattr(journal, name)[: int(account[name])] for name in _DTYPES}
-    if prepared.book.positions.size == 1:
+    if _is_single(prepared):
         maintenance, ratio, gross, net = _single_columns(prepared, rows["positions"], columns)
     else:
         maintenance, ratio, gross, net = columns.maintenance, columns.margin_ratio, columns.gross, columns.net
@@ -151,7 +249,8 @@ def _records(prepared: Prepared, journal: state.Journal, columns: state.Columns)
         per_equity = np.where(equity > 0.0, 1.0 / equity, np.nan)
     per_equity[~held] = 0.0
     peak = np.maximum.accumulate(np.maximum(equity, prepared.balance))
-    counts = {name: int(account[name]) for name in ("disputed_bars", "coarse_unchecked", "bars_waited", "takeovers")}
+    names = ("disputed_bars", "coarse_unchecked", "bars_waited", "takeovers", "transfers_cut")
+    counts = {name: int(account[name]) for name in names} | {"requests_lost": lost}
     return ReplayRecords(
         **rows,
         equity=equity,

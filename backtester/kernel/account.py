@@ -10,12 +10,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from backtester.domain.enums import CloseFeeBasis, FundingSource, LedgerKind, Liquidity, MarginMode, PositionSide, Side
+from backtester.domain.enums import CloseFeeBasis, FundingSource, LedgerKind, MarginMode, PositionSide, Side
 from backtester.kernel._jit import constant, inlined, step
-from backtester.kernel.fills import add_on_grid, trading_fee
+from backtester.kernel.fills import add_on_grid
 from backtester.kernel.funding import funding_payment
 from backtester.kernel.margin import initial_margin
-from backtester.kernel.path import displayed_liquidation, requirement_at
+from backtester.kernel.path import collateral_worth, displayed_liquidation, requirement_at
 from backtester.kernel.state import NO_TIER_BOUND, Book, Journal, Setup
 from backtester.kernel.value import average_entry, unrealized_pnl, value_to_price
 
@@ -24,7 +24,6 @@ LONG = constant(PositionSide.LONG)
 SHORT = constant(PositionSide.SHORT)
 BUY = constant(Side.BUY)
 SELL = constant(Side.SELL)
-TAKER = constant(Liquidity.TAKER)
 REALIZED_PNL = constant(LedgerKind.REALIZED_PNL)
 TRADING_FEE = constant(LedgerKind.TRADING_FEE)
 FUNDING = constant(LedgerKind.FUNDING)
@@ -33,6 +32,10 @@ WALLET_FIRST = constant(FundingSource.WALLET_FIRST)
 CAPPED = constant(FundingSource.CAPPED)
 FEE_AT_BANKRUPTCY = constant(CloseFeeBasis.BANKRUPTCY)
 WHOLE_ACCOUNT = constant(-1)
+NO_BAR = constant(1 << 40)  # a bar that no run reaches
+CHANGED = constant(1)  # attached orders must be looked at: size
+SET = constant(2)  # other settings: and placed
+INCREASED = constant(3)  # and placed, those that have closed their share too
 # A capped payment leaves the balance a hair above the requirement: at equality it would liquidate after all.
 ABOVE = 1.0 + 1e-9
 
@@ -43,13 +46,15 @@ def wallet_balance(book: Book) -> float:
     total = book.account[0]["free_wallet"]
     for j in range(book.account[0]["isolated_count"]):
         total += book.positions[book.isolated[j]]["margin"]
+    for j in range(book.account[0]["spot_count"]):
+        total += book.positions[book.spot[j]]["margin"]
     return total
 
 
 @inlined
 def cross_equity(book: Book) -> float:
-    """Return free wallet and unrealised profit of cross positions, at ``value_now``."""
-    total = book.account[0]["free_wallet"]
+    """Return free wallet, unrealised profit of cross positions and what spot adds, at ``value_now``."""
+    total = book.account[0]["free_wallet"] + collateral_worth(book)
     for j in range(book.account[0]["cross_count"]):
         p = book.positions[book.cross[j]]
         total += unrealized_pnl(p["quantity"], p["entry_value"], p["value_now"])
@@ -68,10 +73,16 @@ def cross_requirement(setup: Setup, book: Book) -> float:
 
 @inlined
 def account_equity(book: Book) -> float:
-    """Return the whole account's equity, isolated positions included, at ``value_now``."""
-    total = cross_equity(book)
+    """Return the whole account's equity, isolated positions and spot included, at ``value_now``."""
+    total = book.account[0]["free_wallet"]
+    for j in range(book.account[0]["cross_count"]):
+        p = book.positions[book.cross[j]]
+        total += unrealized_pnl(p["quantity"], p["entry_value"], p["value_now"])
     for j in range(book.account[0]["isolated_count"]):
         p = book.positions[book.isolated[j]]
+        total += p["margin"] + unrealized_pnl(p["quantity"], p["entry_value"], p["value_now"])
+    for j in range(book.account[0]["spot_count"]):
+        p = book.positions[book.spot[j]]
         total += p["margin"] + unrealized_pnl(p["quantity"], p["entry_value"], p["value_now"])
     return total
 
@@ -87,11 +98,14 @@ def stamp(book: Book, time: int, bar: int) -> None:
 def set_values_now(book: Book, values: NDArray[np.float64], bar: int) -> None:
     """Put each held position at its value in a column of bars."""
     for j in range(book.account[0]["cross_count"]):
-        i = book.cross[j]
-        book.positions[i]["value_now"] = values[i, bar]
+        p = book.positions[book.cross[j]]
+        p["value_now"] = values[p["row"], bar]
     for j in range(book.account[0]["isolated_count"]):
-        i = book.isolated[j]
-        book.positions[i]["value_now"] = values[i, bar]
+        p = book.positions[book.isolated[j]]
+        p["value_now"] = values[p["row"], bar]
+    for j in range(book.account[0]["spot_count"]):
+        p = book.positions[book.spot[j]]
+        p["value_now"] = values[p["row"], bar]
 
 
 @inlined
@@ -99,20 +113,31 @@ def list_held(setup: Setup, book: Book) -> None:
     """Find the held positions again, in configured order."""
     cross = 0
     isolated = 0
+    spot = 0
     for i in range(book.positions.size):
         if book.positions[i]["quantity"] != 0.0:
-            if setup.instruments[i]["margin_mode"] == ISOLATED:
+            if setup.instruments[i]["is_spot"] == 1:
+                book.spot[spot] = i
+                spot += 1
+            elif setup.instruments[i]["margin_mode"] == ISOLATED:
                 book.isolated[isolated] = i
                 isolated += 1
             else:
                 book.cross[cross] = i
                 cross += 1
-    book.account[0]["cross_count"] = cross
-    book.account[0]["isolated_count"] = isolated
+    account = book.account[0]
+    account["cross_count"] = cross
+    account["isolated_count"] = isolated
+    account["spot_count"] = spot
+    account["collateral_count"] = 0
+    for j in range(spot):
+        if book.positions[book.spot[j]]["weight"] > 0.0:
+            book.cross[cross + account["collateral_count"]] = book.spot[j]
+            account["collateral_count"] += 1
 
 
 @inlined
-def post(book: Book, journal: Journal, symbol: int, kind: int, amount: float) -> None:
+def post(book: Book, journal: Journal, slot: int, kind: int, amount: float) -> None:
     """Write a ledger row of a change that the wallet has just seen; nothing for an amount of zero."""
     if amount == 0.0:
         return
@@ -120,7 +145,7 @@ def post(book: Book, journal: Journal, symbol: int, kind: int, amount: float) ->
     row = journal.ledger[account["ledger"]]
     row["time"] = account["time"]
     row["bar"] = account["bar"]
-    row["symbol"] = symbol
+    row["symbol"] = book.positions[slot]["row"] if slot >= 0 else WHOLE_ACCOUNT
     row["kind"] = kind
     row["amount"] = amount
     row["wallet_balance"] = wallet_balance(book)
@@ -140,6 +165,7 @@ def record_fill(
     fee: float,
     realized: float,
     slippage_paid: float,
+    liquidity: int,
     reason: int,
 ) -> None:
     """Write a fill."""
@@ -148,7 +174,7 @@ def record_fill(
     row["time"] = account["time"]
     row["bar"] = account["bar"]
     row["order_id"] = order
-    row["symbol"] = i
+    row["symbol"] = book.positions[i]["row"]
     row["position_side"] = position_side
     row["side"] = BUY if change > 0.0 else SELL
     row["quantity"] = abs(change)
@@ -157,7 +183,7 @@ def record_fill(
     row["fee_paid"] = fee
     row["realized_pnl"] = realized
     row["slippage_paid"] = slippage_paid
-    row["liquidity"] = TAKER
+    row["liquidity"] = liquidity
     row["reason"] = reason
     account["fills"] += 1
 
@@ -166,13 +192,21 @@ def record_fill(
 def set_quantity(setup: Setup, book: Book, i: int, quantity: float) -> None:
     """Give position ``i`` its new size; a flat one keeps no entry and no margin."""
     p = book.positions[i]
+    was_flat = p["quantity"] == 0.0
     p["quantity"] = quantity
     p["touched"] = 1
+    p["refresh"] = max(p["refresh"], CHANGED)
+    book.account[0]["views"] = 1
+    if was_flat:
+        p["opened"] = book.account[0]["bar_open"]
     if quantity == 0.0:
         p["entry_value"] = 0.0
         p["margin"] = 0.0
         p["tier_bound"] = NO_TIER_BOUND
-    list_held(setup, book)
+        p["exit_bar"] = NO_BAR
+        p["closed"] = book.account[0]["bar_open"]
+    if was_flat or quantity == 0.0:
+        list_held(setup, book)
 
 
 @step
@@ -185,6 +219,8 @@ def reduce_position(
     change: float,
     reference: float,
     fill_value: float,
+    fee: float,
+    liquidity: int,
     reason: int,
 ) -> None:
     """Fill the part of an order that moves position ``i`` toward zero.
@@ -195,6 +231,8 @@ def reduce_position(
         Signed against the position, at most its size.
     reference, fill_value : float
         Price before and after slippage, in value space.
+    fee : float
+        Trading fee [settlement currency].
 
     Notes
     -----
@@ -206,7 +244,6 @@ def reduce_position(
     held = p["quantity"]
     side = LONG if held > 0.0 else SHORT
     realized = -change * (fill_value - p["entry_value"])
-    fee = trading_fee(change, fill_value, instrument["taker_fee"])
     left = add_on_grid(held, change, instrument["step_num"], instrument["step_den"])
     if abs(change) >= abs(held) or left * held <= 0.0:
         left = 0.0
@@ -221,18 +258,19 @@ def reduce_position(
     post(book, journal, i, REALIZED_PNL, realized)
     account["free_wallet"] -= fee
     post(book, journal, i, TRADING_FEE, -fee)
-    slippage_paid = abs(change) * abs(fill_value - reference)
-    record_fill(setup, book, journal, i, order, side, change, fill_value, fee, realized, slippage_paid, reason)
+    paid = abs(change) * abs(fill_value - reference)
+    record_fill(setup, book, journal, i, order, side, change, fill_value, fee, realized, paid, liquidity, reason)
 
 
 @step
-def opening_margin(setup: Setup, i: int, change: float, fill_value: float) -> float:
+def opening_margin(setup: Setup, book: Book, i: int, change: float, fill_value: float) -> float:
     """Return what opening takes into an isolated margin: the initial margin, and the fee at bankruptcy if reserved."""
     instrument = setup.instruments[i]
-    margin = initial_margin(change, fill_value, instrument["leverage"])
-    if setup.rules[0]["close_fee_basis"] == FEE_AT_BANKRUPTCY:
+    leverage = book.positions[i]["leverage"]
+    margin = initial_margin(change, fill_value, leverage)
+    if setup.rules[0]["close_fee_basis"] == FEE_AT_BANKRUPTCY and instrument["is_spot"] == 0:
         side = 1.0 if change > 0.0 else -1.0
-        bankruptcy = fill_value - side * abs(fill_value) / instrument["leverage"]
+        bankruptcy = fill_value - side * abs(fill_value) / leverage
         margin += abs(change * bankruptcy) * instrument["close_fee"]
     return margin
 
@@ -247,6 +285,8 @@ def increase_position(
     change: float,
     reference: float,
     fill_value: float,
+    fee: float,
+    liquidity: int,
     reason: int,
 ) -> None:
     """Fill the part of an order that opens position ``i`` or adds to it.
@@ -257,23 +297,27 @@ def increase_position(
         Signed like the position, or any sign from flat.
     reference, fill_value : float
         Price before and after slippage, in value space.
+    fee : float
+        Trading fee [settlement currency].
     """
     account = book.account[0]
     p = book.positions[i]
     instrument = setup.instruments[i]
     side = LONG if change > 0.0 else SHORT
-    fee = trading_fee(change, fill_value, instrument["taker_fee"])
     p["tier_bound"] = NO_TIER_BOUND
     p["entry_value"] = average_entry(p["quantity"], p["entry_value"], change, fill_value)
     if instrument["margin_mode"] == ISOLATED:
-        margin = opening_margin(setup, i, change, fill_value)
+        margin = opening_margin(setup, book, i, change, fill_value)
         account["free_wallet"] -= margin
         p["margin"] += margin
+    p["held_leverage"] = p["leverage"]
     set_quantity(setup, book, i, add_on_grid(p["quantity"], change, instrument["step_num"], instrument["step_den"]))
+    p["base"] = abs(p["quantity"])
+    p["refresh"] = INCREASED
     account["free_wallet"] -= fee
     post(book, journal, i, TRADING_FEE, -fee)
-    slippage_paid = abs(change) * abs(fill_value - reference)
-    record_fill(setup, book, journal, i, order, side, change, fill_value, fee, 0.0, slippage_paid, reason)
+    paid = abs(change) * abs(fill_value - reference)
+    record_fill(setup, book, journal, i, order, side, change, fill_value, fee, 0.0, paid, liquidity, reason)
 
 
 @step
@@ -316,7 +360,7 @@ def settle_funding(setup: Setup, book: Book, journal: Journal, i: int, rate: flo
     row = journal.funding[account["funding"]]
     row["time"] = account["time"]
     row["bar"] = account["bar"]
-    row["symbol"] = i
+    row["symbol"] = p["row"]
     row["funding_rate"] = rate
     row["mark_price"] = value_to_price(value, instrument["sign"])
     row["position_quantity"] = p["quantity"]
@@ -326,9 +370,10 @@ def settle_funding(setup: Setup, book: Book, journal: Journal, i: int, rate: flo
 
 @step
 def clear_debt(book: Book, journal: Journal) -> None:
-    """Lift the negative free wallet of a flat account to zero: the fund pays."""
+    """Lift the negative free wallet of an account without positions or collateral to zero: the fund pays."""
     account = book.account[0]
-    if account["cross_count"] + account["isolated_count"] == 0 and account["free_wallet"] < 0.0:
+    held = account["cross_count"] + account["isolated_count"] + account["collateral_count"]
+    if held == 0 and account["free_wallet"] < 0.0:
         deficit = -account["free_wallet"]
         account["free_wallet"] = 0.0
         post(book, journal, WHOLE_ACCOUNT, CLEARANCE, deficit)
@@ -347,7 +392,7 @@ def record_positions(setup: Setup, book: Book, journal: Journal) -> None:
         row = journal.positions[account["positions"]]
         row["time"] = account["time"]
         row["bar"] = account["bar"]
-        row["symbol"] = i
+        row["symbol"] = p["row"]
         row["position_quantity"] = p["quantity"]
         row["entry_price"] = math.nan
         row["margin"] = 0.0
@@ -356,6 +401,6 @@ def record_positions(setup: Setup, book: Book, journal: Journal) -> None:
             row["entry_price"] = value_to_price(p["entry_value"], sign)
             row["margin"] = p["margin"]
             if setup.instruments[i]["margin_mode"] != ISOLATED:
-                row["margin"] = initial_margin(p["quantity"], p["value_now"], setup.instruments[i]["leverage"])
+                row["margin"] = initial_margin(p["quantity"], p["value_now"], p["leverage"])
             row["liquidation_price"] = value_to_price(displayed_liquidation(setup, book, i), sign)
         account["positions"] += 1

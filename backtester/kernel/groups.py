@@ -70,7 +70,7 @@ def execution_value(setup: Setup, book: Book, i: int) -> float:
     """Return the engine's price for position ``i``, with slippage."""
     instrument = setup.instruments[i]
     side = -1.0 if book.positions[i]["quantity"] > 0.0 else 1.0
-    return slipped(engine_reference(setup, book, i), side, instrument["slippage"], instrument["sign"])
+    return slipped(engine_reference(setup, book, i), side, book.positions[i]["engine_slippage"], instrument["sign"])
 
 
 @step

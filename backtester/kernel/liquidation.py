@@ -12,6 +12,7 @@ from backtester.domain.enums import (
     LedgerKind,
     LiquidationKind,
     LiquidationStep,
+    Liquidity,
     MarginMode,
     OrderStatus,
     PositionSide,
@@ -20,6 +21,7 @@ from backtester.domain.enums import (
 )
 from backtester.kernel._jit import constant, step
 from backtester.kernel.account import cross_equity, post, record_fill, set_quantity
+from backtester.kernel.exits import detach
 from backtester.kernel.fills import add_on_grid, trading_fee
 from backtester.kernel.groups import (
     CROSS_GROUP,
@@ -31,6 +33,7 @@ from backtester.kernel.groups import (
     pay_from_group,
     tier_requirement,
 )
+from backtester.kernel.resting import cancel_slot
 from backtester.kernel.state import Book, Journal, Setup
 from backtester.kernel.steps import restore_step, step_candidate, tier_of_size, tier_step
 from backtester.kernel.value import unrealized_pnl, value_to_price
@@ -46,6 +49,8 @@ KIND_STEP = constant(LiquidationKind.STEP)
 KIND_TAKEOVER = constant(LiquidationKind.TAKEOVER)
 REASON_STEP = constant(FillReason.LIQUIDATION_STEP)
 REASON_TAKEOVER = constant(FillReason.LIQUIDATION)
+REASON_COLLATERAL = constant(FillReason.COLLATERAL)
+TAKER = constant(Liquidity.TAKER)
 TAKEOVER_MARKET = constant(Takeover.MARKET)
 CANCELLED = constant(OrderStatus.CANCELLED)
 BY_LIQUIDATION = constant(RejectReason.LIQUIDATION)
@@ -77,7 +82,7 @@ def record_liquidation(
     row = journal.liquidations[account["liquidations"]]
     row["time"] = account["time"]
     row["bar"] = account["bar"]
-    row["symbol"] = i
+    row["symbol"] = p["row"]
     row["position_side"] = LONG if p["quantity"] > 0.0 else SHORT
     row["kind"] = kind
     row["quantity"] = closed
@@ -166,6 +171,7 @@ def try_step(
         0.0,
         realized,
         slippage_paid,
+        TAKER,
         REASON_STEP,
     )
     return True
@@ -175,6 +181,7 @@ def try_step(
 def close_position(setup: Setup, book: Book, i: int) -> None:
     """Leave position ``i`` flat after a takeover."""
     set_quantity(setup, book, i, 0.0)
+    book.positions[i]["refresh"] = 0
     book.positions[i]["blocked"] = 1
     book.account[0]["takeovers"] += 1
 
@@ -190,6 +197,49 @@ def cancel_waiting(book: Book, journal: Journal, i: int) -> None:
         row["end_time"] = book.account[0]["time"]
         p["pending"] = 0
         book.account[0]["pending_count"] -= 1
+
+
+@step
+def cancel_orders(setup: Setup, book: Book, journal: Journal, group: int) -> None:
+    """Cancel the resting orders of a group: an isolated position's, or those of all slots under cross margin."""
+    for i in range(book.positions.size):
+        instrument = setup.instruments[i]
+        if i == group or (group == CROSS_GROUP and instrument["margin_mode"] != ISOLATED):
+            cancel_waiting(book, journal, i)
+            cancel_slot(book, journal, i, BY_LIQUIDATION)
+
+
+@step
+def sell_collateral(setup: Setup, book: Book, journal: Journal) -> None:
+    """Turn the spot that counts as collateral into money at what it counts for: the balance stays as it is."""
+    account = book.account[0]
+    while account["collateral_count"] > 0:
+        i = book.cross[account["cross_count"]]
+        p = book.positions[i]
+        held = p["quantity"]
+        fill_value = p["value_now"] * p["weight"]
+        realized = unrealized_pnl(held, p["entry_value"], fill_value)
+        account["free_wallet"] += p["margin"] + realized
+        slippage_paid = held * (p["value_now"] - fill_value)
+        detach(book, journal, i)
+        set_quantity(setup, book, i, 0.0)
+        p["refresh"] = 0
+        post(book, journal, i, REALIZED_PNL, realized)
+        record_fill(
+            setup,
+            book,
+            journal,
+            i,
+            NO_ORDER,
+            LONG,
+            -held,
+            fill_value,
+            0.0,
+            realized,
+            slippage_paid,
+            TAKER,
+            REASON_COLLATERAL,
+        )
 
 
 @step
@@ -245,6 +295,7 @@ def take_over_at_bankruptcy(
         0.0,
         realized,
         slippage_paid,
+        TAKER,
         REASON_TAKEOVER,
     )
 
@@ -315,6 +366,7 @@ def take_over_at_market(
         0.0,
         realized,
         slippage_paid,
+        TAKER,
         REASON_TAKEOVER,
     )
 
@@ -354,7 +406,6 @@ def take_over(setup: Setup, book: Book, journal: Journal, group: int, disputed: 
     account = book.account[0]
     at_market = setup.rules[0]["takeover"] == TAKEOVER_MARKET
     if group != CROSS_GROUP:
-        cancel_waiting(book, journal, group)
         balance = group_balance(book, group)
         requirement = group_requirement(setup, book, group)
         if at_market:
@@ -362,8 +413,6 @@ def take_over(setup: Setup, book: Book, journal: Journal, group: int, disputed: 
         else:
             take_over_at_bankruptcy(setup, book, journal, group, balance, requirement, balance, disputed)
         return
-    for j in range(account["cross_count"]):
-        cancel_waiting(book, journal, book.cross[j])
     if not at_market:
         take_over_cross_at_bankruptcy(setup, book, journal, disputed)
         return
@@ -391,6 +440,9 @@ def liquidate(setup: Setup, book: Book, journal: Journal, group: int, disputed: 
     disputed : int
         1 where only the worst joint path finds the trigger.
     """
+    cancel_orders(setup, book, journal, group)
+    if group == CROSS_GROUP:
+        sell_collateral(setup, book, journal)
     first = True  # at the trigger itself balance and requirement are equal up to rounding
     while True:
         balance = group_balance(book, group)

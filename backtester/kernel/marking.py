@@ -25,7 +25,7 @@ ISOLATED = constant(MarginMode.ISOLATED)
 
 @inlined
 def held_count(book: Book) -> int:
-    """Return how many positions are held."""
+    """Return how many positions are held that can be liquidated; spot is left out."""
     count: int = book.account[0]["cross_count"] + book.account[0]["isolated_count"]
     return count
 
@@ -83,14 +83,22 @@ def count_safe(setup: Setup, market: Market, book: Book, columns: Columns, start
     first = count
     for j in range(account["isolated_count"]):
         i = book.isolated[j]
+        row = book.positions[i]["row"]
         worst[:] = book.positions[i]["margin"]
-        subtract_worst(setup, book, i, market.path_low[i, start:stop], market.path_high[i, start:stop], worst)
+        subtract_worst(setup, book, i, market.path_low[row, start:stop], market.path_high[row, start:stop], worst)
         first = min(first, first_not_positive(worst))
     if account["cross_count"] > 0:
         worst[:] = account["free_wallet"]
         for j in range(account["cross_count"]):
             i = book.cross[j]
-            subtract_worst(setup, book, i, market.path_low[i, start:stop], market.path_high[i, start:stop], worst)
+            row = book.positions[i]["row"]
+            subtract_worst(setup, book, i, market.path_low[row, start:stop], market.path_high[row, start:stop], worst)
+        for j in range(account["cross_count"], account["cross_count"] + account["collateral_count"]):
+            p = book.positions[book.cross[j]]
+            worth = p["weight"] * p["quantity"]
+            low = market.path_low[p["row"], start:stop]
+            for t in range(count):
+                worst[t] += worth * low[t]
         first = min(first, first_not_positive(worst))
     return first
 
@@ -166,10 +174,12 @@ def mark_columns(setup: Setup, market: Market, book: Book, columns: Columns, sta
     if columns.gross.size == 0:
         for j in range(held_count(book)):
             i = held_at(book, j)
-            add_position(setup, book, i, market.mark_close[i, start:stop], equity, requirement)
+            close = market.mark_close[book.positions[i]["row"], start:stop]
+            add_position(setup, book, i, close, equity, requirement)
         return
     cross_equity = columns.cross_equity[: stop - start]
     cross_requirement = columns.cross_requirement[: stop - start]
+    collateral = columns.collateral[: stop - start]
     maintenance = columns.maintenance[start:stop]
     ratio = columns.margin_ratio[start:stop]
     gross = columns.gross[start:stop]
@@ -183,7 +193,7 @@ def mark_columns(setup: Setup, market: Market, book: Book, columns: Columns, sta
     for j in range(held_count(book)):
         i = held_at(book, j)
         quantity = book.positions[i]["quantity"]
-        close = market.mark_close[i, start:stop]
+        close = market.mark_close[book.positions[i]["row"], start:stop]
         fee_constant, fee_slope = close_fee_reserve(setup, book, i)
         for t in range(close.size):
             unit = abs(close[t])
@@ -202,14 +212,32 @@ def mark_columns(setup: Setup, market: Market, book: Book, columns: Columns, sta
                 equity[t] += own_balance[t] - book.positions[i]["margin"]
                 requirement[t] += own_requirement[t]
                 ratio[t] = max(ratio[t], test_ratio(own_requirement[t], own_balance[t]))
+    add_spot(market, book, columns, start, stop)
     if account["cross_count"] > 0:
         free = account["free_wallet"]
         for t in range(stop - start):
             equity[t] += cross_equity[t] - free
             requirement[t] += cross_requirement[t]
-            ratio[t] = max(ratio[t], test_ratio(cross_requirement[t], cross_equity[t]))
+            ratio[t] = max(ratio[t], test_ratio(cross_requirement[t], cross_equity[t] + collateral[t]))
     for t in range(stop - start):
         maintenance[t] += requirement[t]
+
+
+@step
+def add_spot(market: Market, book: Book, columns: Columns, start: int, stop: int) -> None:
+    """Add spot to a block's equity and exposures, and what of it is collateral to the block of that name."""
+    collateral = columns.collateral[: stop - start]
+    collateral[:] = 0.0
+    for j in range(book.account[0]["spot_count"]):
+        p = book.positions[book.spot[j]]
+        close = market.mark_close[p["row"], start:stop]
+        quantity = p["quantity"]
+        for t in range(stop - start):
+            worth = quantity * close[t]
+            columns.equity[start + t] += quantity * (close[t] - p["entry_value"])
+            columns.gross[start + t] += worth
+            columns.net[start + t] += worth
+            collateral[t] += p["weight"] * worth
 
 
 @step

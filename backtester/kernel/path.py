@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from backtester.domain.enums import MarginMode
 from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.margin import BASIS_ENTRY, UNIT_CONTRACTS, find_tier, liquidation_value, requirement_line
-from backtester.kernel.state import Book, Setup
+from backtester.kernel.state import NONE, Book, Setup
 
 ISOLATED = constant(MarginMode.ISOLATED)
 RISING = constant(1)  # the notional of one unit grows along the way
 FALLING = constant(0)
 UP = np.float64(1.0)
 DOWN = np.float64(-1.0)
+NO_LEG = constant(NONE)
 NEVER = 2.0  # a fraction beyond every leg
 
 
@@ -38,6 +39,15 @@ def size_unit(setup: Setup, book: Book, i: int, value: float) -> float:
 
 
 @inlined
+def bracket_size(setup: Setup, book: Book, i: int) -> float:
+    """Return the size that chooses the bracket of position ``i``: its own, or that of both legs."""
+    size = abs(book.positions[i]["quantity"])
+    if setup.rules[0]["hedge_gross"] == 1 and setup.instruments[i]["sibling"] >= 0:
+        size += abs(book.positions[setup.instruments[i]["sibling"]]["quantity"])
+    return size
+
+
+@inlined
 def has_fixed_tier(setup: Setup, book: Book, i: int) -> bool:
     """Return whether the bracket does not depend on the mark: contracts or the entry choose it."""
     table = setup.tables[book.positions[i]["table"]]
@@ -48,7 +58,7 @@ def has_fixed_tier(setup: Setup, book: Book, i: int) -> bool:
 def tier_at(setup: Setup, book: Book, i: int, value: float) -> int:
     """Return the bracket of position ``i`` at a mark; a boundary belongs to the upper one. Bounds are left out."""
     table = setup.tables[book.positions[i]["table"]]
-    size = abs(book.positions[i]["quantity"]) * size_unit(setup, book, i, value)
+    size = bracket_size(setup, book, i) * size_unit(setup, book, i, value)
     return find_tier(setup.floors, table["start"], table["stop"], size)
 
 
@@ -63,7 +73,7 @@ def line_in_tier(setup: Setup, book: Book, i: int, tier: int) -> tuple[float, fl
     return requirement_line(
         position["quantity"],
         position["entry_value"],
-        instrument["leverage"],
+        position["held_leverage"],
         rate,
         row["deduction"],
         instrument["close_fee"],
@@ -84,14 +94,16 @@ def tier_boundary(setup: Setup, book: Book, i: int, tier: int, rising: int) -> f
     """Return the unit value ``|v|`` at which position ``i`` leaves a bracket; infinity or 0 where it never does."""
     table = setup.tables[book.positions[i]["table"]]
     k = table["start"] + tier
-    size = abs(book.positions[i]["quantity"])
+    size = bracket_size(setup, book, i)
     if rising == RISING:
         return setup.floors[k + 1] / size if k + 1 < table["stop"] else math.inf
     return setup.floors[k] / size if tier > 0 else 0.0
 
 
 @step
-def first_trigger(setup: Setup, book: Book, members: NDArray[np.int64], count: int, base: float, start: float) -> float:
+def first_trigger(
+    setup: Setup, book: Book, members: NDArray[np.int64], count: int, backing: int, base: float, start: float
+) -> float:
     """Return the first fraction of the leg, from ``start`` on, at which a group's balance is used up.
 
     Parameters
@@ -100,6 +112,8 @@ def first_trigger(setup: Setup, book: Book, members: NDArray[np.int64], count: i
         The account; ``value_from`` and ``value_to`` of the members hold the leg.
     members : array of int64
         The group is ``members[:count]``.
+    backing : int
+        Spot that counts for the group: ``members[count : count + backing]``.
     base : float
         What backs it: the isolated margin, or the free wallet [settlement currency].
     start : float
@@ -145,6 +159,12 @@ def first_trigger(setup: Setup, book: Book, members: NDArray[np.int64], count: i
                     f_next = f_boundary
                     leaving = i
                     step = 1 if rising == RISING else -1
+        for j in range(count, count + backing):
+            p = positions[members[j]]
+            change = p["value_to"] - p["value_from"]
+            worth = p["weight"] * p["quantity"]
+            excess += worth * (p["value_from"] + f * change)
+            slope += worth * change
         if excess <= 0.0:
             return f
         if slope < 0.0:
@@ -158,8 +178,8 @@ def first_trigger(setup: Setup, book: Book, members: NDArray[np.int64], count: i
 
 
 @step
-def trigger_from(setup: Setup, book: Book, i: int, base: float, value: float, direction: float) -> float:
-    """Return the first value from ``value`` on, up (+1) or down (-1), at which position ``i`` alone fails its test.
+def trigger_from(setup: Setup, book: Book, i: int, leg: int, base: float, value: float, direction: float) -> float:
+    """Return the first value from ``value`` on, up (+1) or down (-1), at which position ``i`` fails its test.
 
     Parameters
     ----------
@@ -167,6 +187,8 @@ def trigger_from(setup: Setup, book: Book, i: int, base: float, value: float, di
         The account.
     i : int
         The position, held.
+    leg : int
+        The other leg of its contract where both share a balance, else ``NONE``.
     base : float
         Its margin; under cross the wallet plus the others' unrealised profit less their requirements.
     value : float
@@ -184,43 +206,69 @@ def trigger_from(setup: Setup, book: Book, i: int, base: float, value: float, di
     rising = RISING if sign * direction > 0.0 else FALLING
     fixed = has_fixed_tier(setup, book, i)
     tier = tier_at(setup, book, i, value)
-    table = setup.tables[p["table"]]
-    last = table["stop"] - table["start"] - 1
+    leg_tier = tier_at(setup, book, leg, value) if leg >= 0 else 0
+    quantity = p["quantity"]
+    cost = quantity * p["entry_value"]
+    if leg >= 0:
+        quantity += book.positions[leg]["quantity"]
+        cost += book.positions[leg]["quantity"] * book.positions[leg]["entry_value"]
     at = value
     while True:
         constant, slope = line_in_tier(setup, book, i, tier)
-        excess = base + p["quantity"] * (at - p["entry_value"]) - constant - slope * abs(at)
-        if excess <= 0.0:
-            return at
         end = math.inf if rising == RISING else 0.0  # as a notional of one unit
+        is_leg = False
         if not fixed:
             end = tier_boundary(setup, book, i, tier, rising)
-        if direction * (p["quantity"] - sign * slope) < 0.0:
-            root = liquidation_value(p["quantity"], p["entry_value"], base, constant, slope, sign)
+        if leg >= 0:
+            leg_constant, leg_slope = line_in_tier(setup, book, leg, leg_tier)
+            constant += leg_constant
+            slope += leg_slope
+            if not fixed:
+                leg_end = tier_boundary(setup, book, leg, leg_tier, rising)
+                is_leg = leg_end < end if rising == RISING else leg_end > end
+                end = leg_end if is_leg else end
+        excess = base + quantity * at - cost - constant - slope * abs(at)
+        if excess <= 0.0:
+            return at
+        if direction * (quantity - sign * slope) < 0.0:
+            root = liquidation_value(quantity, 0.0, base, constant + cost, slope, sign)
             unit = sign * root
             if (rising == RISING and unit <= end) or (rising == FALLING and unit >= end and unit > 0.0):
                 return root
         if end in (math.inf, 0.0):
             return math.nan
         at = sign * end
-        tier += 1 if rising == RISING else -1
-        if tier < 0 or tier > last:
-            return math.nan
+        step = 1 if rising == RISING else -1
+        if is_leg:
+            leg_tier += step
+        else:
+            tier += step
+
+
+@inlined
+def collateral_worth(book: Book) -> float:
+    """Return what spot holdings add to the cross balance, at ``value_now`` [settlement currency]."""
+    total = 0.0
+    first = book.account[0]["cross_count"]
+    for j in range(first, first + book.account[0]["collateral_count"]):
+        p = book.positions[book.cross[j]]
+        total += p["weight"] * p["quantity"] * p["value_now"]
+    return total
 
 
 @step
-def balance_base(setup: Setup, book: Book, i: int) -> float:
-    """Return what backs position ``i`` alone: its isolated margin, or the wallet with the other cross positions.
+def balance_base(setup: Setup, book: Book, i: int, leg: int) -> float:
+    """Return what backs position ``i`` (and ``leg``): its isolated margin, or the wallet with the other cross ones.
 
     The others count with their unrealised profit less their requirements at ``value_now``.
     """
     if setup.instruments[i]["margin_mode"] == ISOLATED:
         margin: float = book.positions[i]["margin"]
         return margin
-    base = book.account[0]["free_wallet"]
+    base = book.account[0]["free_wallet"] + collateral_worth(book)
     for j in range(book.account[0]["cross_count"]):
         other = book.cross[j]
-        if other != i:
+        if other not in (i, leg):
             p = book.positions[other]
             base += p["quantity"] * (p["value_now"] - p["entry_value"])
             base -= requirement_at(setup, book, other, p["value_now"])
@@ -229,11 +277,18 @@ def balance_base(setup: Setup, book: Book, i: int) -> float:
 
 @step
 def displayed_liquidation(setup: Setup, book: Book, i: int) -> float:
-    """Return the liquidation value of position ``i`` nearest its mark (``value_now``), or NaN where there is none."""
-    base = balance_base(setup, book, i)
+    """Return the liquidation value of position ``i`` nearest its mark (``value_now``), or NaN where there is none.
+
+    Legs of one contract under cross margin share it.
+    """
+    leg = NO_LEG
+    sibling = setup.instruments[i]["sibling"]
+    if sibling >= 0 and setup.instruments[i]["margin_mode"] != ISOLATED and book.positions[sibling]["quantity"] != 0.0:
+        leg = sibling
+    base = balance_base(setup, book, i, leg)
     now = book.positions[i]["value_now"]
-    down = trigger_from(setup, book, i, base, now, DOWN)
-    up = trigger_from(setup, book, i, base, now, UP)
+    down = trigger_from(setup, book, i, leg, base, now, DOWN)
+    up = trigger_from(setup, book, i, leg, base, now, UP)
     if math.isnan(down):
         return up
     if math.isnan(up):

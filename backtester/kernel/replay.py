@@ -1,49 +1,100 @@
 """The bar loop: the order of events, and nothing else.
 
-Source: accounting specification, section 5. Steps are numbered as there.
+Source: accounting specification, section 5, and ``docs/execution.md``. Steps are numbered as there.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from backtester.domain.enums import Intrabar, JointPath, MarginMode, OrderStatus, Rebalance
+from backtester.domain.enums import FillReason, OrderStatus, Rebalance, RejectReason
 from backtester.kernel._jit import constant, entry, inlined, step
 from backtester.kernel.account import (
     clear_debt,
-    cross_equity,
-    cross_requirement,
     record_positions,
     set_values_now,
     settle_funding,
     stamp,
 )
-from backtester.kernel.groups import CROSS_GROUP
-from backtester.kernel.liquidation import liquidate
-from backtester.kernel.marking import count_safe, held_at, held_count, mark_columns
-from backtester.kernel.orders import decide_by_band, fill_orders, stop_trading, take_due_targets, write_undue_targets
-from backtester.kernel.path import NEVER, first_trigger
+from backtester.kernel.costs import set_engine_slippage
+from backtester.kernel.exits import apply_setting
+from backtester.kernel.loop import DONE, REQUESTED, LoopContext
+from backtester.kernel.marking import count_safe, held_count, mark_columns
+from backtester.kernel.movements import apply_transfers, book_own_fill, enter_holdings, settle_delistings
+from backtester.kernel.requests import carry_out_due, write_undue_requests
+from backtester.kernel.resting import sleep_from
 from backtester.kernel.state import BLOCK, NO_TIER_BOUND, Book, Columns, Journal, Market, Schedule, Setup
+from backtester.kernel.targets import (
+    EVERY_ORDER,
+    EXITS_ALONE,
+    decide_by_band,
+    fill_targets,
+    put_pending,
+    stop_trading,
+    take_due_targets,
+    take_time_exits,
+    write_undue_targets,
+)
+from backtester.kernel.triggers import expire_orders, fill_market_orders, fire_at_point
+from backtester.kernel.views import show_account
+from backtester.kernel.walk import walk_bar, walk_coarse_bar, walk_own_bar
 
-ISOLATED = constant(MarginMode.ISOLATED)
-ADVERSE = constant(Intrabar.ADVERSE)
-COLOR = constant(Intrabar.COLOR)
-CLOSE_ONLY = constant(Intrabar.CLOSE)
-COMMON = constant(JointPath.COMMON)
-WORST = constant(JointPath.WORST)
 BAND = constant(Rebalance.BAND)
-PENDING = constant(OrderStatus.PENDING)
+STATUS_PENDING = constant(OrderStatus.PENDING)
+BY_DRAWDOWN = constant(FillReason.DRAWDOWN_STOP)
+STOPPED = constant(RejectReason.STOPPED)
+DRAWN_DOWN = constant(RejectReason.DRAWDOWN)
 NO_TIME = constant(-1)
-UNDISPUTED = constant(0)
-MARKS = constant(0)
-TRADES = constant(1)
 AT_OPEN = constant(0)
 INSIDE = constant(1)
 NO = constant(0)
-ONE = constant(1)
 YES = constant(1)
-NO_GROUP = constant(-2)
+NEVER = constant(1 << 62)
+
+
+# -- funding, and trades executed elsewhere --------------------------------------------------------------------------
+
+
+@step
+def next_settlement(schedule: Schedule, book: Book, bar: int, inside: int) -> int:
+    """Return the time of the next settlement at a bar's open or inside it; ``NEVER`` where there is none."""
+    row = book.account[0]["settlement"]
+    rows = schedule.settlements
+    if row >= rows.size or rows[row]["bar"] != bar or rows[row]["inside"] != inside:
+        return NEVER
+    return int(rows[row]["time"])
+
+
+@step
+def next_own_fill(schedule: Schedule, book: Book, bar: int) -> int:
+    """Return the time of the next own fill of a bar; ``NEVER`` where there is none."""
+    row = book.account[0]["own_fill"]
+    rows = schedule.own_fills
+    if row >= rows.size or rows[row]["bar"] > bar:
+        return NEVER
+    return int(rows[row]["time"])
+
+
+@step
+def settle_next(
+    setup: Setup, schedule: Schedule, book: Book, journal: Journal, bar: int, marks: NDArray[np.float64]
+) -> None:
+    """Pay the next settlement."""
+    account = book.account[0]
+    row = schedule.settlements[account["settlement"]]
+    account["settlement"] += 1
+    i = row["symbol"]
+    p = book.positions[i]
+    if p["quantity"] == 0.0:
+        return
+    set_values_now(book, marks, bar)
+    value = marks[p["row"], bar] if np.isnan(row["value"]) else row["value"]
+    stamp(book, row["time"], bar)
+    settle_funding(setup, book, journal, i, row["rate"], value)
+    p["value_now"] = marks[p["row"], bar]
 
 
 @step
@@ -56,26 +107,20 @@ def settle_due(
     inside: int,
     marks: NDArray[np.float64],
 ) -> None:
-    """Pay the settlements at a bar's open (step 1), or inside it (step 4)."""
-    account = book.account[0]
-    rows = schedule.settlements
-    is_marked = False
-    while account["settlement"] < rows.size:
-        row = rows[account["settlement"]]
-        if row["bar"] != bar or row["inside"] != inside:
+    """Pay the settlements at a bar's open (step 2), or inside it, own fills between them (step 4)."""
+    while True:
+        funding = next_settlement(schedule, book, bar, inside)
+        own = next_own_fill(schedule, book, bar) if inside == INSIDE else NEVER
+        if funding == NEVER and own == NEVER:
             return
-        account["settlement"] += 1
-        i = row["symbol"]
-        p = book.positions[i]
-        if p["quantity"] == 0.0:
-            continue
-        if not is_marked:
-            set_values_now(book, marks, bar)
-            is_marked = True
-        value = marks[i, bar] if np.isnan(row["value"]) else row["value"]
-        stamp(book, row["time"], bar)
-        settle_funding(setup, book, journal, i, row["rate"], value)
-        p["value_now"] = marks[i, bar]
+        if funding <= own:
+            settle_next(setup, schedule, book, journal, bar, marks)
+        else:
+            stamp(book, own, bar)
+            book_own_fill(setup, schedule, book, journal)
+
+
+# -- parts of a bar --------------------------------------------------------------------------------------------------
 
 
 @inlined
@@ -90,270 +135,14 @@ def switch_tables(schedule: Schedule, book: Book, bar: int) -> None:
 
 
 @step
-def cross_excess(setup: Setup, book: Book, values: NDArray[np.float64], bar: int) -> float:
-    """Return the cross balance less its requirement with every mark in one column of a bar."""
-    set_values_now(book, values, bar)
-    return cross_equity(book) - cross_requirement(setup, book)
-
-
-@step
-def choose_order(
-    setup: Setup,
-    book: Book,
-    joint: int,
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    bar: int,
-) -> None:
-    """Say for each held position whether its path visits the low first.
-
-    Parameters
-    ----------
-    joint : int
-        `JointPath` of several cross positions under ``adverse``.
-    """
+def apply_settings(schedule: Schedule, book: Book, bar: int) -> None:
+    """Put the settings in force that are due by a bar."""
     account = book.account[0]
-    for j in range(held_count(book)):
-        i = held_at(book, j)
-        p = book.positions[i]
-        p["low_first"] = p["up"] if setup.rules[0]["intrabar"] == COLOR else int(p["quantity"] > 0.0)
-    if setup.rules[0]["intrabar"] == ADVERSE and joint == COMMON and account["cross_count"] > 1:
-        low_first = int(cross_excess(setup, book, low, bar) <= cross_excess(setup, book, high, bar))
-        for j in range(account["cross_count"]):
-            book.positions[book.cross[j]]["low_first"] = low_first
-
-
-@step
-def point_of(leg: int, low_first: int, open_: float, high: float, low: float, close: float) -> float:
-    """Return the price at the start of a leg: 0 open, 1 and 2 the extremes, 3 close."""
-    if leg == 0:
-        return open_
-    if leg == 3:
-        return close
-    return low if (leg == 1) == (low_first == 1) else high
-
-
-@step
-def put_on_leg(
-    setup: Setup,
-    book: Book,
-    leg: int,
-    only_open: int,
-    bar: int,
-    open_: NDArray[np.float64],
-    high: NDArray[np.float64],
-    low: NDArray[np.float64],
-    close: NDArray[np.float64],
-    series: int,
-) -> None:
-    """Put each held position's mark, or its trade, on a leg of the bar's path; at the open the leg has no length."""
-    last = 3 if setup.rules[0]["intrabar"] == CLOSE_ONLY else leg + 1
-    if only_open == YES:
-        last = 0
-    for j in range(held_count(book)):
-        i = held_at(book, j)
-        p = book.positions[i]
-        start = point_of(leg, p["low_first"], open_[i, bar], high[i, bar], low[i, bar], close[i, bar])
-        end = point_of(last, p["low_first"], open_[i, bar], high[i, bar], low[i, bar], close[i, bar])
-        if series == TRADES:
-            p["trade_from"] = start
-            p["trade_to"] = end
-        else:
-            p["value_from"] = start
-            p["value_to"] = end
-
-
-@step
-def cross_would_trigger(
-    setup: Setup,
-    book: Book,
-    joint: int,
-    bar: int,
-    open_: NDArray[np.float64],
-    high: NDArray[np.float64],
-    low: NDArray[np.float64],
-    close: NDArray[np.float64],
-) -> bool:
-    """Return whether the cross account, left as it is, would be liquidated on the joint path."""
-    account = book.account[0]
-    choose_order(setup, book, joint, low, high, bar)
-    for leg in range(3):
-        put_on_leg(setup, book, leg, NO, bar, open_, high, low, close, MARKS)
-        if first_trigger(setup, book, book.cross, account["cross_count"], account["free_wallet"], 0.0) <= 1.0:
-            return True
-    return False
-
-
-@step
-def judge_dispute(
-    setup: Setup,
-    book: Book,
-    bar: int,
-    open_: NDArray[np.float64],
-    high: NDArray[np.float64],
-    low: NDArray[np.float64],
-    close: NDArray[np.float64],
-) -> int:
-    """Return 1 and count the bar where only the worst joint path liquidates the cross account."""
-    if book.account[0]["cross_count"] < 2 or setup.rules[0]["intrabar"] != ADVERSE:
-        return 0
-    if not cross_would_trigger(setup, book, WORST, bar, open_, high, low, close):
-        return 0
-    if cross_would_trigger(setup, book, COMMON, bar, open_, high, low, close):
-        return 0
-    book.account[0]["disputed_bars"] += 1
-    return 1
-
-
-@step
-def fire_on_leg(
-    setup: Setup,
-    book: Book,
-    journal: Journal,
-    disputed: int,
-) -> None:
-    """Liquidate along one leg, in the order of the triggers, each on what the one before left."""
-    account = book.account[0]
-    at = 0.0
-    while held_count(book) > 0:
-        first = NEVER
-        group = NO_GROUP
-        for j in range(account["isolated_count"]):
-            i = book.isolated[j]
-            if book.positions[i]["walked"] == NO:
-                continue
-            book.single[0] = i
-            f = first_trigger(setup, book, book.single, ONE, book.positions[i]["margin"], at)
-            if f < first:
-                first = f
-                group = i
-        if account["walk_cross"] == YES and account["cross_count"] > 0:
-            f = first_trigger(setup, book, book.cross, account["cross_count"], account["free_wallet"], at)
-            if f < first:
-                first = f
-                group = CROSS_GROUP
-        if group == NO_GROUP or first > 1.0:
-            return
-        at = first
-        for j in range(held_count(book)):
-            p = book.positions[held_at(book, j)]
-            p["value_now"] = p["value_from"] + at * (p["value_to"] - p["value_from"])
-            p["trade_now"] = p["trade_from"] + at * (p["trade_to"] - p["trade_from"])
-        liquidate(setup, book, journal, group, disputed if group == CROSS_GROUP else UNDISPUTED)
-
-
-@step
-def walk(
-    setup: Setup,
-    book: Book,
-    journal: Journal,
-    bar: int,
-    only_open: int,
-    open_: NDArray[np.float64],
-    high: NDArray[np.float64],
-    low: NDArray[np.float64],
-    close: NDArray[np.float64],
-    trade_open: NDArray[np.float64],
-    trade_high: NDArray[np.float64],
-    trade_low: NDArray[np.float64],
-    trade_close: NDArray[np.float64],
-) -> None:
-    """Liquidate along a bar's path, leg by leg, or at its open alone.
-
-    Parameters
-    ----------
-    bar : int
-        Column of the series.
-    only_open : int
-        1: step 2, what a gap to the open has passed.
-    open_, high, low, close, trade_open, trade_high, trade_low, trade_close : array, shape (N, T)
-        Marks that liquidation sees, and the trades beside them; ``up`` and ``walked`` of the positions are set.
-    """
-    disputed = UNDISPUTED
-    legs = 3
-    if only_open == YES:
-        legs = 1
-    else:
-        if book.account[0]["walk_cross"] == YES:
-            disputed = judge_dispute(setup, book, bar, open_, high, low, close)
-        choose_order(setup, book, setup.rules[0]["joint"], low, high, bar)
-        if setup.rules[0]["intrabar"] == CLOSE_ONLY:
-            legs = 1
-    for leg in range(legs):
-        put_on_leg(setup, book, leg, only_open, bar, open_, high, low, close, MARKS)
-        put_on_leg(setup, book, leg, only_open, bar, trade_open, trade_high, trade_low, trade_close, TRADES)
-        fire_on_leg(setup, book, journal, disputed)
-
-
-@step
-def enter_walk(market: Market, book: Book, bar: int) -> None:
-    """Let every position take part in a walk on the bar's own path."""
-    book.account[0]["walk_cross"] = YES
-    for i in range(book.positions.size):
-        p = book.positions[i]
-        p["walked"] = YES
-        p["up"] = int(market.trade_close[i, bar] >= market.trade_open[i, bar])
-
-
-@step
-def enter_coarse_walk(setup: Setup, market: Market, book: Book, bar: int) -> None:
-    """Let those take part in a coarse walk that were held unchanged since the mark bar's open; count the rest."""
-    account = book.account[0]
-    account["walk_cross"] = YES if account["cross_count"] > 0 else NO
-    for i in range(book.positions.size):
-        p = book.positions[i]
-        p["up"] = market.coarse_up[i, market.coarse_bar[bar]]
-        p["walked"] = NO
-        same = p["quantity"] == p["quantity_before"]
-        if setup.instruments[i]["margin_mode"] != ISOLATED:
-            account["walk_cross"] = account["walk_cross"] if same else NO
-        elif p["quantity"] != 0.0:
-            p["walked"] = int(same)
-            account["coarse_unchecked"] += int(not same)
-    if account["cross_count"] > 0 and account["walk_cross"] == NO:
-        account["coarse_unchecked"] += 1
-
-
-@step
-def walk_bar(setup: Setup, market: Market, book: Book, journal: Journal, bar: int, only_open: int) -> None:
-    """Walk the bar's own path (step 5), or look at its open alone (step 2)."""
-    enter_walk(market, book, bar)
-    walk(
-        setup,
-        book,
-        journal,
-        bar,
-        only_open,
-        market.path_open,
-        market.path_high,
-        market.path_low,
-        market.path_close,
-        market.trade_open,
-        market.trade_high,
-        market.trade_low,
-        market.trade_close,
-    )
-
-
-@step
-def walk_coarse_bar(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
-    """At a coarse mark bar's end, walk its own path; there are no trades beside it: the engine's price is the mark."""
-    enter_coarse_walk(setup, market, book, bar)
-    walk(
-        setup,
-        book,
-        journal,
-        market.coarse_bar[bar],
-        NO,
-        market.coarse_open,
-        market.coarse_high,
-        market.coarse_low,
-        market.coarse_close,
-        market.coarse_open,
-        market.coarse_high,
-        market.coarse_low,
-        market.coarse_close,
-    )
+    rows = schedule.settings
+    while account["setting"] < rows.size and rows[account["setting"]]["due_bar"] <= bar:
+        row = rows[account["setting"]]
+        account["setting"] += 1
+        apply_setting(book, row["symbol"], row["setting"], row["rung"], row["value"])
 
 
 @inlined
@@ -373,6 +162,52 @@ def remember_quantities(market: Market, book: Book, bar: int, is_after_orders: i
 
 
 @step
+def open_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
+    """Take steps 1 and 2: transfers, rules, funding due at the open, what the gap to the open liquidates."""
+    open_time = market.open_time[bar]
+    book.account[0]["bar_open"] = open_time
+    stamp(book, open_time, bar)
+    if bar == 0 and setup.rules[0]["has_holdings"] == YES:
+        enter_holdings(setup, market, book, journal)
+    apply_transfers(schedule, market, book, journal, bar)
+    remember_quantities(market, book, bar, NO)
+    switch_tables(schedule, book, bar)
+    settle_due(setup, schedule, book, journal, bar, AT_OPEN, market.mark_open)
+    stamp(book, open_time, bar)
+    if held_count(book) > 0:
+        set_engine_slippage(setup, market, book, bar)
+        walk_own_bar(setup, market, book, journal, bar, YES)
+
+
+@step
+def trade_at_open(
+    setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, at_close: bool
+) -> None:
+    """Take step 3: what is due at the open, and what the open has passed."""
+    expire_orders(market, book, journal, bar)
+    if not at_close:
+        apply_settings(schedule, book, bar)
+    carry_out_due(setup, market, book, journal, bar)
+    if not at_close:
+        take_due_targets(market, schedule, book, journal, bar)
+    take_time_exits(book, journal, bar)
+    only = EXITS_ALONE if at_close else EVERY_ORDER
+    fill_targets(setup, market, schedule, book, journal, bar, market.trade_open, market.mark_open, only)
+    fill_market_orders(setup, market, book, journal, bar, market.trade_open, market.mark_open, market.index_open)
+    fire_at_point(setup, market, book, journal, bar, market.trade_open, market.path_open, market.index_open)
+
+
+@step
+def trade_at_close(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
+    """Under ``fill = "close"``: what was decided at this very close fills there."""
+    decide_by_band(setup, market, schedule, book, bar)
+    apply_settings(schedule, book, bar)
+    take_due_targets(market, schedule, book, journal, bar)
+    fill_targets(setup, market, schedule, book, journal, bar, market.trade_close, market.mark_close, EVERY_ORDER)
+    fire_at_point(setup, market, book, journal, bar, market.trade_close, market.path_close, market.index_close)
+
+
+@step
 def replay_bar(
     setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, columns: Columns, bar: int
 ) -> None:
@@ -383,30 +218,20 @@ def replay_bar(
     """
     account = book.account[0]
     at_close = setup.rules[0]["fill_at_close"] == 1
-    open_time = market.open_time[bar]
-    last_moment = market.open_time[bar + 1] - 1
-    remember_quantities(market, book, bar, NO)
-    switch_tables(schedule, book, bar)
-    settle_due(setup, schedule, book, journal, bar, AT_OPEN, market.mark_open)
-    stamp(book, open_time, bar)
-    if held_count(book) > 0:
-        walk_bar(setup, market, book, journal, bar, YES)
-    if not at_close:
-        take_due_targets(market, schedule, book, journal, bar)
-        fill_orders(setup, market, book, journal, bar, market.trade_open, market.mark_open)
+    open_bar(setup, market, schedule, book, journal, bar)
+    trade_at_open(setup, market, schedule, book, journal, bar, at_close)
     remember_quantities(market, book, bar, YES)
     set_values_now(book, market.mark_open, bar)
     record_positions(setup, book, journal)
     settle_due(setup, schedule, book, journal, bar, INSIDE, market.mark_close)
-    stamp(book, last_moment, bar)
-    if held_count(book) > 0 and count_safe(setup, market, book, columns, bar, bar + 1) == 0:
-        walk_bar(setup, market, book, journal, bar, NO)
+    stamp(book, market.open_time[bar + 1] - 1, bar)
+    if held_count(book) > 0 or account["resting_count"] > 0:
+        walk_bar(setup, market, book, journal, columns, bar)
     if market.coarse_bar.size > 0 and market.coarse_ends[bar] == 1 and held_count(book) > 0:
         walk_coarse_bar(setup, market, book, journal, bar)
     if at_close:
-        decide_by_band(setup, market, schedule, book, bar)
-        take_due_targets(market, schedule, book, journal, bar)
-        fill_orders(setup, market, book, journal, bar, market.trade_close, market.mark_close)
+        trade_at_close(setup, market, schedule, book, journal, bar)
+    settle_delistings(setup, market, schedule, book, journal, bar)
     clear_debt(book, journal)
     if not at_close:
         decide_by_band(setup, market, schedule, book, bar)
@@ -417,16 +242,20 @@ def replay_bar(
         book.positions[i]["tier_bound"] = NO_TIER_BOUND
         book.positions[i]["stepped"] = 0
     if account["stopped_bar"] == bar:
-        stop_trading(market, schedule, book, journal, bar)
+        stop_trading(setup, market, schedule, book, journal, bar, STOPPED)
+
+
+# -- between the bars ------------------------------------------------------------------------------------------------
 
 
 @step
 def next_event(setup: Setup, market: Market, schedule: Schedule, book: Book, bar: int) -> int:
     """Return the next bar, from ``bar`` on, in which something is scheduled; the number of bars where nothing is."""
     account = book.account[0]
-    if account["pending_count"] > 0:
+    if account["pending_count"] > 0 or account["market_count"] > 0:
         return bar
-    event = market.open_time.size - 1
+    sleep_from(setup, market, book, bar)
+    event = min(market.open_time.size - 1, account["wake"])
     if account["due_row"] < schedule.targets.size:
         event = min(event, schedule.targets[account["due_row"]]["due_bar"])
     if setup.rules[0]["rebalance"] == BAND and account["decision_row"] < schedule.targets.size:
@@ -435,6 +264,18 @@ def next_event(setup: Setup, market: Market, schedule: Schedule, book: Book, bar
         event = min(event, schedule.settlements[account["settlement"]]["bar"])
     if account["switch"] < schedule.switches.size:
         event = min(event, schedule.switches[account["switch"]]["bar"])
+    if account["setting"] < schedule.settings.size:
+        event = min(event, schedule.settings[account["setting"]]["due_bar"])
+    if account["transfer"] < schedule.transfers.size:
+        event = min(event, schedule.transfers[account["transfer"]]["bar"])
+    if account["own_fill"] < schedule.own_fills.size:
+        event = min(event, schedule.own_fills[account["own_fill"]]["bar"])
+    if account["delisting"] < schedule.delistings.size:
+        event = min(event, schedule.delistings[account["delisting"]]["bar"])
+    if account["request"] < account["requested"]:
+        event = min(event, book.requests[account["request"] % book.requests.size]["due_bar"])
+    if setup.rules[0]["has_holdings"] == YES and bar == 0:
+        event = 0
     if market.coarse_bar.size > 0 and held_count(book) > 0:
         t = bar
         while t < event and market.coarse_ends[t] == 0:
@@ -443,18 +284,116 @@ def next_event(setup: Setup, market: Market, schedule: Schedule, book: Book, bar
     return max(event, bar)
 
 
+@step
+def find_drawdown(setup: Setup, book: Book, columns: Columns, start: int, stop: int) -> int:
+    """Return the first of some marked bars at whose close the drawdown stop strikes, else ``stop``; keeps the peak."""
+    account = book.account[0]
+    floor = 1.0 - setup.rules[0]["drawdown_stop"]
+    peak = account["peak"]
+    for t in range(start, stop):
+        peak = max(peak, columns.equity[t])
+        if columns.equity[t] <= floor * peak:
+            account["peak"] = peak
+            return t
+    account["peak"] = peak
+    return stop
+
+
+@step
+def stop_by_drawdown(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
+    """At a close: cancel all orders and close every position at the next open at which it trades."""
+    account = book.account[0]
+    stamp(book, market.open_time[bar + 1] - 1, bar)
+    stop_trading(setup, market, schedule, book, journal, bar, DRAWN_DOWN)
+    account["drawn_down"] = 1
+    account["request"] = account["requested"]
+    for i in range(book.positions.size):
+        if book.positions[i]["quantity"] != 0.0:
+            put_pending(book, journal, i, 0.0, BY_DRAWDOWN, account["time"])
+            book.positions[i]["due_time"] = market.open_time[bar + 1]
+
+
+@step
+def watch_closes(
+    setup: Setup,
+    market: Market,
+    schedule: Schedule,
+    book: Book,
+    journal: Journal,
+    columns: Columns,
+    start: int,
+    stop: int,
+) -> int:
+    """Test the drawdown stop on bars just marked; return the bar after the one at which it strikes, else ``stop``."""
+    if setup.rules[0]["drawdown_stop"] == 0.0 or book.account[0]["drawn_down"] == 1:
+        return stop
+    struck = find_drawdown(setup, book, columns, start, stop)
+    if struck == stop:
+        return stop
+    stop_by_drawdown(setup, market, schedule, book, journal, struck)
+    return struck + 1
+
+
+@step
+def has_news(book: Book, before: int) -> bool:
+    """Return whether an on_bar function has asked for anything since ``before`` requests were made."""
+    return bool(book.account[0]["requested"] > before)
+
+
+@entry
+def take_requests(book: Book, loop: LoopContext) -> None:
+    """Take over what an on_bar function asked for, and tell it how far its requests were carried out."""
+    book.account[0]["requested"] = loop.clock[REQUESTED]
+    loop.clock[DONE] = book.account[0]["request"]
+
+
+@step
+def call_until_asked(
+    setup: Setup,
+    market: Market,
+    schedule: Schedule,
+    book: Book,
+    columns: Columns,
+    loop: LoopContext,
+    on_bar: Any,
+    stop: int,
+) -> int:
+    """Call the on_bar function at the signal bars that end before ``stop``, until it asks for something.
+
+    Returns
+    -------
+    int
+        The bar after the one in which it asked, else ``stop``.
+    """
+    account = book.account[0]
+    while account["call"] < schedule.calls.size and schedule.calls[account["call"]] < stop:
+        bar = schedule.calls[account["call"]]
+        show_account(setup, market, schedule, book, columns, loop)
+        before = account["requested"]
+        on_bar(loop)
+        account["call"] += 1
+        take_requests(book, loop)
+        if has_news(book, before):
+            return int(bar + 1)
+    return stop
+
+
 @entry
 def has_room(setup: Setup, book: Book, journal: Journal) -> bool:
-    """Return whether the journal can take one more bar."""
+    """Return whether journal and table of orders can take one more bar."""
     account = book.account[0]
-    rows = setup.rules[0]["rows_per_bar"]
+    slots = book.positions.size
+    asked = min(account["requested"] - account["request"], book.requests.size)
+    orders = account["resting_count"] + asked
+    rows = setup.rules[0]["rows_per_bar"] + 16 * orders
     return (
         account["fills"] + rows <= journal.fills.size
-        and account["funding"] + rows <= journal.funding.size
-        and account["liquidations"] + rows <= journal.liquidations.size
+        and account["funding"] + setup.rules[0]["rows_per_bar"] <= journal.funding.size
+        and account["liquidations"] + setup.rules[0]["rows_per_bar"] <= journal.liquidations.size
         and account["ledger"] + 4 * rows <= journal.ledger.size
         and account["positions"] + rows <= journal.positions.size
         and account["orders"] + rows <= journal.orders.size
+        and orders + 12 * slots <= book.resting.size
     )
 
 
@@ -466,6 +405,8 @@ def replay(
     book: Book,
     journal: Journal,
     columns: Columns,
+    loop: LoopContext,
+    on_bar: Any,
     start: int,
     stop: int,
 ) -> int:
@@ -477,6 +418,8 @@ def replay(
         Inputs, checked by ``engine.prepare``.
     book, journal, columns
         The account and its records, changed in place; a call goes on where the one before stopped.
+    loop, on_bar
+        What an ``on_bar`` function is called with, and the function; not called unless the rules say so.
     start, stop : int
         Bars.
 
@@ -485,27 +428,43 @@ def replay(
     int
         The next bar: ``stop``, or an earlier one where the journal must grow first.
     """
+    account = book.account[0]
     bar = start
+    width = BLOCK
     while bar < stop:
-        event = next_event(setup, market, schedule, book, bar)
-        limit = min(event, stop)
+        limit = min(next_event(setup, market, schedule, book, bar), stop)
         is_quiet = True
+        asked = account["requested"]
+        struck = account["drawn_down"]
         while bar < limit and is_quiet:
-            block = min(bar + BLOCK, limit)
+            block = min(bar + width, limit)
             safe = bar + count_safe(setup, market, book, columns, bar, block)
             mark_columns(setup, market, book, columns, bar, safe)
-            is_quiet = safe == block
-            bar = safe
+            seen = watch_closes(setup, market, schedule, book, journal, columns, bar, safe)
+            if setup.rules[0]["has_loop"] == YES:
+                called = call_until_asked(setup, market, schedule, book, columns, loop, on_bar, seen)
+                width = min(2 * width, BLOCK) if called == seen else max(called - bar, 1)
+                seen = called
+            is_quiet = seen == block
+            bar = seen
+            if account["requested"] != asked or account["drawn_down"] != struck:
+                break
         if bar >= stop:
             break
+        if account["requested"] != asked or account["drawn_down"] != struck:
+            continue  # what comes next has changed
         if not has_room(setup, book, journal):
             return bar
         replay_bar(setup, market, schedule, book, journal, columns, bar)
+        watch_closes(setup, market, schedule, book, journal, columns, bar, bar + 1)
+        if setup.rules[0]["has_loop"] == YES:
+            call_until_asked(setup, market, schedule, book, columns, loop, on_bar, bar + 1)
         bar += 1
     return bar
 
 
 @entry
-def finish(market: Market, schedule: Schedule, book: Book, journal: Journal) -> None:
+def finish(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal) -> None:
     """After the last bar: write the orders that never came due. The journal must have room for every row left."""
-    write_undue_targets(market, schedule, book, journal, market.open_time.size - 1, NO_TIME, PENDING)
+    write_undue_targets(setup, market, schedule, book, journal, market.open_time.size - 1, NO_TIME, STATUS_PENDING)
+    write_undue_requests(setup, market, book, journal)

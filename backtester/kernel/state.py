@@ -24,13 +24,14 @@ INSTRUMENT = np.dtype(  # one row a slot
         ("sibling", np.int64),  # slot of the other leg, or NONE
         ("is_spot", np.int64),
         ("weight", np.float64),  # part of a spot holding's worth that is collateral; 0: none
-        ("last_bar", np.int64),  # delisted at its close, or NONE
+        ("holding", np.float64),  # spot held from the first open on
         ("sign", np.float64),  # +1 linear, -1 inverse
         ("contract_size", np.float64),
         ("step_num", np.float64),  # quantity step = step_num / step_den; 0: none
         ("step_den", np.float64),
         ("min_quantity", np.float64),  # contracts
         ("min_notional", np.float64),  # settlement currency
+        ("leverage", np.float64),  # at the start
         ("tick_num", np.float64),  # price tick = tick_num / tick_den; 0: none
         ("tick_den", np.float64),
         ("taker_fee", np.float64),
@@ -134,6 +135,7 @@ POSITION = np.dtype(
         ("share", np.float64),  # of the equity that a cross takeover hands over
         ("first_rung", np.int64),  # limit orders of the target
         ("rungs", np.int64),
+        ("origin", np.int64),  # FillReason of the order
         # what stands beside the target
         ("inactive", np.int64),
         ("hold_ms", np.int64),  # 0: none
@@ -168,6 +170,7 @@ POSITION = np.dtype(
         ("trade_now", np.float64),
         ("index_from", np.float64),
         ("index_to", np.float64),
+        ("index_now", np.float64),
     ]
 )
 
@@ -177,6 +180,7 @@ RUNG = np.dtype(  # a take-profit of a slot: row slot * RUNGS + rung
         ("value", np.float64),  # level in value space; 0: none
         ("share", np.float64),  # of the base
         ("order", np.int64),  # resting, or NONE
+        ("is_done", np.int64),  # it has closed its share since the last increase
     ]
 )
 
@@ -196,16 +200,18 @@ RESTING = np.dtype(  # an order that waits for its price
         ("watches", np.int64),  # TriggerPrice
         ("distance", np.float64),  # price
         ("fraction", np.float64),
-        ("best", np.float64),  # of a trailing stop
+        ("best", np.float64),  # of a trailing stop, up to the bar at which it wakes
+        ("scanned", np.int64),  # bar from which the last look ahead began
+        ("best_before", np.float64),  # best price at its open
         ("reduce_only", np.int64),
         ("post_only", np.int64),
         ("is_new", np.int64),  # has not met the market yet
-        ("is_done", np.int64),  # filled what the bar's volume allows
+        ("used_up", np.int64),  # bar whose volume left nothing more for it
         ("group", np.int64),
-        ("expires", np.int64),  # ms; 0: never
         ("expire_bar", np.int64),
         ("rung", np.int64),
         ("wake", np.int64),  # bar up to which it can do nothing
+        ("span", np.int64),  # bars that the next look ahead takes
     ]
 )
 
@@ -242,12 +248,15 @@ ACCOUNT = np.dtype(
         # stamp of the records that are being written
         ("time", np.int64),
         ("bar", np.int64),
+        ("bar_open", np.int64),  # open time of the bar under way
         ("cross_count", np.int64),
         ("isolated_count", np.int64),
         ("spot_count", np.int64),
         ("collateral_count", np.int64),  # held spot that counts: book.cross[cross_count : cross_count + this]
         ("pending_count", np.int64),
         ("resting_count", np.int64),
+        ("market_count", np.int64),  # market orders of an on_bar function among them
+        ("awake", np.int64),  # slots whose orders can fire in the bar under way: book.awake[:awake]
         ("free_order", np.int64),  # first free row of the resting orders
         ("wake", np.int64),  # bar up to which no resting order and no time exit can do anything
         ("walk_cross", np.int64),  # the cross account takes part in this walk
@@ -345,6 +354,7 @@ class Setup(NamedTuple):
     tiers: NDArray[np.void]  # TIER
     floors: NDArray[np.float64]  # lower bounds of the tiers
     fee_tiers: NDArray[np.void]  # FEE_TIER, rising; empty: the instruments' rates
+    slots: NDArray[np.int64]  # (N, 2): slots of a contract's long (or only) and short leg
 
 
 class Market(NamedTuple):
@@ -407,7 +417,7 @@ class Book(NamedTuple):
     rungs: NDArray[np.void]  # RUNG, RUNGS rows per slot
     resting: NDArray[np.void]  # RESTING, free rows chained
     requests: NDArray[np.void]  # REQUEST, a ring: request n stands in row n modulo the size
-    volumes: NDArray[np.float64]  # (30,), traded notional by UTC day modulo 30
+    volumes: NDArray[np.float64]  # (31,), traded notional by UTC day modulo 31
     awake: NDArray[np.int64]  # slots whose orders can fire in the bar under way
 
 
@@ -437,8 +447,9 @@ class Columns(NamedTuple):
     net: NDArray[np.float64]  # signed
     cross_equity: NDArray[np.float64]
     cross_requirement: NDArray[np.float64]
-    scratch: NDArray[np.float64]  # (BLOCK,), as are the two above
+    scratch: NDArray[np.float64]  # (BLOCK,), as are the two above and those below
     scratch_two: NDArray[np.float64]
+    collateral: NDArray[np.float64]
 
 
 BLOCK = 512  # bars that are marked in one go: a few columns of them stay in the first-level cache

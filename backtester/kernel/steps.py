@@ -14,7 +14,7 @@ from backtester.kernel._jit import constant, step
 from backtester.kernel.fills import SNAP, add_on_grid, floor_to_step, largest_below, trading_fee
 from backtester.kernel.groups import CROSS_GROUP, execution_value, tier_requirement
 from backtester.kernel.margin import BASIS_ENTRY, find_tier
-from backtester.kernel.path import line_in_tier, size_unit
+from backtester.kernel.path import bracket_size, line_in_tier, size_unit
 from backtester.kernel.state import NO_TIER_BOUND, Book, Setup
 
 STEP_NONE = constant(LiquidationStep.NONE)
@@ -81,10 +81,12 @@ def size_below_tier(setup: Setup, book: Book, i: int, tier: int) -> float:
     p = book.positions[i]
     unit = size_unit(setup, book, i, p["value_now"])
     cap = setup.floors[tier_row(setup, book, i, tier + 1)]
+    others = bracket_size(setup, book, i) - abs(p["quantity"])
     less = less_one_step(abs(p["quantity"]), instrument["step_num"], instrument["step_den"])
     if instrument["step_num"] == 0.0:
-        return min(cap / unit * (1.0 - SNAP), less)
-    return min(largest_below(cap, unit, instrument["step_num"], instrument["step_den"]), less)
+        return min(cap / unit * (1.0 - SNAP) - others, less)
+    largest = largest_below(cap, unit, instrument["step_num"], instrument["step_den"])
+    return min(add_on_grid(largest, -others, instrument["step_num"], instrument["step_den"]), less)
 
 
 @step
@@ -92,6 +94,7 @@ def tier_of_size(setup: Setup, book: Book, i: int, size: float) -> int:
     """Return the bracket of position ``i`` were it ``size`` (unsigned), at ``value_now``."""
     table = setup.tables[book.positions[i]["table"]]
     unit = size_unit(setup, book, i, book.positions[i]["value_now"])
+    size += bracket_size(setup, book, i) - abs(book.positions[i]["quantity"])
     return find_tier(setup.floors, table["start"], table["stop"], size * unit)
 
 
@@ -189,6 +192,7 @@ def restore_step(setup: Setup, book: Book, i: int, balance: float, others: float
                     left = less_one_step(left, step_num, step_den)
             if not restores(setup, book, i, balance, others, left, k):
                 continue
-        if left > 0.0 and left * unit >= setup.floors[tier_row(setup, book, i, k)]:
+        others_size = bracket_size(setup, book, i) - abs(p["quantity"])
+        if left > 0.0 and (left + others_size) * unit >= setup.floors[tier_row(setup, book, i, k)]:
             return left, k
     return 0.0, 0

@@ -11,10 +11,15 @@ from backtester.domain.config import RunConfig
 from backtester.domain.enums import ContractKind, MarginMode, TierForm, TierUnit, label
 from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import MarginTier, TierTable
-from backtester.engine.prepare import ContractTerms, Prepared, TargetRows, prepare
+from backtester.domain.enums import OrderKind, RequestKind, SettingField, TriggerPrice
+from backtester.engine.contract_terms import ContractTerms
+from backtester.engine.instructions import Instructions, Ladder, OwnFills, SettingRows, TargetRows, Transfers
+from backtester.engine.prepare import Prepared, prepare
 from backtester.engine.replay import ReplayRecords, replay
+from backtester.engine.schedule import due_bars
+from backtester.kernel.state import NONE, REQUEST
 from backtester.market.panel import Bars, Panel, Settlements
-from tests.reference.case import Case, Contract, Ohlc, Outcome
+from tests.reference.case import Amend, Cancel, Case, Close, Contract, Ohlc, Outcome, Submit
 
 CODES = {
     "position_side": enums.PositionSide,
@@ -23,6 +28,7 @@ CODES = {
     "status": enums.OrderStatus,
 }
 REASONS = {"fills": enums.FillReason, "orders": enums.RejectReason}
+ORDER_CODES = {"kind": enums.OrderKind, "origin": enums.FillReason}
 KINDS = {"ledger": enums.LedgerKind, "liquidations": enums.LiquidationKind}
 
 
@@ -36,7 +42,25 @@ def prepared_case(case: Case) -> Prepared:
     s = case.settings
     config = RunConfig.model_validate(
         {
-            "account": {"balance": s.balance},
+            "account": {"balance": s.balance, "position_mode": s.position_mode},
+            "fees": {
+                "tiers": [{"volume": v, "taker": t, "maker": m} for v, t, m in s.fee_tiers],
+                "volume_30d": s.volume_30d,
+            },
+            "costs": {
+                "slippage": s.slippage_model,
+                "half_spread_bps": s.half_spread_bps,
+                "volatility_factor": s.volatility_factor,
+                "impact_factor": s.impact_factor,
+                "window": s.cost_window,
+            },
+            "sizing": {"unit": s.sizing},
+            "limits": {
+                "gross": s.gross_limit,
+                "net": s.net_limit,
+                "per_symbol": s.symbol_limit,
+                "max_drawdown_stop": s.max_drawdown_stop,
+            },
             "execution": {
                 "fill": s.fill,
                 "latency_bars": s.latency_bars,
@@ -45,6 +69,14 @@ def prepared_case(case: Case) -> Prepared:
                 "rebalance": s.rebalance,
                 "band": s.band,
                 "insufficient_margin": s.insufficient_margin,
+                "latency_ms": s.latency_ms,
+                "trigger": s.trigger,
+                "take_profit": s.take_profit,
+                "stop_limit_bps": s.stop_limit_bps,
+                "limit_bars": s.limit_bars,
+                "post_only": s.post_only,
+                "through_ticks": s.through_ticks,
+                "volume_share": s.volume_share,
             },
             "funding": {"paid_from": s.funding_paid_from, "price": s.funding_price},
             "liquidation": {
@@ -60,16 +92,100 @@ def prepared_case(case: Case) -> Prepared:
                 "mmr_basis": s.mmr_basis,
                 "engine_price": s.engine_price,
                 "then": s.then,
+                "hedge_tier": s.hedge_tier,
             },
         }
     )
-    rows = sorted((t.bar, t.symbol, t.value) for t in case.targets)
-    targets = TargetRows(
-        np.array([r[0] for r in rows], np.int64),
-        np.array([r[1] for r in rows], np.int64),
-        np.array([r[2] for r in rows], np.float64),
+    panel = _panel(case)
+    return prepare(
+        panel, [_terms(case, i, c) for i, c in enumerate(case.contracts)], config, _told(case, panel, config)
     )
-    return prepare(_panel(case), [_terms(case, i, c) for i, c in enumerate(case.contracts)], config, targets)
+
+
+def _told(case: Case, panel: Panel, config: RunConfig) -> Instructions:
+    """Return what a case tells the replay to do."""
+    signal_ms = case.signal_bars * case.bar_ms
+    rows = sorted(case.targets, key=lambda t: (t.bar, t.symbol, -t.side))
+    rungs = [rung for t in rows for rung in t.rungs]
+    counts = [len(t.rungs) for t in rows]
+    changes = sorted(case.settings_rows, key=lambda s: s.bar)
+    moves = sorted(case.transfers, key=lambda t: t.time)
+    fills = sorted(case.own_fills, key=lambda f: f.time)
+    return Instructions(
+        targets=TargetRows(
+            _ints(t.bar for t in rows),
+            _ints(t.symbol for t in rows),
+            _floats(t.value for t in rows),
+            _ints(t.side for t in rows),
+            _ints(sum(counts[:k]) for k in range(len(counts))),
+            _ints(counts),
+        ),
+        ladder=Ladder(_floats(r[0] for r in rungs), _floats(r[1] for r in rungs)),
+        settings=SettingRows(
+            _ints(s.bar for s in changes),
+            _ints(s.symbol for s in changes),
+            _ints(s.side for s in changes),
+            _ints(SettingField[s.name.upper()] for s in changes),
+            _ints(s.rung for s in changes),
+            _floats(s.value for s in changes),
+        ),
+        transfers=Transfers(_ints(t.time for t in moves), _floats(t.amount for t in moves)),
+        own_fills=OwnFills(
+            _ints(f.time for f in fills),
+            _ints(f.symbol for f in fills),
+            _ints(f.side for f in fills),
+            _floats(f.quantity for f in fills),
+            _floats(f.price for f in fills),
+            _floats(math.nan if f.fee is None else f.fee for f in fills),
+            _ints(f.is_maker for f in fills),
+        ),
+        requests=_requests(case, panel, config, signal_ms) if case.requests else None,
+        signal_ms=signal_ms,
+    )
+
+
+def _ints(values):
+    return np.array(list(values), np.int64)
+
+
+def _floats(values):
+    return np.array(list(values), np.float64)
+
+
+def _requests(case: Case, panel: Panel, config: RunConfig, signal_ms: int):
+    """Return a case's requests as an on_bar function would have made them."""
+    rows = np.zeros(len(case.requests), REQUEST)
+    rows["due_bar"] = due_bars(panel, _ints(r.bar for r in case.requests), config, signal_ms)
+    for n, asked in enumerate(case.requests):
+        row = rows[n]
+        row["number"], row["decision_bar"], row["order"] = n, asked.bar, NONE
+        for name in ("limit", "trigger", "quantity"):
+            row[name] = math.nan
+        if isinstance(asked, Submit):
+            row["ask"] = RequestKind.SUBMIT
+            row["symbol"], row["side"], row["kind"] = asked.symbol, asked.side, OrderKind[asked.kind.upper()]
+            row["quantity"] = asked.quantity if asked.buy else -asked.quantity
+            row["left"] = asked.quantity
+            row["watches"] = TriggerPrice[asked.watches.upper()]
+            row["distance"], row["fraction"] = asked.distance or 0.0, asked.fraction or 0.0
+            row["reduce_only"], row["post_only"] = asked.reduce_only, asked.post_only
+            row["good_for"], row["group"] = asked.good_for, asked.group
+            _set_given(row, limit=asked.limit, trigger=asked.trigger)
+        elif isinstance(asked, Amend):
+            row["ask"], row["request"] = RequestKind.AMEND, asked.request
+            _set_given(row, quantity=asked.quantity, limit=asked.limit, trigger=asked.trigger)
+        elif isinstance(asked, Cancel) and asked.request is not None:
+            row["ask"], row["request"] = RequestKind.CANCEL, asked.request
+        else:
+            row["ask"] = RequestKind.CLOSE if isinstance(asked, Close) else RequestKind.CANCEL_ALL
+            row["symbol"] = NONE if asked.symbol is None else asked.symbol
+    return rows
+
+
+def _set_given(row, **figures):
+    for name, figure in figures.items():
+        if figure is not None:
+            row[name] = figure
 
 
 def _terms(case: Case, i: int, c: Contract) -> ContractTerms:
@@ -78,6 +194,7 @@ def _terms(case: Case, i: int, c: Contract) -> ContractTerms:
         kind=ContractKind[c.kind.upper()],
         contract_size=c.contract_size,
         lot=c.lot or None,
+        tick=c.tick or None,
         min_quantity=c.min_quantity,
         min_notional=c.min_notional,
     )
@@ -102,7 +219,19 @@ def _terms(case: Case, i: int, c: Contract) -> ContractTerms:
         for t in c.tables
     ]
     mode = MarginMode[c.margin_mode.upper()]
-    return ContractTerms(instrument, tables, mode, c.leverage, c.taker_fee, c.slippage, case.settings.close_fee)
+    return ContractTerms(
+        instrument,
+        tables,
+        mode,
+        c.leverage,
+        c.taker_fee,
+        c.slippage,
+        case.settings.close_fee,
+        c.maker_fee,
+        c.haircut,
+        c.holding,
+        c.last_bar,
+    )
 
 
 def _name(i: int) -> str:
@@ -187,6 +316,7 @@ def _rows(table, rows):
         for name in rows.dtype.names:
             value = row[name].item()
             codes = CODES.get(name) or (REASONS.get(table) if name == "reason" else None)
+            codes = ORDER_CODES.get(name, codes) if table == "orders" else codes
             codes = codes or (KINDS.get(table) if name == "kind" else None)
             if codes is not None:
                 value = label(codes(value))

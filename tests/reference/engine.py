@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from tests.reference.book import ZERO, Book, Position
+from tests.reference.costs import slippage
+from tests.reference.fills import after_close
 from tests.reference.groups import Group
+from tests.reference.moment import Moment
 from tests.reference.prices import shortened, slipped
 from tests.reference.remainder import Excess, largest_passing_size, size_below_floor
+from tests.reference.spot import sell_collateral
 
 # A fee cut to the balance leaves nothing: rounding must not decide whether that is more than zero.
 NOTHING_LEFT = Fraction(1e-12)
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where the engine comes: the marks, the traded prices where they matter, the time of the rows."""
-
-    marks: Mapping[int, Fraction]
-    trades: Mapping[int, Fraction]
-    time: int
-    disputed: bool = False
 
 
 def engine_prices(book: Book, i: int, moment: Moment) -> tuple[Fraction, Fraction]:
@@ -32,11 +24,17 @@ def engine_prices(book: Book, i: int, moment: Moment) -> tuple[Fraction, Fractio
     reference = moment.marks[i]
     if book.case.settings.engine_price == "trade":
         reference = min(reference, moment.trades[i]) if side > 0 else max(reference, moment.trades[i])
-    return reference, slipped(reference, -side, book.rules[i].slippage)
+    return reference, slipped(reference, -side, slippage(book, i, abs(book.positions[i].size), reference))
 
 
 def liquidate(group: Group, moment: Moment) -> None:
     """Step down or take over until the group passes its test or is gone."""
+    if not group.fails(moment.marks):
+        return
+    book = group.book
+    book.cancel([o for o in book.live if o.slot in group.slots()], moment.time, "liquidation")
+    if group.isolated is None:
+        sell_collateral(book, moment)
     while group.fails(moment.marks):
         if not step_down(group, moment):
             take_over(group, moment)
@@ -62,7 +60,7 @@ def story(group: Group, i: int, moment: Moment) -> dict[str, Any]:
     return {
         "time": moment.time,
         "bar": book.bar,
-        "symbol": i,
+        "symbol": book.slots[i].symbol,
         "position_side": "long" if position.side > 0 else "short",
         "entry_price": position.entry,
         "trigger_price": mark,
@@ -130,7 +128,6 @@ def step_down(group: Group, moment: Moment) -> bool:
     position, rules, mark = book.positions[i], book.rules[i], moment.marks[i]
     _, price = engine_prices(book, i, moment)
     fee_rate = Fraction(settings.liquidation_fee)
-    others = group.required(moment.marks) - book.requirement(i, mark)
     balance = group.balance(moment.marks)
 
     def balance_with(remaining: Fraction) -> Fraction:
@@ -139,6 +136,7 @@ def step_down(group: Group, moment: Moment) -> bool:
         return after - min(closed * rules.kind.worth(price) * fee_rate, max(ZERO, after))
 
     def excess_with(remaining: Fraction, tier: int) -> Fraction:
+        others = other_requirements(group, i, moment, tier)
         return balance_with(remaining) - others - book.requirement(i, mark, tier=tier, size=remaining)
 
     if settings.step == "tier":
@@ -175,6 +173,20 @@ def step_down(group: Group, moment: Moment) -> bool:
     return True
 
 
+def other_requirements(group: Group, i: int, moment: Moment, tier: int) -> Fraction:
+    """Return what the rest of a group requires once a position is in a bracket, which its other leg may share."""
+    book, twin, total = group.book, group.book.twin(i), ZERO
+    for j in group.members():
+        if j == i:
+            continue
+        shared = None
+        if j == twin:
+            bound = book.positions[j].bound
+            shared = tier if bound is None else min(tier, bound)
+        total += book.requirement(j, moment.marks[j], tier=shared)
+    return total
+
+
 def tier_step(book: Book, i: int, mark: Fraction, excess: Excess) -> tuple[Fraction, int] | None:
     """Return the size that remains after a step to a lower bracket, and that bracket."""
     settings = book.case.settings
@@ -198,7 +210,7 @@ def take_over(group: Group, moment: Moment) -> None:
     for i in group.members():
         order = book.waiting.pop(i, None)
         if order is not None:
-            book.finish_order(order, moment.time, "cancelled", "liquidation")
+            book.finish(order, moment.time, "cancelled", "liquidation")
     if book.case.settings.takeover == "bankruptcy":
         surrender(group, moment)
     else:
@@ -233,7 +245,7 @@ def surrender(group: Group, moment: Moment) -> None:
                 "insurance_flow": kind.profit(position.size, moment.marks[i], price) + share,
             }
         )
-        forget(book, i)
+        forget(book, i, moment.time)
 
 
 def sell_out(group: Group, moment: Moment) -> None:
@@ -266,11 +278,12 @@ def sell_out(group: Group, moment: Moment) -> None:
                 "insurance_flow": fee - clearance,
             }
         )
-        forget(book, i)
+        forget(book, i, moment.time)
 
 
-def forget(book: Book, i: int) -> None:
+def forget(book: Book, i: int, time: int) -> None:
     """Leave a position that the engine has taken."""
     stepped = book.positions[i].stepped
     book.positions[i] = Position(stepped=stepped)
     book.taken_over.add(i)
+    after_close(book, i, "liquidation", time)

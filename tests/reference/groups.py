@@ -13,20 +13,32 @@ Prices = Mapping[int, Fraction]
 
 @dataclass(frozen=True)
 class Group:
-    """Margin that stands or falls together; ``isolated`` is the contract's place, None for the cross group."""
+    """Margin that stands or falls together; ``isolated`` is the slot's place, None for the cross group."""
 
     book: Book
     isolated: int | None
 
     def members(self) -> list[int]:
-        """Return the contracts in which the group holds a position."""
+        """Return the slots in which the group holds a position."""
         if self.isolated is None:
             return self.book.cross_held()
         return [self.isolated] if self.book.positions[self.isolated].size != 0 else []
 
+    def slots(self) -> list[int]:
+        """Return the slots whose orders go with the group, flat ones included."""
+        if self.isolated is None:
+            return [i for i, rules in enumerate(self.book.rules) if not rules.isolated]
+        return [self.isolated]
+
+    def priced(self) -> list[int]:
+        """Return the slots whose prices the group's balance depends on."""
+        return self.members() + (self.book.collateral_held() if self.isolated is None else [])
+
     def balance(self, marks: Prices) -> Fraction:
         """Return the margin balance at some marks."""
         own = self.book.free_wallet if self.isolated is None else self.book.positions[self.isolated].margin
+        if self.isolated is None:
+            own += self.book.collateral(marks)
         return own + sum((self.book.unrealised(i, marks[i]) for i in self.members()), ZERO)
 
     def required(self, marks: Prices, tiers: Mapping[int, int] | None = None) -> Fraction:

@@ -6,16 +6,17 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tests.reference.case import Case, Ohlc
+from tests.reference.case import Case, Contract, Ohlc
 from tests.reference.path import Bar
+from tests.reference.slots import slots_of
 
 
 @dataclass(frozen=True)
 class Due:
-    """One funding settlement of one contract."""
+    """One funding settlement of one slot."""
 
     time: int
-    symbol: int
+    slot: int
     rate: Fraction
     mark_price: Fraction | None
 
@@ -31,39 +32,51 @@ def clamped(price: Fraction, bounds: Bar) -> Fraction:
 
 
 class Market:
-    """Prices, volumes and settlements of a case."""
+    """Prices, volumes and settlements of a case; series are asked for by slot."""
 
     def __init__(self, case: Case) -> None:
-        self.case = case
+        self.case, self.slots = case, slots_of(case)
         self.per_mark_bar = 1 if case.mark_bar_ms is None else case.mark_bar_ms // case.bar_ms
         self.is_coarse = self.per_mark_bar > 1
         dues = [
             Due(s.time, i, Fraction(s.rate), None if s.mark_price is None else Fraction(s.mark_price))
-            for i, contract in enumerate(case.contracts)
-            for s in contract.funding
+            for i, slot in enumerate(self.slots)
+            for s in case.contracts[slot.symbol].funding
+            if not slot.is_spot
         ]
-        self.dues = sorted(dues, key=lambda d: (d.time, d.symbol))
+        self.dues = sorted(dues, key=lambda d: (d.time, d.slot))
+
+    def contract(self, i: int) -> Contract:
+        return self.case.contracts[self.slots[i].symbol]
 
     def is_listed(self, i: int, bar: int) -> bool:
         """Tell whether a contract has a bar."""
-        return not math.isnan(self.case.contracts[i].trade.open[bar])
+        return not math.isnan(self.contract(i).trade.open[bar])
+
+    def first_listed(self, i: int) -> int | None:
+        """Return the first bar of a contract."""
+        return next((b for b in range(len(self.case.open_time)) if self.is_listed(i, b)), None)
 
     def listed(self, bar: int) -> list[int]:
-        return [i for i in range(len(self.case.contracts)) if self.is_listed(i, bar)]
+        return [i for i in range(len(self.slots)) if self.is_listed(i, bar)]
 
     def trade(self, i: int, bar: int) -> Bar:
-        return exact_bar(self.case.contracts[i].trade, bar)
+        return exact_bar(self.contract(i).trade, bar)
 
     def index(self, i: int, bar: int) -> Bar:
-        series = self.case.contracts[i].index
-        assert series is not None, "funding_price = 'index' needs an index series"
+        series = self.contract(i).index
+        assert series is not None, "this run needs an index series"
         return exact_bar(series, bar)
+
+    def indexed(self, bar: int) -> dict[int, Bar]:
+        """Return the index bars of the contracts that have one."""
+        return {i: self.index(i, bar) for i in self.listed(bar) if self.contract(i).index is not None}
 
     def traded(self, bar: int) -> dict[int, Bar]:
         """Return the traded bars of the contracts in which orders can fill."""
         found = {}
         for i in self.listed(bar):
-            volume = self.case.contracts[i].volume
+            volume = self.contract(i).volume
             if volume is None or volume[bar] > 0:
                 found[i] = self.trade(i, bar)
         return found
@@ -83,7 +96,7 @@ class Market:
 
     def mark_bar(self, i: int, bar: int) -> Bar:
         """Return the bar of the mark series, on its own clock, that holds a traded bar."""
-        return exact_bar(self.case.contracts[i].mark, self.mark_bar_number(bar))
+        return exact_bar(self.contract(i).mark, self.mark_bar_number(bar))
 
     def first_of_mark_bar(self, bar: int) -> int:
         """Return the first traded bar inside the same mark bar."""

@@ -1,68 +1,47 @@
-"""From targets to orders, from orders to fills."""
+"""From targets to orders: what a due target wants, and the fills of an open that all share one equity."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
 from fractions import Fraction
 
 from tests.reference.book import ZERO, Book, Order
-from tests.reference.prices import shortened, sign, slipped
-
-SNAP = Fraction(1e-9)
-SLACK = Fraction(1e-12)
-NOTHING = Fraction(1e-9)
-
-
-def whole_steps(quantity: Fraction, step: Fraction) -> Fraction:
-    """Return a size rounded toward zero to the quantity step, or to the step next to it within the snap."""
-    if step == 0:
-        return shortened(quantity)
-    steps = quantity / step
-    nearest = math.floor(steps + Fraction(1, 2))
-    if abs(steps - nearest) <= SNAP * max(Fraction(1), abs(steps) / 10**6):
-        return nearest * step
-    return math.trunc(steps) * step
+from tests.reference.fills import Ticket, increase, reduce
+from tests.reference.limits import SLACK, whole_steps
+from tests.reference.moment import Moment
+from tests.reference.prices import sign, to_tick
 
 
-@dataclass
-class Ticket:
-    """One order while it is being filled."""
-
-    order: Order
-    reference: Fraction
-    wanted: Fraction  # signed difference to what is held
-    filled: Fraction = ZERO
-    reason: str = "none"
-
-    @property
-    def status(self) -> str:
-        if self.filled == self.wanted:
-            return "filled"
-        if self.filled != 0:
-            return "clipped"
-        return "rejected" if self.reason in {"margin", "tier_cap", "debt"} else "dropped"
+def stop_for_sizing(book: Book, i: int, side: int, reference: Fraction) -> Fraction | None:
+    """Return the price at which a position opened now would be stopped; None where nothing stops it."""
+    terms = book.terms[i]
+    fraction = terms.get("stop_loss") or terms.get("trailing_stop")
+    if terms.get("stop_price") > 0:
+        return terms.get("stop_price")
+    return reference * (1 - side * fraction) if fraction > 0 else None
 
 
-def execute(
-    book: Book, orders: list[Order], references: Mapping[int, Fraction], marks: Mapping[int, Fraction], time: int
-) -> None:
-    """Fill the orders of one moment: all are sized at the same equity, reducing parts fill first."""
-    equity = max(book.equity(dict(marks)), ZERO)
-    tickets = []
-    for order in orders:
-        i = order.symbol
-        held, reference = book.positions[i].size, references[i]
-        wanted = whole_steps(order.target * equity / book.rules[i].kind.worth(reference), book.rules[i].step)
-        if wanted != held and not is_dust(book, i, wanted - held, reference):
-            tickets.append(Ticket(order, reference, wanted - held))
-    for ticket in tickets:
-        reduce(book, ticket, time)
-    for ticket in tickets:
-        increase(book, ticket, marks, time)
-    for ticket in tickets:
-        book.finish_order(ticket.order, time, ticket.status, ticket.reason, wanted=ticket.wanted, filled=ticket.filled)
+def wanted_size(book: Book, order: Order, equity: Fraction, reference: Fraction) -> Fraction | None:
+    """Return the signed size that a target means, None where it needs a stop that is not set."""
+    i, target = order.slot, order.target
+    assert target is not None
+    rules, unit = book.rules[i], book.case.settings.sizing
+    worth = rules.kind.worth(reference)
+    if target == 0:
+        return ZERO
+    if unit == "weight":
+        size = target * equity / worth
+    elif unit == "notional":
+        size = target / worth
+    elif unit == "quantity":
+        size = target
+    else:
+        stop = stop_for_sizing(book, i, sign(target), reference)
+        loss = ZERO if stop is None else abs(rules.kind.profit(Fraction(1), reference, stop))
+        if loss == 0:
+            return None
+        size = target * equity / loss
+    return whole_steps(size, rules.step)
 
 
 def is_dust(book: Book, i: int, difference: Fraction, reference: Fraction) -> bool:
@@ -72,126 +51,60 @@ def is_dust(book: Book, i: int, difference: Fraction, reference: Fraction) -> bo
     return abs(difference) * book.rules[i].kind.worth(reference) <= SLACK * Fraction(book.case.settings.balance)
 
 
-def write_own_fill(
-    book: Book, ticket: Ticket, signed: Fraction, price: Fraction, realised: Fraction, side: int, time: int
-) -> None:
-    """Write a fill of the trader's and post its profit and fee."""
-    i = ticket.order.symbol
-    fee = shortened(abs(signed) * book.rules[i].kind.worth(price) * book.rules[i].fee)
-    book.write_fill(
-        time,
-        i,
-        signed,
-        price,
-        ticket.reference,
-        order_id=ticket.order.order_id,
-        position_side="long" if side > 0 else "short",
-        fee_paid=fee,
-        realized_pnl=realised,
-        reason="target",
-    )
-    book.post(time, i, "realized_pnl", realised)
-    book.post(time, i, "trading_fee", -fee)
-    ticket.filled += signed
+def execute(book: Book, orders: list[Order], closing: Collection[Order], moment: Moment) -> None:
+    """Fill the orders of one moment: all are sized at the same equity, reducing parts fill first.
+
+    ``closing`` are market orders that close what is held; targets with limit prices begin to rest.
+    """
+    equity = max(book.equity(moment.marks), ZERO)
+    tickets = [Ticket(o, moment.trades[o.slot], o.left) for o in closing]
+    for order in orders:
+        i, reference = order.slot, moment.trades[order.slot]
+        size = wanted_size(book, order, equity, reference)
+        if size is None:
+            book.finish(order, moment.time, "rejected", "no_stop")
+            continue
+        wanted = size - book.positions[i].size
+        if wanted == 0 or is_dust(book, i, wanted, reference):
+            continue
+        if order.rungs:
+            place_ladder(book, order, wanted, moment.time)
+        else:
+            order.wanted = wanted
+            tickets.append(Ticket(order, reference, wanted))
+    tickets.sort(key=lambda t: t.order.slot)
+    for ticket in tickets:
+        reduce(book, ticket, moment)
+    for ticket in tickets:
+        increase(book, ticket, moment)
+    for ticket in tickets:
+        ticket.order.filled = ticket.filled
+        book.finish(ticket.order, moment.time, ticket.status, ticket.reason)
 
 
-def reduce(book: Book, ticket: Ticket, time: int) -> None:
-    """Fill the part of an order that closes what is held."""
-    i = ticket.order.symbol
-    position, rules = book.positions[i], book.rules[i]
-    if position.size * ticket.wanted >= 0:
-        return
-    side = position.side
-    closed = min(abs(position.size), abs(ticket.wanted))
-    price = slipped(ticket.reference, -side, rules.slippage)
-    realised = shortened(rules.kind.profit(closed * side, position.entry, price))
-    write_own_fill(book, ticket, -closed * side, price, realised, side, time)
-    position.margin = shortened(position.margin * (abs(position.size) - closed) / abs(position.size))
-    position.size -= closed * side
-
-
-def increase(book: Book, ticket: Ticket, marks: Mapping[int, Fraction], time: int) -> None:
-    """Fill the part of an order that opens or adds, as far as leverage, margin and minimums allow."""
-    i = ticket.order.symbol
-    position, rules = book.positions[i], book.rules[i]
-    side = sign(ticket.wanted)
-    price = slipped(ticket.reference, side, rules.slippage)
-    quantity = allowed_increase(book, ticket, price, marks)
-    if quantity == 0:
-        return
-    if position.size == 0:
-        position.entry = price
-    else:
-        position.entry = rules.kind.average(position.size, position.entry, side * quantity, price)
-    position.size += side * quantity
-    position.bound = None
-    if rules.isolated:
-        position.margin += shortened(quantity * initial_margin(book, i, side, price))
-    write_own_fill(book, ticket, side * quantity, price, ZERO, side, time)
-
-
-def initial_margin(book: Book, i: int, side: int, price: Fraction) -> Fraction:
-    """Return what one unit filled at a price has to be backed with."""
-    rules, settings = book.rules[i], book.case.settings
-    margin = rules.kind.worth(price) / rules.leverage
-    if settings.close_fee_basis == "bankruptcy":
-        margin += rules.kind.margin_exhausted(side, price, rules.leverage) * Fraction(settings.close_fee)
-    return margin
-
-
-def available(book: Book, i: int, marks: Mapping[int, Fraction]) -> Fraction:
-    """Return the money with which a position may be opened or increased."""
-    cross = book.free_wallet
-    for j in book.cross_held():
-        cross += book.unrealised(j, marks[j]) - book.notional(j, marks[j]) / book.rules[j].leverage
-    return max(ZERO, min(cross, book.free_wallet) if book.rules[i].isolated else cross)
-
-
-def allowed_increase(book: Book, ticket: Ticket, price: Fraction, marks: Mapping[int, Fraction]) -> Fraction:
-    """Return the size that may be opened now; the ticket keeps the reason where it is less than wanted."""
-    i = ticket.order.symbol
-    rules, position = book.rules[i], book.positions[i]
-    wanted = abs(ticket.wanted - ticket.filled)
-    if wanted == 0:
-        return ZERO
-    if book.free_wallet < -SLACK * Fraction(book.case.settings.balance):
-        ticket.reason = "debt"
-        return ZERO
-    quantity = min(wanted, room_in_tiers(book, i, marks[i]) - abs(position.size))
-    if quantity < wanted:
-        ticket.reason = "tier_cap"
-        quantity = max(quantity, ZERO)
-    need = unit_need(book, i, sign(ticket.wanted), price, marks[i])
-    money = available(book, i, marks)
-    if quantity * need > money * (1 + SLACK):
-        ticket.reason = "margin"
-        reject = book.case.settings.insufficient_margin == "reject"
-        quantity = ZERO if reject else whole_steps(money / need, rules.step)
-    if quantity <= 0 or (rules.step == 0 and quantity < wanted and quantity <= NOTHING * wanted):
-        return ZERO
-    if quantity / rules.contract_size < rules.min_quantity * (1 - SLACK):
-        ticket.reason = "min_quantity"
-        return ZERO
-    if quantity * rules.kind.worth(ticket.reference) < rules.min_notional * (1 - SLACK):
-        ticket.reason = "min_notional"
-        return ZERO
-    return quantity
-
-
-def unit_need(book: Book, i: int, side: int, price: Fraction, mark: Fraction) -> Fraction:
-    """Return the money that opening one unit takes: margin, fee, and the loss against the mark that it starts with."""
-    rules = book.rules[i]
-    start_loss = max(ZERO, -rules.kind.profit(Fraction(side), price, mark))
-    return initial_margin(book, i, side, price) + rules.kind.worth(price) * rules.fee + start_loss
-
-
-def room_in_tiers(book: Book, i: int, mark: Fraction) -> Fraction:
-    """Return the largest size whose brackets all allow the leverage; without a cap, more than any order wants."""
-    rules, table = book.rules[i], book.tables[i][book.bar]
-    cap = table.cap(rules.leverage)
-    if cap is None:
-        return Fraction(10**30)
-    limit = cap * rules.contract_size if table.counts_contracts else cap / rules.kind.worth(mark)
-    if rules.step == 0:
-        return shortened(limit * (1 - SLACK))
-    return max(ZERO, (math.ceil(limit / rules.step) - 1) * rules.step)
+def place_ladder(book: Book, order: Order, wanted: Fraction, time: int) -> None:
+    """Let each rung of a target rest with its share of the order, the last with what is left."""
+    settings, rules, side = book.case.settings, book.rules[order.slot], sign(wanted)
+    left = abs(wanted)
+    for k, (price, share) in enumerate(order.rungs):
+        is_last = k + 1 == len(order.rungs)
+        size = left if is_last else min(left, whole_steps(abs(wanted) * Fraction(share), rules.step))
+        left -= size
+        if size == 0:
+            continue
+        book.place(
+            Order(
+                slot=order.slot,
+                kind="limit",
+                origin="target",
+                decision_time=order.decision_time,
+                due_time=order.due_time,
+                target=order.target,
+                wanted=side * size,
+                left=side * size,
+                limit=to_tick(Fraction(price), rules.tick, side),
+                post_only=settings.post_only,
+                expires=time + settings.limit_bars * book.signal_ms if settings.limit_bars else None,
+                waited=order.waited,
+            )
+        )

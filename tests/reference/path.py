@@ -39,18 +39,21 @@ Orders = Mapping[int, str]
 def marks_at(book: Book, bars: Mapping[int, Bar], orders: Orders, leg: int, f: Fraction) -> dict[int, Fraction]:
     """Return the prices of all contracts at a point of the path."""
     prices = {}
-    for i, order in orders.items():
-        stops = bars[i].stops(order)
+    for i, bar in bars.items():
+        if i not in orders:
+            continue
+        stops = bar.stops(orders[i])
         prices[i] = book.rules[i].kind.between(stops[leg], stops[leg + 1], f)
     return prices
 
 
 def bracket_points(book: Book, i: int, start: Fraction, end: Fraction) -> list[Fraction]:
-    """Return the fractions of a leg at which the contract's notional meets the floor of a bracket."""
+    """Return the fractions of a leg at which what chooses a position's bracket meets the floor of one."""
     table = book.tables[i][book.bar]
     if start == end or table.counts_contracts or book.case.settings.mmr_basis == "entry":
         return []
-    first, last = book.notional(i, start), book.notional(i, end)
+    size = book.positions[i].size
+    first, last = book.measure(i, size, start), book.measure(i, size, end)
     return [(bracket.floor - first) / (last - first) for bracket in table.brackets[1:]]
 
 
@@ -66,7 +69,7 @@ def first_failure(group: Group, bars: Mapping[int, Bar], orders: Orders, leg: in
     ordered = sorted(points)
 
     def marks(f: Fraction) -> Prices:
-        return marks_at(book, bars, {i: orders[i] for i in members}, leg, f)
+        return marks_at(book, bars, {i: orders[i] for i in group.priced()}, leg, f)
 
     for a, b in zip(ordered, [*ordered[1:], None], strict=True):
         if group.excess(marks(a)) <= 0:
@@ -85,28 +88,36 @@ def first_failure(group: Group, bars: Mapping[int, Bar], orders: Orders, leg: in
 
 def common_order(group: Group, bars: Mapping[int, Bar]) -> str:
     """Return the joint order whose first extreme leaves the cross group less."""
-    lows = group.excess({i: bars[i].low for i in group.members()})
-    highs = group.excess({i: bars[i].high for i in group.members()})
+    lows = group.excess({i: bars[i].low for i in group.priced()})
+    highs = group.excess({i: bars[i].high for i in group.priced()})
     return "low" if lows <= highs else "high"
 
 
-def own_adverse(book: Book, i: int) -> str:
-    """Return the order that hurts a contract's own position first."""
-    return "low" if book.positions[i].side > 0 else "high"
+def own_adverse(book: Book, symbol: int, color: str) -> str:
+    """Return the order that hurts a symbol's net position first, by colour where it has none."""
+    net = book.symbol_size(symbol)
+    return color if net == 0 else "low" if net > 0 else "high"
 
 
 def visiting_orders(book: Book, bars: Mapping[int, Bar], colors: Mapping[int, str], joint: str) -> dict[int, str]:
-    """Return the order in which each held contract visits its extremes."""
+    """Return the order in which each listed contract visits its extremes."""
     intrabar = book.case.settings.intrabar
     if intrabar == "close":
-        return dict.fromkeys(book.held(), "close")
+        return dict.fromkeys(bars, "close")
     if intrabar == "color":
-        return {i: colors[i] for i in book.held()}
-    orders = {i: own_adverse(book, i) for i in book.held()}
-    cross = Group(book, None)
-    if joint == "common" and len(cross.members()) > 1:
-        orders.update(dict.fromkeys(cross.members(), common_order(cross, bars)))
+        return {i: colors[i] for i in bars}
+    orders = {i: own_adverse(book, book.slots[i].symbol, colors[i]) for i in bars}
+    together = symbols_together(book)
+    if joint == "common" and len(together) > 1:
+        common = common_order(Group(book, None), bars)
+        orders.update({i: common for i in bars if book.slots[i].symbol in together})
     return orders
+
+
+def symbols_together(book: Book) -> set[int]:
+    """Return the symbols that one balance joins: cross positions, and collateral where there are any."""
+    group = Group(book, None)
+    return {book.slots[i].symbol for i in group.priced()} if group.members() else set()
 
 
 def fails_anywhere(group: Group, bars: Mapping[int, Bar], orders: Orders) -> bool:
@@ -118,7 +129,7 @@ def fails_anywhere(group: Group, bars: Mapping[int, Bar], orders: Orders) -> boo
 def is_disputed(book: Book, bars: Mapping[int, Bar], colors: Mapping[int, str]) -> bool:
     """Tell whether only the worst joint path liquidates the cross group of several positions."""
     group = Group(book, None)
-    if book.case.settings.intrabar != "adverse" or len(group.members()) < 2:
+    if book.case.settings.intrabar != "adverse" or len(symbols_together(book)) < 2:
         return False
     common = visiting_orders(book, bars, colors, "common")
     worst = visiting_orders(book, bars, colors, "worst")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -34,6 +35,12 @@ class Kind:
             return 1 / ((1 - f) / start + f / end)
         return (1 - f) * start + f * end
 
+    def fraction_at(self, start: Fraction, end: Fraction, level: Fraction) -> Fraction:
+        """Return how much of the way from one price to another lies before a level between them."""
+        if self.inverse:
+            return (1 / level - 1 / start) / (1 / end - 1 / start)
+        return (level - start) / (end - start)
+
     def bankrupt_at(self, size: Fraction, start: Fraction, money: Fraction) -> Fraction | None:
         """Return the price at which a position held at ``start`` has lost ``money``; None where no price does."""
         if self.inverse:
@@ -54,6 +61,20 @@ class Kind:
 def slipped(price: Fraction, side: int, slippage: Fraction) -> Fraction:
     """Return the price of a market fill: a buyer pays more, a seller gets less."""
     return price * (1 + side * slippage)
+
+
+SNAP = Fraction(1e-9)
+
+
+def to_tick(price: Fraction, tick: Fraction, side: int) -> Fraction:
+    """Return a price rounded to the tick, down for a buyer and up for a seller; a price next to a tick is that tick."""
+    if tick == 0:
+        return shortened(price)
+    ticks = price / tick
+    nearest = math.floor(ticks + Fraction(1, 2))
+    if abs(ticks - nearest) <= SNAP:
+        return nearest * tick
+    return (math.floor(ticks) if side > 0 else math.ceil(ticks)) * tick
 
 
 SIGNIFICANT_BITS = 256

@@ -17,12 +17,13 @@ Excess = Callable[[Fraction, int], Fraction]
 
 def unit_measure(book: Book, i: int, mark: Fraction) -> Fraction:
     """Return what one unit of size adds to the measure that chooses the bracket."""
-    return book.measure(i, Fraction(1), mark)
+    return book.own_measure(i, Fraction(1), mark)
 
 
 def size_below_floor(book: Book, i: int, mark: Fraction, tier: int) -> Fraction:
     """Return the largest size strictly below the floor of a bracket."""
-    limit = book.tables[i][book.bar].brackets[tier].floor / unit_measure(book, i, mark)
+    floor = book.tables[i][book.bar].brackets[tier].floor - book.other_measure(i, mark)
+    limit = floor / unit_measure(book, i, mark)
     step = book.rules[i].step
     return (math.ceil(limit / step) - 1) * step if step else shortened(limit * CRUMB)
 
@@ -33,11 +34,13 @@ def largest_passing_size(book: Book, i: int, mark: Fraction, excess: Excess) -> 
     ``excess(size, tier)`` is concave within a bracket: a line, or a parabola for a ramp.
     """
     position, table, step = book.positions[i], book.tables[i][book.bar], book.rules[i].step
-    unit, held = unit_measure(book, i, mark), abs(position.size)
-    for k in range(table.bracket_of(held * unit), -1, -1):
+    unit, held, other = unit_measure(book, i, mark), abs(position.size), book.other_measure(i, mark)
+    for k in range(table.bracket_of(held * unit + other), -1, -1):
         tier = k if position.bound is None else min(k, position.bound)
-        low = table.brackets[k].floor / unit
-        high = held if k + 1 == len(table.brackets) else min(held, table.brackets[k + 1].floor / unit)
+        low = max(Fraction(0), (table.brackets[k].floor - other) / unit)
+        high = held if k + 1 == len(table.brackets) else min(held, (table.brackets[k + 1].floor - other) / unit)
+        if high <= 0:
+            continue
         if step:
             found = _largest_multiple(low, high, step, lambda q, tier=tier: excess(q, tier))
         else:

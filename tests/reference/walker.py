@@ -1,17 +1,20 @@
-"""Walking the marks through a bar and sending the engine where a group fails."""
+"""Walking the prices through a bar: orders fire and the engine comes, whatever is first on each leg."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
-from tests.reference.book import Book
-from tests.reference.engine import Moment, liquidate
+from tests.reference.book import Book, Order
+from tests.reference.engine import liquidate
 from tests.reference.groups import Group, groups_held
 from tests.reference.market import Market
+from tests.reference.moment import Moment
 from tests.reference.path import Bar, Orders, first_failure, is_disputed, marks_at, visiting_orders
+from tests.reference.resting import Leg, fire, first_fire, is_ready, see_closes
 
-START = Fraction(0)
+START, END = Fraction(0), Fraction(1)
+Bars = Mapping[int, Bar]
 
 
 class Walker:
@@ -22,11 +25,19 @@ class Walker:
         self.sizes_at_mark_open: list[Fraction] = []
 
     def walk_bar(self) -> None:
-        """Walk the marks of a bar."""
-        bar, held = self.book.bar, self.book.held()
-        marks = {i: self.market.path_bar(i, bar) for i in held}
-        trades = {i: self.market.trade(i, bar) for i in held}
-        self._walk(groups_held(self.book), marks, trades, self.market.colors(bar))
+        """Walk the prices of a bar."""
+        bar = self.book.bar
+        listed = self.market.listed(bar)
+        walk = Walk(
+            self.book,
+            marks={i: self.market.path_bar(i, bar) for i in listed},
+            trades={i: self.market.trade(i, bar) for i in listed},
+            indexes=self.market.indexed(bar),
+            colors=self.market.colors(bar),
+            groups=lambda: groups_held(self.book),
+            traded=self.market.traded(bar),
+        )
+        walk.run()
 
     def walk_mark_bar(self) -> None:
         """Walk a coarse mark bar for the groups that have not changed since its open."""
@@ -37,52 +48,88 @@ class Walker:
                 book.outcome.counts["coarse_unchecked"] += 1
             else:
                 eligible.append(group)
+        if not eligible:
+            return
         marks = {i: self.market.mark_bar(i, bar) for i in book.held()}
-        self._walk(eligible, marks, marks, self.market.colors(bar, self.market.first_of_mark_bar(bar)))
+        colors = self.market.colors(bar, self.market.first_of_mark_bar(bar))
+        Walk(book, marks, marks, {}, colors, groups=lambda: eligible, traded={}).run()
 
     def _has_changed(self, group: Group) -> bool:
-        book = self.book
-        watched = (
-            [i for i, rules in enumerate(book.rules) if not rules.isolated]
-            if group.isolated is None
-            else [group.isolated]
-        )
-        return any(book.positions[i].size != self.sizes_at_mark_open[i] for i in watched)
+        return any(self.book.positions[i].size != self.sizes_at_mark_open[i] for i in group.slots())
 
-    def _walk(
-        self, groups: list[Group], marks: Mapping[int, Bar], trades: Mapping[int, Bar], colors: Mapping[int, str]
-    ) -> None:
-        if not groups:
-            return
-        book = self.book
-        has_cross = any(group.isolated is None for group in groups)
-        disputed = has_cross and is_disputed(book, marks, colors)
-        book.outcome.counts["disputed_bars"] += disputed
-        orders = visiting_orders(book, marks, colors, book.case.settings.joint)
-        for leg in range(1 if book.case.settings.intrabar == "close" else 3):
-            self._walk_leg(groups, marks, trades, orders, leg, disputed)
 
-    def _walk_leg(
+class Walk:
+    """One way of all prices from open to close; ``traded`` are the slots whose orders can fire."""
+
+    def __init__(
         self,
-        groups: list[Group],
-        marks: Mapping[int, Bar],
-        trades: Mapping[int, Bar],
-        orders: Orders,
-        leg: int,
-        disputed: bool,
+        book: Book,
+        marks: Bars,
+        trades: Bars,
+        indexes: Bars,
+        colors: Mapping[int, str],
+        groups: Callable[[], list[Group]],
+        traded: Bars,
     ) -> None:
-        book, begin = self.book, START
+        self.book, self.marks, self.trades, self.indexes = book, marks, trades, indexes
+        self.groups, self.traded = groups, traded
+        has_cross = any(group.isolated is None for group in groups())
+        self.disputed = has_cross and is_disputed(book, marks, colors)
+        book.outcome.counts["disputed_bars"] += self.disputed
+        self.orders: Orders = visiting_orders(book, marks, colors, book.case.settings.joint)
+
+    def run(self) -> None:
+        legs = 1 if self.book.case.settings.intrabar == "close" else 3
+        for leg in range(legs):
+            self._walk_leg(leg)
+        if self.traded:
+            see_closes(self.book, self._moment(legs - 1, END), self.traded)
+
+    def _walk_leg(self, leg: int) -> None:
+        begin = START
         while True:
-            found = [(first_failure(group, marks, orders, leg, begin), n) for n, group in enumerate(groups)]
-            fired = [(f, n) for f, n in found if f is not None]
-            if not fired:
+            group, f_group = self._first_group(leg, begin)
+            order, f_order = self._first_order(leg, begin)
+            if group is not None and (order is None or f_group <= f_order):
+                begin = f_group
+                moment = self._moment(leg, begin)
+                assert group.fails(moment.marks), "the walk stopped where nothing fails"
+                liquidate(group, moment)
+            elif order is not None:
+                begin = f_order
+                fire(self.book, order, self._moment(leg, begin))
+            else:
                 return
-            begin, n = min(fired)
-            moment = Moment(
-                marks=marks_at(book, marks, orders, leg, begin),
-                trades=marks_at(book, trades, orders, leg, begin),
-                time=book.case.end_of(book.bar) - 1,
-                disputed=disputed,
-            )
-            assert groups[n].fails(moment.marks), "the walk stopped where nothing fails"
-            liquidate(groups[n], moment)
+
+    def _first_group(self, leg: int, begin: Fraction) -> tuple[Group | None, Fraction]:
+        first, at = None, END
+        for group in self.groups():
+            f = first_failure(group, self.marks, self.orders, leg, begin)
+            if f is not None and (first is None or f < at):
+                first, at = group, f
+        return first, at
+
+    def _first_order(self, leg: int, begin: Fraction) -> tuple[Order | None, Fraction]:
+        first, at, way = None, END, self._leg(leg)
+        for order in self.book.live:
+            if is_ready(self.book, order, self.traded):
+                f = first_fire(self.book, order, way, begin)
+                if f is not None and (first is None or f < at):
+                    first, at = order, f
+        return first, at
+
+    def _leg(self, leg: int) -> Leg:
+        def ends(bars: Bars) -> dict[int, tuple[Fraction, Fraction]]:
+            stops = {i: bars[i].stops(self.orders[i]) for i in bars}
+            return {i: (s[leg], s[leg + 1]) for i, s in stops.items()}
+
+        return Leg({"last": ends(self.trades), "mark": ends(self.marks), "index": ends(self.indexes)})
+
+    def _moment(self, leg: int, f: Fraction) -> Moment:
+        return Moment(
+            marks=marks_at(self.book, self.marks, self.orders, leg, f),
+            trades=marks_at(self.book, self.trades, self.orders, leg, f),
+            indexes=marks_at(self.book, self.indexes, self.orders, leg, f),
+            time=self.book.case.end_of(self.book.bar) - 1,
+            disputed=self.disputed,
+        )

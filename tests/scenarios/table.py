@@ -4,7 +4,14 @@ A table is a block of text; its first line names the columns, ``.`` is an empty 
 without blanks (``1000-20*102*0.001``). Bars last one hour unless said otherwise; the first opens at hour 0.
 
 Bars: ``open high low close`` of the trades, ``m_open m_high m_low m_close`` of the mark (the trades' where left out),
-``volume``, ``target`` (decided at the bar's close) and ``rate`` (funding due at the bar's open).
+``i_open i_high i_low i_close`` of the index, ``volume`` and ``rate`` (funding due at the bar's open); ``.`` as a price:
+the contract does not exist in that bar. Decided at the bar's close are ``target``, ``limit`` (its limit price, or a
+ladder ``99:0.5/98:0.5`` of prices and shares) and every setting by its name: ``stop_loss``, ``stop_price``,
+``take_profit``, ... (``take_profit_2`` is the second rung). A column that ends in ``_long`` or ``_short`` means that
+leg in hedge mode.
+
+Requests: ``do`` is ``buy``, ``sell``, ``amend``, ``cancel`` or ``close``; ``of`` the row (from 0) that an amendment or
+a cancellation means; the other columns are those of ``tests.reference.case.Submit``, ``yes`` for true.
 """
 
 from __future__ import annotations
@@ -14,7 +21,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.reference.case import Case, Contract, Ohlc, Outcome, Row, Settings, Settlement, Target, Tier, Tiers
+from tests.reference.case import (
+    Amend,
+    Cancel,
+    Case,
+    Close,
+    Contract,
+    Ohlc,
+    Outcome,
+    OwnFill,
+    Request,
+    Row,
+    Setting,
+    Settings,
+    Settlement,
+    Submit,
+    Target,
+    Tier,
+    Tiers,
+    Transfer,
+)
 
 HOUR = 3_600_000
 TOLERANCE = 1e-9
@@ -29,10 +55,13 @@ COLUMNS = {
         "pnl": "realized_pnl",
         "slip": "slippage_paid",
         "why": "reason",
+        "pos": "position_side",
+        "liq": "liquidity",
     },
     "funding": {"sym": "symbol", "mark": "mark_price", "held": "position_quantity", "received": "funding_payment"},
     "liquidations": {
         "sym": "symbol",
+        "pos": "position_side",
         "kind": "kind",
         "qty": "quantity",
         "trigger": "trigger_price",
@@ -48,6 +77,11 @@ COLUMNS = {
     },
     "orders": {
         "sym": "symbol",
+        "pos": "position_side",
+        "kind": "kind",
+        "origin": "origin",
+        "limit": "limit_price",
+        "trigger": "trigger_price",
         "target": "target",
         "wanted": "wanted_quantity",
         "filled": "filled_quantity",
@@ -55,7 +89,22 @@ COLUMNS = {
         "reason": "reason",
         "waited": "bars_waited",
     },
+    "ledger": {"sym": "symbol", "kind": "kind", "amount": "amount"},
 }
+SETTINGS = (
+    "stop_loss",
+    "stop_price",
+    "trailing_stop",
+    "take_profit",
+    "take_profit_price",
+    "take_profit_share",
+    "hold_bars",
+    "cooldown_bars",
+    "active",
+    "leverage",
+)
+LEGS = {"long": 1, "short": -1}
+FIGURES = ("wallet", "equity", "maintenance", "margin_ratio", "gross", "net", "drawdown")
 
 
 @dataclass(frozen=True)
@@ -63,9 +112,10 @@ class Scenario:
     """A run and what must come of it.
 
     ``bars`` is one table, or one per contract; ``terms`` the contract's rules, or one mapping per contract. ``settled``
-    holds further funding records ``(hour, rate, mark or None)``, ``marks`` the marks on a clock of their own.
-    ``fills``, ``funding`` and ``liquidations`` are complete: none are expected where the table is empty. ``orders`` and
-    the per-bar figures are compared where given; a single figure is the last bar's.
+    holds further funding records ``(hour, rate, mark or None)``, ``marks`` the marks on a clock of their own,
+    ``transfers`` pairs ``(hour, amount)``. ``fills``, ``funding`` and ``liquidations`` are complete: none are expected
+    where the table is empty. ``orders`` (in the order of their numbers, ``bar`` where the decision was taken may be
+    left out), ``ledger`` and the per-bar figures are compared where given; a single figure is the last bar's.
     """
 
     name: str
@@ -76,14 +126,22 @@ class Scenario:
     marks: str = ""
     hours: int = 1
     mark_hours: int | None = None
+    signal_bars: int = 1
+    requests: str = ""
+    transfers: tuple[tuple[float, float], ...] = ()
+    own_fills: str = ""
     fills: str = ""
     funding: str = ""
     liquidations: str = ""
     orders: str | None = None
+    ledger: str | None = None
     wallet: str | None = None
     equity: str | None = None
     maintenance: str | None = None
     margin_ratio: str | None = None
+    gross: str | None = None
+    net: str | None = None
+    drawdown: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -98,6 +156,7 @@ def brackets(*rows: tuple[float, ...], form: Any = "progressive", since_hour: in
 
 
 ONE_PERCENT = (brackets((0, 0.01)),)
+PRICES = ("open", "high", "low", "close")
 DEFAULT_TERMS: Mapping[str, Any] = {"tables": ONE_PERCENT, "leverage": 10.0, "lot": 1.0}
 
 
@@ -107,6 +166,11 @@ DEFAULT_TERMS: Mapping[str, Any] = {"tables": ONE_PERCENT, "leverage": 10.0, "lo
 def number(cell: str) -> float:
     """Return what a cell's arithmetic gives."""
     return float(eval(cell, {"__builtins__": {}}))
+
+
+def figure(row: Mapping[str, str], column: str) -> float:
+    """Return a cell's number, NaN where it is empty."""
+    return number(row[column]) if column in row else math.nan
 
 
 def read(table: str) -> list[dict[str, str]]:
@@ -121,40 +185,118 @@ def read(table: str) -> list[dict[str, str]]:
 
 
 def series(rows: list[dict[str, str]], prefix: str = "") -> Ohlc:
-    """Return the bars in the columns of a prefix."""
-    return Ohlc(*(tuple(number(row[prefix + name]) for row in rows) for name in ("open", "high", "low", "close")))
+    """Return the bars in the columns of a prefix, NaN where a cell is empty."""
+    return Ohlc(*(tuple(figure(row, prefix + name) for row in rows) for name in PRICES))
+
+
+def has_series(rows: list[dict[str, str]], prefix: str) -> bool:
+    return any(prefix + "open" in row for row in rows)
+
+
+def contract_of(scenario: Scenario, rows: list[dict[str, str]], terms: Mapping[str, Any]) -> Contract:
+    """Return the contract that a table of bars describes."""
+    bar_ms = scenario.hours * HOUR
+    trade = series(rows)
+    mark = series(read(scenario.marks)) if scenario.marks else series(rows, "m_") if has_series(rows, "m_") else trade
+    records = [Settlement(k * bar_ms, number(row["rate"])) for k, row in enumerate(rows) if "rate" in row]
+    records += [Settlement(int(hour * HOUR), rate, price) for hour, rate, price in scenario.settled]
+    given: dict[str, Any] = {
+        "trade": trade,
+        "mark": mark,
+        "volume": tuple(figure(row, "volume") for row in rows) if any("volume" in r for r in rows) else None,
+        "index": series(rows, "i_") if has_series(rows, "i_") else None,
+        "funding": tuple(sorted(records, key=lambda r: r.time)),
+    }
+    return Contract(**{**given, **DEFAULT_TERMS, **terms})
+
+
+def leg_of(column: str) -> tuple[str, int]:
+    """Return a column's name without the leg that it ends in, and the leg."""
+    name, _, end = column.rpartition("_")
+    return (name, LEGS[end]) if end in LEGS else (column, 0)
+
+
+def rungs_of(cell: str) -> tuple[tuple[float, float], ...]:
+    """Return the limit prices of a target with the share of each."""
+    rungs = [rung.partition(":") for rung in cell.split("/")]
+    return tuple((number(price), number(share) if share else 1.0) for price, _, share in rungs)
+
+
+def targets_of(rows: list[dict[str, str]], symbol: int) -> list[Target]:
+    found = []
+    for bar, row in enumerate(rows):
+        for column, cell in row.items():
+            name, side = leg_of(column)
+            if name == "target":
+                limit = row.get(column.replace("target", "limit"), "")
+                found.append(Target(bar, symbol, number(cell), side, rungs_of(limit) if limit else ()))
+    return found
+
+
+def settings_of(rows: list[dict[str, str]], symbol: int) -> list[Setting]:
+    found = []
+    for bar, row in enumerate(rows):
+        for column, cell in row.items():
+            name, side = leg_of(column)
+            stem, _, rung = name.rpartition("_")
+            name, place = (stem, int(rung) - 1) if rung.isdigit() else (name, 0)
+            if name in SETTINGS:
+                found.append(Setting(bar, symbol, name, number(cell), side, place))
+    return found
+
+
+def request_of(cells: dict[str, str]) -> Request:
+    """Return what a row of the requests asks for."""
+    bar, do = int(cells["bar"]), cells["do"]
+    symbol = int(cells["sym"]) if "sym" in cells else None
+    prices: dict[str, Any] = {
+        name: number(cells[name]) for name in ("limit", "trigger", "distance", "fraction") if name in cells
+    }
+    if do == "close":
+        return Close(bar, symbol)
+    if do == "cancel":
+        return Cancel(bar, int(cells["of"]) if "of" in cells else None, symbol)
+    if do == "amend":
+        return Amend(bar, int(cells["of"]), number(cells["qty"]) if "qty" in cells else None, **prices)
+    assert do in ("buy", "sell"), f"no such request: {do}"
+    more: dict[str, Any] = {name: cells[name] for name in ("kind", "watches") if name in cells}
+    more |= {name: cells[name] == "yes" for name in ("reduce_only", "post_only") if name in cells}
+    more |= {name: int(cells[name]) for name in ("good_for", "group") if name in cells}
+    side = LEGS[cells["pos"]] if "pos" in cells else 0
+    return Submit(bar, symbol or 0, do == "buy", number(cells["qty"]), side=side, **prices, **more)
+
+
+def own_fill_of(cells: dict[str, str]) -> OwnFill:
+    return OwnFill(
+        time=int(number(cells["hour"]) * HOUR),
+        symbol=int(cells.get("sym", "0")),
+        quantity=number(cells["qty"]),
+        price=number(cells["price"]),
+        fee=number(cells["fee"]) if "fee" in cells else None,
+        is_maker=cells.get("liq") == "maker",
+        side=LEGS[cells["pos"]] if "pos" in cells else 0,
+    )
 
 
 def case_of(scenario: Scenario) -> Case:
     """Return the run that a scenario describes."""
     blocks = (scenario.bars,) if isinstance(scenario.bars, str) else scenario.bars
     terms = (scenario.terms,) * len(blocks) if isinstance(scenario.terms, Mapping) else scenario.terms
-    bar_ms = scenario.hours * HOUR
-    contracts, targets = [], []
-    for i, (block, term) in enumerate(zip(blocks, terms, strict=True)):
-        rows = read(block)
-        trade = series(rows)
-        mark = series(read(scenario.marks)) if scenario.marks else series(rows, "m_") if "m_open" in rows[0] else trade
-        records = [Settlement(k * bar_ms, number(row["rate"])) for k, row in enumerate(rows) if "rate" in row]
-        records += [Settlement(int(hour * HOUR), rate, price) for hour, rate, price in scenario.settled]
-        volume = tuple(number(row["volume"]) for row in rows) if "volume" in rows[0] else None
-        contracts.append(
-            Contract(
-                trade=trade,
-                mark=mark,
-                volume=volume,
-                funding=tuple(sorted(records, key=lambda r: r.time)),
-                **{**DEFAULT_TERMS, **term},
-            )
-        )
-        targets += [Target(k, i, number(row["target"])) for k, row in enumerate(rows) if "target" in row]
+    tables = [read(block) for block in blocks]
     return Case(
-        contracts=tuple(contracts),
-        open_time=tuple(k * bar_ms for k in range(len(read(blocks[0])))),
-        bar_ms=bar_ms,
-        targets=tuple(targets),
+        contracts=tuple(contract_of(scenario, rows, term) for rows, term in zip(tables, terms, strict=True)),
+        open_time=tuple(k * scenario.hours * HOUR for k in range(len(tables[0]))),
+        bar_ms=scenario.hours * HOUR,
+        targets=tuple(row for i, rows in enumerate(tables) for row in targets_of(rows, i)),
         settings=Settings(**{"balance": 1000.0, **scenario.rules}),
         mark_bar_ms=None if scenario.mark_hours is None else scenario.mark_hours * HOUR,
+        signal_bars=scenario.signal_bars,
+        settings_rows=tuple(
+            sorted((row for i, rows in enumerate(tables) for row in settings_of(rows, i)), key=lambda r: r.bar)
+        ),
+        requests=tuple(request_of(cells) for cells in read(scenario.requests)),
+        transfers=tuple(Transfer(int(hour * HOUR), amount) for hour, amount in scenario.transfers),
+        own_fills=tuple(own_fill_of(cells) for cells in read(scenario.own_fills)),
     )
 
 
@@ -163,11 +305,12 @@ def case_of(scenario: Scenario) -> Case:
 
 def check(scenario: Scenario, case: Case, outcome: Outcome) -> None:
     """Compare an outcome with a scenario's tables."""
-    for kind in ("fills", "funding", "liquidations", "orders"):
+    for kind in ("fills", "funding", "liquidations", "orders", "ledger"):
         table = getattr(scenario, kind)
         if table is not None:
-            check_rows(kind, read(table), getattr(outcome, kind), case)
-    for name in ("wallet", "equity", "maintenance", "margin_ratio"):
+            rows = getattr(outcome, kind)
+            check_rows(kind, read(table), by_number(rows) if kind == "orders" else rows, case)
+    for name in FIGURES:
         expected = getattr(scenario, name)
         if expected is not None:
             check_series(name, expected.split(), getattr(outcome, name))
@@ -175,12 +318,17 @@ def check(scenario: Scenario, case: Case, outcome: Outcome) -> None:
         assert outcome.counts[name] == count, f"count of {name}"
 
 
+def by_number(orders: list[Row]) -> list[Row]:
+    return sorted(orders, key=lambda row: row["order_id"])
+
+
 def check_rows(kind: str, expected: list[dict[str, str]], rows: list[Row], case: Case) -> None:
     shown = "\n".join(str({k: readable(v) for k, v in row.items()}) for row in rows)
     assert len(rows) == len(expected), f"{len(expected)} {kind} expected, got {len(rows)}:\n{shown}"
     for k, (cells, row) in enumerate(zip(expected, rows, strict=True)):
-        bar = row["bar"] if "bar" in row else bar_of(row["decision_time"], case)
-        assert bar == int(cells["bar"]), f"{kind}[{k}]: bar {cells['bar']} expected, got {bar}\n{shown}"
+        if "bar" in cells:
+            bar = row["bar"] if "bar" in row else bar_of(row["decision_time"], case)
+            assert bar == int(cells["bar"]), f"{kind}[{k}]: bar {cells['bar']} expected, got {bar}\n{shown}"
         for column, cell in cells.items():
             if column != "bar":
                 got = row[COLUMNS[kind][column]]
@@ -197,7 +345,7 @@ def check_series(name: str, cells: list[str], figures: list[Any]) -> None:
 
 def bar_of(decision_time: int, case: Case) -> int:
     """Return the bar at whose close a decision was taken."""
-    return next(k for k in range(len(case.open_time)) if case.end_of(k) - 1 == decision_time)
+    return next((k for k in range(len(case.open_time)) if case.end_of(k) - 1 == decision_time), -1)
 
 
 def agrees(cell: str, figure: Any) -> bool:

@@ -6,7 +6,23 @@ import pytest
 
 from tests.reference.account import replay
 from tests.reference.adapter import run_kernel
-from tests.scenarios import funding_tables, joint_tables, liquidation_tables, order_tables, step_tables
+from tests.scenarios import (
+    bracket_tables,
+    cost_tables,
+    funding_tables,
+    hedge_tables,
+    joint_tables,
+    limit_tables,
+    liquidation_tables,
+    order_tables,
+    portfolio_tables,
+    request_tables,
+    spot_tables,
+    step_tables,
+    time_tables,
+    trailing_tables,
+    trigger_tables,
+)
 from tests.scenarios.table import Scenario, case_of, check
 
 SCENARIOS = [
@@ -15,6 +31,16 @@ SCENARIOS = [
     *liquidation_tables.SCENARIOS,
     *joint_tables.SCENARIOS,
     *step_tables.SCENARIOS,
+    *bracket_tables.SCENARIOS,
+    *limit_tables.SCENARIOS,
+    *trigger_tables.SCENARIOS,
+    *trailing_tables.SCENARIOS,
+    *request_tables.SCENARIOS,
+    *portfolio_tables.SCENARIOS,
+    *hedge_tables.SCENARIOS,
+    *spot_tables.SCENARIOS,
+    *cost_tables.SCENARIOS,
+    *time_tables.SCENARIOS,
 ]
 
 
@@ -31,4 +57,4 @@ def test_kernel(scenario: Scenario) -> None:
 
 
 def test_names_are_unique() -> None:
-    assert len({s.name for s in SCENARIOS}) == len(SCENARIOS) >= 25
+    assert len({s.name for s in SCENARIOS}) == len(SCENARIOS) >= 150

@@ -1,0 +1,263 @@
+"""Orders attached to a position: its stop, its trailing stop, its targets. They follow its size.
+
+Source: ``docs/execution.md``, "Settings".
+"""
+
+from __future__ import annotations
+
+import math
+
+from backtester.domain.enums import FillReason, RejectReason, SettingField, TriggerPrice
+from backtester.kernel._jit import constant, step
+from backtester.kernel.account import INCREASED, NO_BAR, SET
+from backtester.kernel.fills import floor_to_step
+from backtester.kernel.resting import (
+    CANCELLED,
+    LIMIT,
+    STOP,
+    STOP_LIMIT,
+    TAKE_PROFIT,
+    TRAILING_STOP,
+    better,
+    end_resting,
+    first_bar_at,
+    place,
+    recall_best,
+    set_limit,
+    set_trigger,
+    wake_now,
+    write_order,
+)
+from backtester.kernel.state import NONE, RUNGS, Book, Journal, Market, Setup
+from backtester.kernel.value import slipped
+
+BY_STOP_LOSS = constant(FillReason.STOP_LOSS)
+BY_TAKE_PROFIT = constant(FillReason.TAKE_PROFIT)
+BY_TRAILING = constant(FillReason.TRAILING_STOP)
+POSITION_CLOSED = constant(RejectReason.POSITION_CLOSED)
+REQUESTED = constant(RejectReason.REQUESTED)
+NO_REQUEST = constant(NONE)
+LAST = constant(TriggerPrice.LAST)
+MARK = constant(TriggerPrice.MARK)
+SET_STOP_LOSS = constant(SettingField.STOP_LOSS)
+SET_STOP_PRICE = constant(SettingField.STOP_PRICE)
+SET_TRAILING = constant(SettingField.TRAILING_STOP)
+SET_TAKE_PROFIT = constant(SettingField.TAKE_PROFIT)
+SET_TAKE_PRICE = constant(SettingField.TAKE_PROFIT_PRICE)
+SET_TAKE_SHARE = constant(SettingField.TAKE_PROFIT_SHARE)
+SET_HOLD = constant(SettingField.HOLD_BARS)
+SET_COOLDOWN = constant(SettingField.COOLDOWN_BARS)
+SET_ACTIVE = constant(SettingField.ACTIVE)
+
+
+@step
+def apply_setting(book: Book, i: int, setting: int, rung: int, value: float) -> None:
+    """Put a setting in force; prices are values, bars ms."""
+    p = book.positions[i]
+    r = book.rungs[i * RUNGS + rung]
+    if setting == SET_STOP_LOSS:
+        p["stop_loss"] = value
+    elif setting == SET_STOP_PRICE:
+        p["stop_value"] = value
+    elif setting == SET_TRAILING:
+        p["trailing"] = value
+    elif setting == SET_TAKE_PROFIT:
+        r["fraction"] = value
+        r["is_done"] = 0
+    elif setting == SET_TAKE_PRICE:
+        r["value"] = value
+        r["is_done"] = 0
+    elif setting == SET_TAKE_SHARE:
+        r["share"] = value
+        r["is_done"] = 0
+    elif setting == SET_HOLD:
+        p["hold_ms"] = value
+    elif setting == SET_COOLDOWN:
+        p["cooldown_ms"] = value
+    elif setting == SET_ACTIVE:
+        p["inactive"] = 0 if value != 0.0 else 1
+    else:
+        p["leverage"] = value
+    p["refresh"] = max(p["refresh"], SET)
+
+
+@step
+def present_value(book: Book, i: int, watches: int) -> float:
+    """Return where the series that a trigger watches stands now."""
+    p = book.positions[i]
+    if watches == LAST:
+        return float(p["trade_now"])
+    return float(p["value_now"]) if watches == MARK else float(p["index_now"])
+
+
+@step
+def attach(
+    setup: Setup,
+    market: Market,
+    book: Book,
+    journal: Journal,
+    i: int,
+    k: int,
+    kind: int,
+    origin: int,
+    bar: int,
+) -> int:
+    """Return the attached order to work on: the one there is, if it still closes the position's side, or a new one."""
+    p = book.positions[i]
+    side = -1.0 if p["quantity"] > 0.0 else 1.0
+    if k != NONE and book.resting[k]["side"] != side:
+        end_resting(book, journal, k, CANCELLED, POSITION_CLOSED)
+        k = NONE
+    if k != NONE:
+        recall_best(setup, market, book, k, bar)
+        wake_now(book, k, bar)
+        return k
+    now = book.account[0]["time"]
+    number = write_order(setup, book, journal, i, kind, origin, NO_REQUEST, now, now, math.nan, math.nan)
+    k = place(setup, book, journal, i, kind, origin, side, 0.0, number, bar)
+    book.resting[k]["reduce_only"] = 1
+    book.resting[k]["watches"] = setup.rules[0]["trigger"]
+    return k
+
+
+@step
+def place_stop(setup: Setup, market: Market, book: Book, journal: Journal, i: int, bar: int) -> None:
+    """Place, move or take away the stop of a held position."""
+    p = book.positions[i]
+    rules = setup.rules[0]
+    sign = setup.instruments[i]["sign"]
+    side = 1.0 if p["quantity"] > 0.0 else -1.0
+    level = p["stop_value"]
+    if level == 0.0 and p["stop_loss"] > 0.0:
+        level = slipped(p["entry_value"], -side, p["stop_loss"], sign)
+    if level == 0.0:
+        if p["exit_order"] != NONE:
+            end_resting(book, journal, p["exit_order"], CANCELLED, REQUESTED)
+        return
+    kind = STOP if rules["stop_limit"] < 0.0 else STOP_LIMIT
+    k = attach(setup, market, book, journal, i, p["exit_order"], kind, BY_STOP_LOSS, bar)
+    p["exit_order"] = k
+    if book.resting[k]["kind"] == LIMIT:
+        return  # triggered already, and waiting at its limit
+    set_trigger(setup, book, journal, k, level)
+    if kind == STOP_LIMIT:
+        set_limit(setup, book, journal, k, slipped(book.resting[k]["trigger"], -side, rules["stop_limit"], sign))
+
+
+@step
+def place_trailing(setup: Setup, market: Market, book: Book, journal: Journal, i: int, bar: int) -> None:
+    """Place, change or take away the trailing stop of a held position."""
+    p = book.positions[i]
+    if p["trailing"] == 0.0:
+        if p["trail_order"] != NONE:
+            end_resting(book, journal, p["trail_order"], CANCELLED, REQUESTED)
+        return
+    k = attach(setup, market, book, journal, i, p["trail_order"], TRAILING_STOP, BY_TRAILING, bar)
+    p["trail_order"] = k
+    o = book.resting[k]
+    o["fraction"] = p["trailing"]
+    o["best"] = better(o["side"], o["best"], present_value(book, i, o["watches"]))
+
+
+@step
+def place_target(setup: Setup, market: Market, book: Book, journal: Journal, i: int, rung: int, bar: int) -> None:
+    """Place, move or take away a take-profit of a held position."""
+    p = book.positions[i]
+    r = book.rungs[i * RUNGS + rung]
+    side = 1.0 if p["quantity"] > 0.0 else -1.0
+    level = r["value"]
+    if level == 0.0 and r["fraction"] > 0.0:
+        level = slipped(p["entry_value"], side, r["fraction"], setup.instruments[i]["sign"])
+    if level == 0.0:
+        if r["order"] != NONE:
+            end_resting(book, journal, r["order"], CANCELLED, REQUESTED)
+        return
+    if r["is_done"] == 1:
+        return
+    as_limit = setup.rules[0]["take_profit_limit"] == 1
+    k = attach(setup, market, book, journal, i, r["order"], LIMIT if as_limit else TAKE_PROFIT, BY_TAKE_PROFIT, bar)
+    r["order"] = k
+    book.resting[k]["rung"] = i * RUNGS + rung
+    if as_limit:
+        set_limit(setup, book, journal, k, level)
+    else:
+        set_trigger(setup, book, journal, k, level)
+
+
+@step
+def resize(book: Book, journal: Journal, k: int, left: float) -> None:
+    """Let an attached order close ``left`` units."""
+    o = book.resting[k]
+    o["left"] = left
+    row = journal.orders[o["number"]]
+    row["wanted_quantity"] = row["filled_quantity"] + o["side"] * left
+
+
+@step
+def resize_targets(setup: Setup, book: Book, journal: Journal, i: int) -> None:
+    """Give each take-profit its share of the base, the last one left all that is held."""
+    p = book.positions[i]
+    instrument = setup.instruments[i]
+    held = abs(p["quantity"])
+    resting = 0
+    for rung in range(RUNGS):
+        resting += int(book.rungs[i * RUNGS + rung]["order"] != NONE)
+    for rung in range(RUNGS):
+        r = book.rungs[i * RUNGS + rung]
+        k = r["order"]
+        if k == NONE:
+            continue
+        left = held
+        if r["share"] < 1.0 and resting > 1:
+            step_num = instrument["step_num"]
+            left = floor_to_step(r["share"] * p["base"], step_num, instrument["step_den"])
+            if step_num > 0.0:
+                left = max(left, step_num / instrument["step_den"])
+            left = max(left - abs(journal.orders[book.resting[k]["number"]]["filled_quantity"]), 0.0)
+        resize(book, journal, k, min(left, held))
+
+
+@step
+def refresh_exits(setup: Setup, market: Market, book: Book, journal: Journal, i: int, bar: int) -> None:
+    """After a slot's size or settings changed: cancel, place, move and resize what is attached to its position.
+
+    ``trade_now``, ``value_now`` and ``index_now`` say where the prices stand.
+    """
+    p = book.positions[i]
+    change = p["refresh"]
+    if change == 0:
+        return
+    p["refresh"] = 0
+    if p["quantity"] == 0.0:
+        detach(book, journal, i)
+        return
+    if change >= SET:
+        if change == INCREASED:
+            for rung in range(RUNGS):
+                book.rungs[i * RUNGS + rung]["is_done"] = 0
+        place_stop(setup, market, book, journal, i, bar)
+        place_trailing(setup, market, book, journal, i, bar)
+        for rung in range(RUNGS):
+            place_target(setup, market, book, journal, i, rung, bar)
+        p["exit_bar"] = NO_BAR
+        if p["hold_ms"] > 0:
+            p["exit_bar"] = max(first_bar_at(market, p["opened"] + p["hold_ms"]), bar + 1)
+            book.account[0]["wake"] = min(book.account[0]["wake"], p["exit_bar"])
+    if p["exit_order"] != NONE:
+        resize(book, journal, p["exit_order"], abs(p["quantity"]))
+    if p["trail_order"] != NONE:
+        resize(book, journal, p["trail_order"], abs(p["quantity"]))
+    resize_targets(setup, book, journal, i)
+
+
+@step
+def detach(book: Book, journal: Journal, i: int) -> None:
+    """Cancel what was attached to a position that is no more."""
+    p = book.positions[i]
+    if p["exit_order"] != NONE:
+        end_resting(book, journal, p["exit_order"], CANCELLED, POSITION_CLOSED)
+    if p["trail_order"] != NONE:
+        end_resting(book, journal, p["trail_order"], CANCELLED, POSITION_CLOSED)
+    for rung in range(RUNGS):
+        if book.rungs[i * RUNGS + rung]["order"] != NONE:
+            end_resting(book, journal, book.rungs[i * RUNGS + rung]["order"], CANCELLED, POSITION_CLOSED)
