@@ -156,7 +156,11 @@ def test_finer_bars_are_replayed(shell) -> None:
         ),
         (["run", "trend", "--position-mode", "hedged"], 2, "Did you mean 'hedge'"),
         (["run", "trend", "--set", "sizing.unit=risk"], 2, "sizing.unit = 'risk' needs a stop, and trend decides none"),
-        (["run", "trend", "--set", "execution.fill=close", "--set", "execution.latency_ms=5"], 2, "A latency does not"),
+        (
+            ["run", "trend", "--set", "execution.fill=close", "--set", "execution.latency_ms=5"],
+            2,
+            "latency does not go with",
+        ),
         (["run", "trend", "--signals", "x.csv"], 2, "both given"),
         (["run", "trend", "--set", "strategy.signals=x.csv"], 2, "both given"),
         (["run", "trend", "--symbols", ","], 2, "--symbols names no contract"),
