@@ -43,7 +43,10 @@ ParamOption = Annotated[
 
 @app.command("list")
 def list_strategies(strategies: StrategiesOption = None, as_json: JsonOption = False) -> None:
-    """List the strategies that are found, with their parameters; broken and shadowed ones too."""
+    """List the strategies that are found, with their parameters; broken and shadowed ones too.
+
+    The kind says how one decides: by expressions, by signals(), or by a loop, on_bar().
+    """
     from backtester.cli.output import print_json, print_table
     from backtester.strategy import registry
 
@@ -51,13 +54,20 @@ def list_strategies(strategies: StrategiesOption = None, as_json: JsonOption = F
     if as_json:
         print_json([_entry_content(entry) for entry in entries])
         return
-    rows = [(entry.name, _place(entry), _parameters(entry), _about(entry)) for entry in entries]
-    print_table(("name", "from", "parameters", "what it does"), rows)
+    rows = [(entry.name, entry.kind, _place(entry), _parameters(entry), _about(entry)) for entry in entries]
+    print_table(("name", "kind", "from", "parameters", "what it does"), rows)
 
 
 @app.command("new")
 def new_strategy(
-    name: NameArgument, strategies: StrategiesOption = None, as_json: JsonOption = False, quiet: QuietOption = False
+    name: NameArgument,
+    *,
+    is_loop: Annotated[
+        bool, typer.Option("--loop", help="Decide bar by bar in on_bar(), which asks for orders.")
+    ] = False,
+    strategies: StrategiesOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Write a working strategy and its test into ./strategies (or the folder of --strategies)."""
     from backtester.cli.output import print_json, say
@@ -66,7 +76,7 @@ def new_strategy(
 
     known = [path for path in strategies or () if path.is_dir()]
     taken = [entry for entry in registry.listing(known) if entry.name == name and entry.strategy is not None]
-    module, test = write_strategy(name, strategies[0] if strategies else registry.LOCAL_FOLDER)
+    module, test = write_strategy(name, strategies[0] if strategies else registry.LOCAL_FOLDER, is_loop=is_loop)
     if taken and not quiet:
         say(f"Note: there is a strategy {name!r} of {taken[0].origin} too; the first place found has it.")
     if as_json:
@@ -173,13 +183,14 @@ def _stored_history(store: Store, wanted: _Wanted, strategy: Strategy) -> tuple[
     from backtester.errors import StrategyError, UnknownNameError, format_time
     from backtester.market.frame import signal_bars
     from backtester.market.schema import timeframe_ms
+    from backtester.market.series import default_symbols
 
     venues = store.venues()
     venue = wanted.venue or ("synthetic" if "synthetic" in venues else venues[0])
     if venue not in venues:
         raise UnknownNameError("venue", venue, venues, "in the store")
     named = split_list(wanted.symbols)
-    symbols = named or tuple(store.symbols(venue)[:MOST_SYMBOLS])
+    symbols = named or tuple(default_symbols(store.symbols(venue))[:MOST_SYMBOLS])
     if not symbols:
         raise StrategyError(f"There are no traded bars of {venue} to try the strategy on.", "Import some first.")
     timeframe = wanted.timeframe or _coarsest(store, venue, symbols)
@@ -213,6 +224,8 @@ def _coarsest(store: Store, venue: str, symbols: tuple[str, ...]) -> str:
 
 
 def _print_report(report: CausalityReport, strategy: Strategy, about: str) -> None:
+    from backtester.strategy.base import kind_of
+
     typer.echo(f"{strategy!r} on {about}")
     typer.echo(f"{report.bars} bars, {report.cuts} histories cut short, {report.starts} later starts.")
     for finding in report.findings:
@@ -221,6 +234,8 @@ def _print_report(report: CausalityReport, strategy: Strategy, about: str) -> No
         typer.echo("FAILED: its results on history are worthless.")
         return
     typer.echo("PASSED: what it says about a bar never changes with the bars after it.")
+    if kind_of(type(strategy)) == "loop":
+        typer.echo("Its requests were compared on an account whose positions are drawn at random.")
     if not any(finding.kind == "start" for finding in report.findings):
         needs = f"; {report.warmup_column!r} needs them" if report.warmup_column else ""
         typer.echo(f"Warm-up: after {report.warmup} bars a later start no longer shows{needs}.")
@@ -258,6 +273,7 @@ def _entry_content(entry: Entry) -> dict[str, object]:
     params = [] if entry.strategy is None else [vars(info) for info in param_infos(entry.strategy)]
     return {
         "name": entry.name,
+        "kind": entry.kind or None,
         "origin": entry.origin,
         "path": str(entry.path) if entry.path else None,
         "summary": entry.summary,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from backtester.domain.config import RunConfig
 from backtester.engine.decision_columns import decision_columns
-from backtester.engine.frames import times
+from backtester.engine.frames import TIME, times
 from backtester.engine.instruct import instructions_of
 from backtester.engine.instructions import Instructions
+from backtester.engine.loop_inputs import LoopStrategy, loop_series
+from backtester.engine.resolve import ResolvedRun
 from backtester.engine.result import Notice
 from backtester.engine.signal_clock import SignalClock, clock_of
 from backtester.engine.signal_file import outside_text, read_signals
+from backtester.engine.sizing import scaled_targets, sizing_warmup
+from backtester.engine.universe import has_universe, universe_members, universe_warmup
 from backtester.errors import StrategyError, UsageError
 from backtester.market.frame import signal_bars
 from backtester.market.panel import Panel
@@ -25,6 +29,8 @@ from backtester.market.schema import timeframe_ms
 from backtester.market.series import bar_source, stored_timeframes, trade_source
 from backtester.market.store import DatasetKey, Store
 from backtester.strategy import Strategy, evaluate, registry
+from backtester.strategy.base import kind_of
+from backtester.strategy.evaluate import Evaluator
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +54,8 @@ class Decisions:
         Symbols that were read and not traded.
     notices : tuple of Notice
         What the reader must know.
+    loop : LoopStrategy or None
+        The strategy where it decides by ``on_bar``; then ``targets`` is empty.
     """
 
     targets: pl.DataFrame
@@ -57,6 +65,7 @@ class Decisions:
     params: dict[str, object]
     references: tuple[str, ...]
     notices: tuple[Notice, ...] = ()
+    loop: LoopStrategy | None = None
 
 
 def find_strategy(config: RunConfig, folders: Sequence[Path]) -> tuple[Strategy, tuple[Notice, ...]]:
@@ -80,41 +89,57 @@ def find_strategy(config: RunConfig, folders: Sequence[Path]) -> tuple[Strategy,
     return strategy, tuple(Notice("strategy_choice", "warning", note) for note in notes)
 
 
-def decide(strategy: Strategy, config: RunConfig, store: Store, panel: Panel) -> Decisions:
+def decide(strategy: Strategy, resolved: ResolvedRun, store: Store, panel: Panel) -> Decisions:
     """Return what a strategy decides on the signal bars of a panel.
 
-    Bars before the panel serve as warm-up where they are stored: as many as the class states, else as measured.
+    Bars before the panel serve as warm-up where they are stored: as many as the class states, else as measured, and as
+    the sizing and the universe of the run need.
 
     Parameters
     ----------
     strategy : Strategy
         The rule with its parameters.
-    config : RunConfig
-        Resolved, with symbols and timeframe.
+    resolved : ResolvedRun
+        The run.
     store : Store
         Where the bars are stored.
     panel : Panel
         The bars that are replayed.
     """
+    config = resolved.config
     references = tuple(dict.fromkeys((*config.data.reference, *strategy.references)))
-    stated = strategy.warmup or 0
-    bars = _bars(config, store, panel, references, stated)
-    if strategy.warmup is None and _has_earlier_bars(store, panel):
-        measured = strategy.warmup_bars(bars)
-        if measured:
-            bars = _bars(config, store, panel, references, measured)
+    bars = _warm_bars(strategy, config, store, panel, references)
     clock = signal_clock(config, store, panel)
-    decided = evaluate(strategy, bars)
+    members = universe_members(config, bars, resolved.instruments) if has_universe(config.universe) else None
     replayed = pl.Series(_replayed(bars, clock))
-    targets = _deciding(decided.filter(replayed))
+    series = None
+    if kind_of(type(strategy)) == "loop":
+        columns = Evaluator(bars).columns(strategy)
+        series = loop_series(bars, columns, list(strategy.indicators()), clock, panel.traded_symbols)
+        decided = pl.DataFrame(schema={"open_time": TIME, "symbol": pl.String, "target": pl.Float64})
+    else:
+        decided = scaled_targets(config, bars, evaluate(strategy, bars, members)).filter(replayed)
     return Decisions(
-        targets=targets,
+        targets=_deciding(decided),
         bars=bars.filter(replayed),
         name=strategy.name,
         source=registry.source_of(type(strategy)),
         params=strategy.model_dump(),
         references=references,
+        loop=None if series is None else LoopStrategy(strategy, series),
     )
+
+
+def _warm_bars(
+    strategy: Strategy, config: RunConfig, store: Store, panel: Panel, references: Sequence[str]
+) -> pl.DataFrame:
+    """Return what the strategy reads, with the bars before the run that it, the sizing and the universe need."""
+    least = max(sizing_warmup(config), universe_warmup(config))
+    bars = _bars(config, store, panel, references, max(strategy.warmup or 0, least))
+    if strategy.warmup is not None or not _has_earlier_bars(store, panel):
+        return bars
+    measured = strategy.warmup_bars(bars)
+    return _bars(config, store, panel, references, measured) if measured > least else bars
 
 
 def read_decisions(path: Path, config: RunConfig, store: Store, panel: Panel) -> Decisions:
@@ -138,7 +163,8 @@ def signal_clock(config: RunConfig, store: Store, panel: Panel) -> SignalClock:
 def instructions_for(decisions: Decisions, config: RunConfig, store: Store, panel: Panel) -> Instructions:
     """Return what decisions tell the replay of a panel."""
     clock = signal_clock(config, store, panel)
-    return instructions_of(decisions.targets, clock, only_changes=config.execution.rebalance == "on_change")
+    told = instructions_of(decisions.targets, clock, only_changes=config.execution.rebalance == "on_change")
+    return told if decisions.loop is None else replace(told, calls=decisions.loop.series.last_bar)
 
 
 def _deciding(decided: pl.DataFrame) -> pl.DataFrame:

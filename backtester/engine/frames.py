@@ -94,10 +94,11 @@ def ledger_frame(records: Records, symbols: Sequence[str], asset: str) -> pl.Dat
 def positions_frame(records: Records, symbols: Sequence[str], *, hedged: bool = False) -> pl.DataFrame:
     """Return positions after each change.
 
-    ``position_side`` is what is held, ``"flat"`` for nothing; in hedge mode the leg, flat or not.
+    ``position_side`` is what is held, ``"flat"`` for nothing; in hedge mode the leg, flat or not (spot is long).
     """
     frame = _frame(records, symbols, {"position_side": PositionSide})
-    return (frame if hedged else frame.with_columns(_side("position_quantity"))).select(POSITION_COLUMNS)
+    leg = pl.col("position_side").replace(label(PositionSide.FLAT), label(PositionSide.LONG))
+    return frame.with_columns(leg if hedged else _side("position_quantity")).select(POSITION_COLUMNS)
 
 
 def orders_frame(records: Records, symbols: Sequence[str]) -> pl.DataFrame:

@@ -56,8 +56,8 @@ class Books:
         Mark closes at which positions are valued, in value space; NaN where a symbol has none.
     equity, wallet : ndarray of float64, shape (bars,)
         As recorded.
-    hedged : bool
-        A contract has a long and a short leg.
+    hedged : sequence of bool
+        Whether a symbol has a long and a short leg; empty: none has.
     holding : sequence of float
         Quantity of each symbol held from the start [base units]; empty: none.
     fills, funding, liquidations, ledger, positions : ndarray
@@ -77,7 +77,7 @@ class Books:
     liquidations: Records
     ledger: Records
     positions: Records
-    hedged: bool = False
+    hedged: Sequence[bool] = ()
     holding: Sequence[float] = ()
 
 
@@ -107,7 +107,7 @@ def check_identities(books: Books) -> dict[str, float]:
     booked = _booked_prices(books)
     for i in range(len(books.symbols)):
         mark = _last_known(books.mark_value[i])
-        for side in _LEGS if books.hedged else _NET:
+        for side in _LEGS if len(books.hedged) and books.hedged[i] else _NET:
             quantity, entry = _held(books, i, side)
             held = quantity != 0
             unrealized[held] += quantity[held] * (mark[held] - entry[held])

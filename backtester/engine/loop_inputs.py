@@ -1,4 +1,4 @@
-"""What an ``on_bar`` function reads: the bars that it is called on and the strategy's indicators, as arrays."""
+"""An ``on_bar`` function as a replay calls it: bars and indicators as arrays, parameters, state, the function."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import numpy as np
 import polars as pl
 
 from backtester.engine.instructions import Floats, Ints
+from backtester.engine.replay import Loop
 from backtester.engine.signal_clock import SignalClock
+from backtester.errors import InternalError
+from backtester.kernel.loop import LoopContext, empty_context
+from backtester.strategy import Strategy
+from backtester.strategy.loop import compiled_on_bar, failed_bar, loop_params, loop_state, python_on_bar
 
 SERIES = ("open", "high", "low", "close", "volume", "mark_close", "index_close")
 
@@ -81,3 +86,59 @@ def loop_series(
         measured[k] = spread(evaluated, name)
     series = {name: spread(bars, name) for name in SERIES}
     return LoopSeries(open_time=opened, last_bar=clock.ends(opened), indicators=measured, **series)
+
+
+@dataclass(frozen=True, eq=False)
+class LoopStrategy:
+    """A strategy that decides by ``on_bar``, and what it reads."""
+
+    strategy: Strategy
+    series: LoopSeries
+
+    def loop(self, rows: int, *, compiled: bool = True) -> Loop:
+        """Return the function with a context that no replay has used.
+
+        Parameters
+        ----------
+        rows : int
+            Rows of the panel, those that are not traded included.
+        compiled : bool
+            False: Python calls the function, slowly, and shows where it raises.
+        """
+        series, symbols = self.series, self.series.close.shape[0]
+        context = empty_context()._replace(
+            open=series.open,
+            high=series.high,
+            low=series.low,
+            close=series.close,
+            volume=series.volume,
+            mark=series.mark_close,
+            index=series.index_close,
+            indicators=series.indicators,
+            legs=_flat_legs(rows),
+            params=loop_params(self.strategy),
+            state=loop_state(self.strategy, symbols),
+        )
+        if compiled:
+            return Loop(context, compiled=compiled_on_bar(self.strategy))
+        return Loop(context, python=python_on_bar(self.strategy))
+
+
+def _flat_legs(rows: int) -> Floats:
+    """Return what a context shows of legs that hold nothing."""
+    legs = np.zeros((rows, 3, 2))
+    legs[:, :, 1] = np.nan
+    return legs
+
+
+def has_failed(context: LoopContext) -> bool:
+    """Return whether the compiled function of a replay has raised."""
+    return failed_bar(context) is not None
+
+
+def unexplained_failure(name: str) -> InternalError:
+    """Return what is raised where a compiled function failed and the same function in Python did not."""
+    return InternalError(
+        f"on_bar() of strategy {name!r} failed as compiled code and not in Python.",
+        "Set strategy.compiled = false to run it in Python, and report this.",
+    )

@@ -30,6 +30,7 @@ from backtester.engine.term_notices import terms_notices
 from backtester.engine.tier_choice import chosen_tables, tables_in_force
 from backtester.errors import AccountError, ConfigError, DataError, UnknownNameError, format_time
 from backtester.market.schema import timeframe_ms
+from backtester.market.series import default_symbols
 from backtester.market.store import Store
 
 
@@ -291,9 +292,9 @@ def _moment(text: str | None, key: str) -> int | None:
 
 
 def _symbols(config: RunConfig, venue: str, store_lookup: StoreLookup) -> list[str]:
-    """Return the configured symbols, or all of the venue; names in the other sections must be among them."""
+    """Return the configured symbols, or all contracts of the venue; names in the other sections must be among them."""
     known = store_lookup.symbols(venue)
-    symbols = list(config.data.symbols) or known
+    symbols = list(config.data.symbols) or default_symbols(known)
     if not known:
         raise DataError(f"{venue} trade", "the store holds no bars of this venue", hint="See: backtester data list.")
     for symbol in symbols:

@@ -13,23 +13,26 @@ from backtester.domain.config import RunConfig
 from backtester.domain.enums import ContractKind
 from backtester.engine.assembly import SYNTHETIC_VENUE, Inputs, Replayed, assembled, record_frames
 from backtester.engine.collateral import CollateralRow
+from backtester.engine.contract_terms import ContractTerms
 from backtester.engine.decisions import Decisions, decide, find_strategy, instructions_for, read_decisions
 from backtester.engine.detail import detail_notices, with_detail
 from backtester.engine.identities import Books, check_identities
 from backtester.engine.instructions import Instructions
+from backtester.engine.loop_inputs import has_failed, unexplained_failure
 from backtester.engine.manifest import Phases
 from backtester.engine.own_fills import AccountTerms, read_own_fills, symbols_of
-from backtester.engine.prepare import ContractTerms, prepare
-from backtester.engine.prepare import TargetRows as KernelTargets
+from backtester.engine.prepare import Prepared, prepare
+from backtester.engine.replay import ReplayRecords
 from backtester.engine.replay import replay as replay_prepared
 from backtester.engine.resolve import ResolvedRun, collateral_of, known_pack, resolve
 from backtester.engine.result import Notice, Result
 from backtester.engine.run_checks import refuse_clashes, setting_notices
 from backtester.engine.run_file import parse_time
+from backtester.engine.transfers import transfers_of
 from backtester.errors import DataError, UsageError
 from backtester.market.panel import Panel, load_panel
 from backtester.market.schema import timeframe_ms
-from backtester.market.series import check_symbols, held_venues
+from backtester.market.series import check_symbols, default_symbols, held_venues
 from backtester.market.store import Store
 from backtester.strategy import Strategy
 
@@ -108,7 +111,9 @@ def execute_kept(
     progress("Deciding", None)
     with phases.timed("decide"):
         decisions, instructions = _decided(strategy, resolved, store, panel)
-    refuse_clashes(resolved, panel, decisions)
+        moved, outside = transfers_of(resolved.config, panel.open_time)
+        instructions = replace(instructions, transfers=moved)
+    refuse_clashes(resolved, decisions)
     with phases.timed("replay"):
         replayed = replay_inputs(Inputs(panel, resolved, decisions, instructions), progress)
     progress("Checking the books", None)
@@ -116,7 +121,7 @@ def execute_kept(
         deviations = check_books(replayed)
     with phases.timed("records"):
         asked = (*setting_notices(resolved, panel), *detail_notices(resolved.config, store, panel))
-        result = assembled(replayed, store, (*chosen, *told, *extra_notices, *asked))
+        result = assembled(replayed, store, (*chosen, *told, *extra_notices, *outside, *asked))
     manifest = {**result.manifest, "identities": deviations, "seconds": phases.seconds}
     return replace(result, manifest=manifest), replayed
 
@@ -138,7 +143,7 @@ def _decided(
         given, own_fills = read_own_fills(Path(config.strategy.fills), panel, terms)
         return given, Instructions(own_fills=own_fills)
     if strategy is not None:
-        decisions = decide(strategy, config, store, panel)
+        decisions = decide(strategy, resolved, store, panel)
     else:
         decisions = read_decisions(Path(str(config.strategy.signals)), config, store, panel)
     return decisions, instructions_for(decisions, config, store, panel)
@@ -147,10 +152,32 @@ def _decided(
 def replay_inputs(inputs: Inputs, progress: Progress = silent) -> Replayed:
     """Replay what a run is made from; the same inputs may be replayed again, changed in part."""
     resolved, told = inputs.resolved, inputs.instructions
-    rows = KernelTargets(told.targets.bar, told.targets.symbol, told.targets.target)
-    prepared = prepare(inputs.panel, _terms(resolved), resolved.config, rows)
-    records = replay_prepared(prepared, lambda done, of: progress("Replaying", done / of))
+    prepared = prepare(inputs.panel, contract_terms(resolved, inputs.panel), resolved.config, told)
+    records = _replayed(inputs, prepared, progress)
     return Replayed(inputs.panel, resolved, inputs.decisions, told, prepared, records)
+
+
+def _replayed(inputs: Inputs, prepared: Prepared, progress: Progress) -> ReplayRecords:
+    """Replay; an ``on_bar`` function that raises as compiled code is called in Python, which tells where."""
+
+    def tell(done: int, of: int) -> None:
+        progress("Replaying", done / of)
+
+    strategy, rows = inputs.decisions.loop, len(inputs.panel.symbols)
+    if strategy is None:
+        return replay_prepared(prepared, tell)
+    loop = strategy.loop(rows, compiled=inputs.resolved.config.strategy.compiled)
+    records = replay_prepared(prepared, tell, loop)
+    if has_failed(loop.context):
+        again = prepare(
+            inputs.panel,
+            contract_terms(inputs.resolved, inputs.panel),
+            inputs.resolved.config,
+            inputs.instructions,
+        )
+        replay_prepared(again, tell, strategy.loop(rows, compiled=False))
+        raise unexplained_failure(inputs.decisions.name)
+    return records
 
 
 def other_result(base: Result, run: Replayed) -> Result:
@@ -183,8 +210,8 @@ def other_result(base: Result, run: Replayed) -> Result:
 def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[Notice, ...]]:
     """Return the configuration with venue, symbols and timeframe, and what was chosen for what was left out.
 
-    The venue is the only one stored, else the made-up one; the symbols are all of the venue that have traded bars; the
-    timeframe is the coarsest stored for all of them.
+    The venue is the only one stored, else the made-up one; the symbols are all contracts of the venue that have traded
+    bars (spot pairs where there is no contract); the timeframe is the coarsest stored for all of them.
     """
     data, told = config.data, []
     if "venue" not in data.model_fields_set:
@@ -198,7 +225,7 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
         text = f"No symbols were named: those of the trades ({', '.join(named)})."
         told.append(Notice("symbols_chosen", "assumption", text))
     if not data.symbols:
-        data = data.model_copy(update={"symbols": tuple(store.symbols(venue))})
+        data = data.model_copy(update={"symbols": tuple(default_symbols(store.symbols(venue)))})
         if not data.symbols:
             raise DataError(
                 f"{venue} trade",
@@ -265,9 +292,9 @@ def _panel(config: RunConfig, store: Store, collateral: Sequence[CollateralRow])
     )
 
 
-def _terms(resolved: ResolvedRun) -> list[ContractTerms]:
+def contract_terms(resolved: ResolvedRun, panel: Panel) -> list[ContractTerms]:
     """Return each row of the panel with the account's settings on it."""
-    config = resolved.config
+    ends = panel.last_bar.tolist() or [-1] * len(panel.symbols)
     return [
         ContractTerms(
             instrument=resolved.instruments[symbol],
@@ -275,22 +302,28 @@ def _terms(resolved: ResolvedRun) -> list[ContractTerms]:
             margin_mode=resolved.margin_modes[symbol],
             leverage=resolved.leverages[symbol],
             taker_fee=resolved.instruments[symbol].taker_fee or 0.0,
-            slippage=config.execution.slippage_bps * 1e-4,
+            maker_fee=resolved.instruments[symbol].maker_fee or 0.0,
+            slippage=resolved.config.execution.slippage_bps * 1e-4,
             close_fee=resolved.close_fees[symbol],
+            haircut=resolved.haircuts.get(symbol),
+            holding=resolved.holdings[symbol],
+            last_bar=last if last >= 0 else None,
         )
-        for symbol in resolved.rows
+        for symbol, last in zip(resolved.rows, ends, strict=True)
     ]
 
 
 def check_books(run: Replayed) -> dict[str, float]:
     """Check the identities of the accounting and return the largest deviations."""
     records, market = run.records, run.prepared.market
+    kinds = [run.resolved.instruments[symbol].kind for symbol in run.panel.symbols]
+    is_hedged = run.resolved.config.account.position_mode == "hedge"
     return check_identities(
         Books(
             initial_balance=run.resolved.config.account.balance,
             takeover_at_mark=run.resolved.config.liquidation.takeover == "bankruptcy",
             symbols=run.panel.symbols,
-            inverse=[run.resolved.instruments[s].kind is ContractKind.INVERSE for s in run.panel.symbols],
+            inverse=[kind is ContractKind.INVERSE for kind in kinds],
             close_time=market.open_time[1:],
             mark_value=market.mark_close,
             equity=records.equity,
@@ -300,6 +333,7 @@ def check_books(run: Replayed) -> dict[str, float]:
             liquidations=records.liquidations,
             ledger=records.ledger,
             positions=records.positions,
-            hedged=run.resolved.config.account.position_mode == "hedge",
+            hedged=[is_hedged and kind is not ContractKind.SPOT for kind in kinds],
+            holding=[run.resolved.holdings[symbol] for symbol in run.panel.symbols],
         )
     )

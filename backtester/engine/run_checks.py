@@ -1,4 +1,4 @@
-"""Settings that do not go together: refused before the replay, or told."""
+"""Decisions and settings that do not go together: refused before the replay, or told."""
 
 from __future__ import annotations
 
@@ -9,31 +9,27 @@ import numpy as np
 from backtester.engine.decisions import Decisions
 from backtester.engine.resolve import ResolvedRun
 from backtester.engine.result import Notice
-from backtester.errors import ConfigError, DataError
+from backtester.errors import ConfigError
 from backtester.market.panel import Panel
 from backtester.market.schema import timeframe_name
 
 _LEGS = ("target_long", "target_short")
 
 
-def refuse_clashes(resolved: ResolvedRun, panel: Panel, decisions: Decisions) -> None:
-    """Refuse settings that exclude each other, or decisions that the settings cannot carry out.
+def refuse_clashes(resolved: ResolvedRun, decisions: Decisions) -> None:
+    """Refuse decisions that the settings of a run cannot carry out; what excludes each other is refused by the replay.
 
     Parameters
     ----------
     resolved : ResolvedRun
         The run.
-    panel : Panel
-        Its bars.
     decisions : Decisions
         What is to be traded.
 
     Raises
     ------
     ConfigError
-        Targets of legs in one-way mode; fills at the close with a latency; sizing by risk without any stop.
-    DataError
-        Impact without volumes.
+        Targets of legs in one-way mode; sizing by risk without any stop.
     """
     config = resolved.config
     if config.account.position_mode == "one_way":
@@ -43,24 +39,11 @@ def refuse_clashes(resolved: ResolvedRun, panel: Panel, decisions: Decisions) ->
                 f"{decisions.name} decides {' and '.join(legs)}, but a contract holds one position in one-way mode.",
                 "Use --position-mode hedge, or decide target.",
             )
-    if config.execution.fill == "close" and (config.execution.latency_bars or config.execution.latency_ms):
-        raise ConfigError(
-            "A latency does not go with execution.fill = 'close'.", "Set one of the two: a fill at the close has none."
-        )
     if config.sizing.unit == "risk" and decisions.targets.height and not _has_stop(decisions.targets.columns):
         raise ConfigError(
             f"sizing.unit = 'risk' needs a stop, and {decisions.name} decides none.",
             "Decide stop_loss, stop_price or trailing_stop, or size by 'weight'.",
         )
-    if config.costs.slippage == "impact":
-        bare = _without_volume(panel)
-        if bare:
-            raise DataError(
-                f"{panel.venue} {bare[0]} trade",
-                "its bars have no volume, which costs.slippage = 'impact' divides by,",
-                panel.start,
-                "Import bars with volumes, or choose another costs.slippage.",
-            )
 
 
 def _has_stop(columns: Iterable[str]) -> bool:

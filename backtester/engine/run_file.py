@@ -142,12 +142,17 @@ def _own_numbers(tree: Mapping[str, Any]) -> Tree:
 
 
 def _times_as_text(tree: Mapping[str, Any]) -> Tree:
-    """Return the tree with TOML's own dates in section ``data`` as the text that the configuration holds."""
-    data = tree.get("data")
-    if not isinstance(data, Mapping):
-        return dict(tree)
-    written = {k: v.isoformat() if isinstance(v, date | datetime | time) else v for k, v in data.items()}
-    return {**tree, "data": written}
+    """Return the tree with TOML's own dates in ``data`` and ``transfers`` as the text that the configuration holds."""
+    written = dict(tree)
+    if isinstance(data := tree.get("data"), Mapping):
+        written["data"] = _with_text(data)
+    if isinstance(rows := tree.get("transfers"), list | tuple):
+        written["transfers"] = [_with_text(row) if isinstance(row, Mapping) else row for row in rows]
+    return written
+
+
+def _with_text(section: Mapping[str, Any]) -> Tree:
+    return {k: v.isoformat() if isinstance(v, date | datetime | time) else v for k, v in section.items()}
 
 
 def _explained(error: ValidationError) -> UsageError:

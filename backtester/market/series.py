@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from backtester.domain.instrument import is_spot_name
 from backtester.errors import DataError, UnknownNameError
 from backtester.market.bar_columns import BarColumns, scanned
 from backtester.market.schema import EVENT, DatasetKey, timeframe_ms, timeframe_name
@@ -99,6 +100,11 @@ def check_symbols(store: Store, venue: str, symbols: Iterable[str]) -> None:
             elsewhere = [other for other in venues if symbol in store.symbols(other)]
             hint = f"{elsewhere[0]} has it: use --venue {elsewhere[0]}." if elsewhere else ""
             raise UnknownNameError("symbol", symbol, known, f"in the store's venue {venue!r}", hint)
+
+
+def default_symbols(known: Sequence[str]) -> list[str]:
+    """Return what a run takes that names no symbols: the contracts; spot pairs where there is nothing else."""
+    return [symbol for symbol in known if not is_spot_name(symbol)] or list(known)
 
 
 def held_venues(venues: Sequence[str]) -> str:

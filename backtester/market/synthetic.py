@@ -10,7 +10,8 @@ follows by rule:
 * the mark is the median of ``index * (1 + last rate * time to funding / interval)``, ``index + mean of the basis over
   5 minutes`` and the last trade;
 * SOL settles every 8 hours until 2024-02-01, every 4 hours from then on;
-* for a quarter of an hour on 2023-08-29 nothing trades.
+* for a quarter of an hour on 2023-08-29 the contracts do not trade;
+* each contract's base is traded at spot too (``BTC/USDT``): at the index, with a bounce of its own.
 
 Bars of 1h are the aggregates of those of 5m. A seed gives the same market each time.
 """
@@ -18,13 +19,14 @@ Bars of 1h are the aggregates of those of 5m. A seed gives the same market each 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from backtester.domain.enums import ContractKind
 from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import MarginTier, TierTable
 from backtester.errors import UsageError
@@ -59,6 +61,8 @@ START = _utc(2023, 1, 1)
 END = _utc(2025, 1, 1)
 CRASH = _utc(2024, 4, 12, 19, 20)
 EDITION = 2025  # part of every seed; a change of the rules below is a new edition
+SPOT_FEE = 0.001
+SPOT_VOLUME = 0.4  # of the contract's
 OUTAGE = (_utc(2023, 8, 29, 6, 20), _utc(2023, 8, 29, 6, 35))
 
 
@@ -109,6 +113,13 @@ class Contract:
     def symbol(self) -> str:
         """Unified name."""
         return self.instrument.symbol
+
+    @property
+    def spot(self) -> Instrument:
+        """What the store holds of the spot pair of its base."""
+        fees = {"taker_fee": SPOT_FEE, "maker_fee": SPOT_FEE}
+        symbol = self.symbol.partition(":")[0]
+        return self.instrument.model_copy(update={"symbol": symbol, "kind": ContractKind.SPOT, **fees})
 
 
 def _tiers(symbol: str, *rows: tuple[float, float, float]) -> TierTable:
@@ -186,6 +197,8 @@ class Listing:
         Bars of 5m with the columns that the store holds.
     funding : DataFrame
         Settlements with the columns that the store holds.
+    spot : DataFrame
+        Traded bars of 5m of the spot pair.
     latent_index, latent_premium : ndarray of float64, shape (minutes + 1,)
         Paths at each minute; the stored index is this one, rounded.
     volatility : ndarray of float64, shape (minutes,)
@@ -198,6 +211,7 @@ class Listing:
     index: pl.DataFrame
     premium: pl.DataFrame
     funding: pl.DataFrame
+    spot: pl.DataFrame
     latent_index: NDArray[np.float64]
     latent_premium: NDArray[np.float64]
     volatility: NDArray[np.float64]
@@ -227,13 +241,16 @@ def simulate(seed: int = 7, start: int = START, end: int = END) -> Iterator[List
         raise UsageError("The made-up market covers whole days (UTC).", "Choose a start and a later end at midnight.")
     minutes = (end - start) // MINUTE_MS
     crash_at = (CRASH - start) // MINUTE_MS if start < CRASH < end else None
-    common, *own = np.random.SeedSequence([seed, EDITION]).spawn(1 + len(CONTRACTS))
+    count = len(CONTRACTS)
+    common, *sources = np.random.SeedSequence([seed, EDITION]).spawn(1 + 2 * count)
     factor = common_factor(np.random.default_rng(common), minutes, crash_at)
-    for contract, source in zip(CONTRACTS, own, strict=True):
-        yield _listing(np.random.default_rng(source), contract, factor, start)
+    for contract, own, spot in zip(CONTRACTS, sources[:count], sources[count:], strict=True):
+        yield _listing(np.random.default_rng(own), np.random.default_rng(spot), contract, factor, start)
 
 
-def _listing(rng: np.random.Generator, contract: Contract, factor: Factor, start: int) -> Listing:
+def _listing(
+    rng: np.random.Generator, spot: np.random.Generator, contract: Contract, factor: Factor, start: int
+) -> Listing:
     index = index_path(rng, contract, factor)
     premium = premium_path(rng, contract, factor, index)
     times = start + np.arange(len(index), dtype=np.int64) * MINUTE_MS
@@ -258,10 +275,21 @@ def _listing(rng: np.random.Generator, contract: Contract, factor: Factor, start
         index=_bars(start, index, tick / 10),
         premium=_bars(start, premium, 1e-8),
         funding=_funding(settled, rates, marks),
+        spot=_spot_trades(spot, contract, factor, start, index),
         latent_index=index,
         latent_premium=premium,
         volatility=factor.volatility,
     )
+
+
+def _spot_trades(
+    rng: np.random.Generator, contract: Contract, factor: Factor, start: int, index: NDArray[np.float64]
+) -> pl.DataFrame:
+    """Return traded bars of 5m of the spot pair, around the index."""
+    traded, opens = (traded_path(rng, index, factor.stress) for _ in range(2))
+    thinner = replace(contract, volume=contract.volume * SPOT_VOLUME)
+    never = np.zeros(len(index) // 5, dtype=np.bool_)
+    return _trades(rng, thinner, factor, start=start, traded=traded, opens=opens[:-1:5], is_out=never)
 
 
 def settlements(
@@ -372,21 +400,28 @@ def write_demo(store: Store, *, seed: int = 7, progress: Callable[[str], None] |
     tell = progress or (lambda _: None)
     tell("making index, premium, marks and trades of the synthetic market")
     for listing in simulate(seed):
-        tell(f"writing {listing.contract.symbol}: bars of 5m and 1h, funding, margin tiers")
+        tell(f"writing {listing.contract.symbol}: bars of 5m and 1h, funding, margin tiers; its spot pair")
         write_listing(store, listing)
 
 
 def write_listing(store: Store, listing: Listing) -> None:
-    """Write one contract's market to a store, replacing an earlier one."""
-    symbol = listing.contract.symbol
+    """Write one contract's market and its spot pair to a store, replacing an earlier one."""
+    contract = listing.contract
     for series, bars in listing.bars():
-        hourly = aggregate(bars, BAR_MS, HOUR_MS)
-        store.write(DatasetKey(VENUE, symbol, series, "5m"), bars, source=SOURCE, replace=True)
-        store.write(DatasetKey(VENUE, symbol, series, "1h"), hourly, source=SOURCE, replace=True)
+        _write_bars(store, contract.symbol, series, bars)
     events = {
         "funding": listing.funding,
-        "tiers": tier_frame([listing.contract.tiers]),
-        "instrument": instrument_frame(listing.contract.instrument),
+        "tiers": tier_frame([contract.tiers]),
+        "instrument": instrument_frame(contract.instrument),
     }
     for series, frame in events.items():
-        store.write(DatasetKey(VENUE, symbol, series, EVENT), frame, source=SOURCE, replace=True)
+        store.write(DatasetKey(VENUE, contract.symbol, series, EVENT), frame, source=SOURCE, replace=True)
+    _write_bars(store, contract.spot.symbol, "trade", listing.spot)
+    key = DatasetKey(VENUE, contract.spot.symbol, "instrument", EVENT)
+    store.write(key, instrument_frame(contract.spot), source=SOURCE, replace=True)
+
+
+def _write_bars(store: Store, symbol: str, series: str, bars: pl.DataFrame) -> None:
+    hourly = aggregate(bars, BAR_MS, HOUR_MS)
+    store.write(DatasetKey(VENUE, symbol, series, "5m"), bars, source=SOURCE, replace=True)
+    store.write(DatasetKey(VENUE, symbol, series, "1h"), hourly, source=SOURCE, replace=True)

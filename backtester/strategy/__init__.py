@@ -1,9 +1,11 @@
 """The plugin surface: what a strategy imports."""
 
 from backtester.strategy.base import Strategy
+from backtester.strategy.columns import Exit, Rung
 from backtester.strategy.evaluate import Evaluator, evaluate
 from backtester.strategy.indicators import (
     Indicator,
+    at,
     atr,
     donchian_high,
     donchian_low,
@@ -25,9 +27,12 @@ from backtester.strategy.params import Param
 
 __all__ = [
     "Evaluator",
+    "Exit",
     "Indicator",
     "Param",
+    "Rung",
     "Strategy",
+    "at",
     "atr",
     "donchian_high",
     "donchian_low",

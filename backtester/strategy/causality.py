@@ -14,8 +14,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtester.errors import StrategyError, format_time
-from backtester.strategy.base import Strategy, declared_indicators
-from backtester.strategy.evaluate import KEYS, Evaluator
+from backtester.strategy.base import Strategy, kind_of
+from backtester.strategy.coarse import bar_length
+from backtester.strategy.columns import KEYS
+from backtester.strategy.declared import declared_indicators
+from backtester.strategy.drawn_account import REQUESTS, drawn_script, first_bars, request_column
+from backtester.strategy.dry_run import Script, dry_run, loop_bars_of
+from backtester.strategy.evaluate import Evaluator
 from backtester.strategy.indicators import Indicator
 
 SAME = 1e-9  # relative: a sum may round differently on another length of data
@@ -41,7 +46,7 @@ class Finding:
         It reads the future; two evaluations differ; a later start never ceases to show; ``warmup`` is too small; it
         fails on a short history.
     column : str
-        Name of the indicator, or ``target``.
+        Name of the indicator, of what is decided (``target``, ``stop_loss`` and so on), or ``requests`` of a loop.
     symbol : str
         Where it was seen.
     bar : int
@@ -130,6 +135,8 @@ def check(
         When the strategy fails on the whole history, or there are too few bars to judge.
     """
     trial = _Trial(strategy, bars)
+    if trial.clock.size >= LEAST_BARS and kind_of(type(strategy)) == "loop":
+        trial.watch_requests(seed)
     if trial.clock.size < LEAST_BARS:
         raise StrategyError(
             f"{trial.clock.size} bars are too few to check strategy {strategy.name!r}.",
@@ -169,7 +176,9 @@ def measured_warmup(strategy: Strategy, bars: pl.DataFrame) -> int:
         At least what the indicators look back.
     """
     declared = declared_indicators(strategy).values()
-    looks_back = max((item.lookback for item in declared if isinstance(item, Indicator)), default=0)
+    looks_back = max(
+        (item.lookback_at(bar_length(bars)) for item in declared if isinstance(item, Indicator)), default=0
+    )
     if bars["open_time"].n_unique() < LEAST_BARS:
         return looks_back
     trial = _Trial(strategy, bars)
@@ -192,16 +201,40 @@ class _Trial:
         self.strategy = strategy
         self.bars = bars
         evaluator = Evaluator(bars)
+        self.bar_ms = evaluator.bar_ms
         self.symbols = tuple(rows.symbol for rows in evaluator.rows)
         self.times = bars["open_time"].dt.epoch("ms").to_numpy()
         times = bars["open_time"] if len(evaluator.rows) == 1 else bars["open_time"].unique().sort()
         self.clock: NDArray[np.int64] = times.dt.epoch("ms").to_numpy()
         self.whole = evaluator.columns(strategy)
+        self.script: Script | None = None
         self.names = [name for name in self.whole.columns if name not in KEYS]
+
+    def watch_requests(self, seed: int) -> None:
+        """Compare, from now on, what ``on_bar`` asks for on an account drawn at random.
+
+        A later start is not compared: what a loop does depends on what it did before.
+        """
+        loop_bars = loop_bars_of(self.strategy, self.bars, self.symbols, self.whole, self.bar_ms)
+        self.script = drawn_script(loop_bars, seed)
+        self.whole = self._with_requests(self.whole, self.bars)
+        self.names.append(REQUESTS)
+
+    def _with_requests(self, said: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
+        if self.script is None:
+            return said
+        loop_bars = loop_bars_of(self.strategy, bars, self.symbols, said, self.bar_ms)
+        requests = dry_run(self.strategy, loop_bars, first_bars(self.script, loop_bars.open_time.size))
+        return said.with_columns(request_column(requests, loop_bars, bars))
+
+    def _said(self, bars: pl.DataFrame, *, is_tried: bool) -> pl.DataFrame:
+        """Return what the strategy says about bars from the start on."""
+        said = Evaluator(bars, is_tried=is_tried, bar_ms=self.bar_ms).columns(self.strategy)
+        return self._with_requests(said, bars)
 
     def repeated(self) -> list[Finding]:
         """Return a finding when a second evaluation of the same bars differs."""
-        again = Evaluator(self.bars).columns(self.strategy)
+        again = self._said(self.bars, is_tried=False)
         for name in self.names:
             rows = np.flatnonzero(differing(self.whole[name], again[name], SAME))
             if rows.size:
@@ -243,7 +276,7 @@ class _Trial:
         for cut in reversed(places):
             keep = self.times < cut
             try:
-                part = Evaluator(self.bars.filter(keep), is_tried=True).columns(self.strategy)
+                part = self._said(self.bars.filter(keep), is_tried=True)
             except StrategyError as error:
                 failed = error
                 continue
@@ -292,11 +325,13 @@ class _Trial:
         """Return after how many bars the values from a later start agree with those of the whole history."""
         keep = self.times >= start
         kept = np.flatnonzero(keep)
-        part = Evaluator(self.bars.filter(keep), is_tried=True).columns(self.strategy)
+        part = Evaluator(self.bars.filter(keep), is_tried=True, bar_ms=self.bar_ms).columns(self.strategy)
         after = self.whole.filter(keep)
         origin = int(np.searchsorted(self.clock, start))
         worst = _Agreement(0, "", 0)
         for name in self.names:
+            if name == REQUESTS:
+                continue
             rows = np.flatnonzero(differing(after[name], part[name], SETTLED))
             if not rows.size:
                 continue

@@ -1,48 +1,27 @@
-"""From bars to targets: indicators per symbol, each distinct one once, then the target, checked."""
+"""From bars to decisions: indicators per symbol, each distinct one once, then targets and settings, checked."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from backtester.errors import DataError, StrategyError, format_time, nearest_names
-from backtester.strategy.base import (
-    TARGET_ONLY,
-    UNSUPPORTED,
-    Strategy,
-    declared_indicators,
-    declared_target,
-    overrides_signals,
-)
+from backtester.errors import StrategyError
+from backtester.strategy.base import Strategy
+from backtester.strategy.coarse import bar_length, coarse_bars, known_at_close, timeframe_text
+from backtester.strategy.columns import COLUMNS, KEYS, LEGS, TARGETS, as_column
+from backtester.strategy.declared import Declared, declared_decisions, declared_indicators, strategy_columns
 from backtester.strategy.fault import blaming, method_place
 from backtester.strategy.indicators import Indicator, split_ref
+from backtester.strategy.refusals import SPOT, missing_column, refuse_silence, refuse_untradable
+from backtester.strategy.returned import signal_columns
+from backtester.strategy.rows import symbol_rows
 
-KEYS = ("open_time", "symbol")
 ACROSS = ".over("  # how an expression shows that it looks across rows by a key
-SPOT = ("premium", "index_close")  # either tells the distance to spot: a strategy may read both and take what is there
-# Columns that come from a series of their own: all null for a symbol means that the series is not there.
-OPTIONAL_SERIES = {
-    "index_close": "an index series",
-    "premium": "a premium or an index series",
-    "predicted_funding_rate": "a premium or an index series",
-    "mark_close": "a mark series",
-    "volume": "volumes",
-}
 
 
-class Rows(NamedTuple):
-    """Where a symbol's rows stand: ``bars[start:stop]``."""
-
-    symbol: str
-    start: int
-    stop: int
-
-
-def evaluate(strategy: Strategy, bars: pl.DataFrame) -> pl.DataFrame:
-    """Return the targets of a strategy.
+def evaluate(strategy: Strategy, bars: pl.DataFrame, members: pl.Series | None = None) -> pl.DataFrame:
+    """Return what a strategy decides.
 
     Parameters
     ----------
@@ -50,20 +29,26 @@ def evaluate(strategy: Strategy, bars: pl.DataFrame) -> pl.DataFrame:
         The rule with its parameters.
     bars : polars.DataFrame
         Sorted by symbol, then ``open_time``: the columns a strategy can read, float64 with null for missing.
+    members : polars.Series, optional
+        Boolean, one per bar: whether the run's own universe lets the symbol be held; null is no. It is joined with the
+        strategy's ``universe``.
 
     Returns
     -------
     polars.DataFrame
-        ``open_time, symbol, target`` (float64, null keeps what is there): one row per bar, in the same order.
+        ``open_time, symbol`` and, in the order of ``COLUMNS``, those that the strategy decides: ``target`` (or
+        ``target_long, target_short``; none with ``on_bar``), then the settings. float64, null keeps what is there;
+        ``active`` and ``universe`` boolean. One row per bar, in the same order. Where ``universe`` is false the target
+        is null.
 
     Raises
     ------
     StrategyError
         When the strategy raises (its own line), reads what is not there, or returns what cannot be traded.
     """
-    targets = Evaluator(bars).targets(strategy)
-    _refuse_silence(strategy, bars, targets)
-    return targets
+    decided = Evaluator(bars).decisions(strategy, members)
+    refuse_silence(strategy, bars, decided)
+    return decided
 
 
 class Evaluator:
@@ -75,32 +60,57 @@ class Evaluator:
         As in ``evaluate``.
     is_tried : bool
         The same strategies have been evaluated on other bars: what depends on the expression alone is not tried again.
+    bar_ms : int, optional
+        Length of the bars; None: the least distance of two.
     """
 
-    def __init__(self, bars: pl.DataFrame, *, is_tried: bool = False) -> None:
+    def __init__(self, bars: pl.DataFrame, *, is_tried: bool = False, bar_ms: int | None = None) -> None:
         self.is_tried = is_tried
         self.rows = symbol_rows(bars)
         self.bars = bars
+        self.bar_ms = bar_ms or bar_length(bars)
         self._arrays: dict[str, NDArray[np.float64]] = {}
         self._computed: dict[Indicator, NDArray[np.float64]] = {}
 
-    def targets(self, strategy: Strategy) -> pl.DataFrame:
-        """Return ``open_time, symbol, target`` of a strategy, as ``evaluate`` does."""
-        return self.columns(strategy).select(*KEYS, "target")
+    def decisions(self, strategy: Strategy, members: pl.Series | None = None) -> pl.DataFrame:
+        """Return what a strategy decides, as ``evaluate`` does."""
+        columns = self.columns(strategy, members)
+        return columns.select(*KEYS, *(name for name in COLUMNS if name in columns.columns))
 
-    def columns(self, strategy: Strategy) -> pl.DataFrame:
-        """Return ``open_time, symbol``, every indicator of a strategy by its name, and ``target``."""
+    def columns(self, strategy: Strategy, members: pl.Series | None = None) -> pl.DataFrame:
+        """Return ``open_time, symbol``, every indicator of a strategy by its name, and what it decides."""
         declared = declared_indicators(strategy)
         frame = self._with_indicators(strategy, declared)
-        if overrides_signals(strategy):
-            target = _signal_target(strategy, frame)
-        else:
-            target = self._after_warmup(self._target(strategy, frame), frame, declared)
-        _refuse_untradable(strategy, frame, target)
-        return frame.select(*KEYS, *declared).with_columns(target)
+        decided = self._decided(strategy, frame, members)
+        if "signals" not in strategy.overrides:
+            self._keep_silent_before_indicators(decided, frame, declared)
+        refuse_untradable(strategy, frame, decided)
+        return frame.select(*KEYS, *declared).with_columns(decided[name] for name in COLUMNS if name in decided)
+
+    def _decided(self, strategy: Strategy, frame: pl.DataFrame, members: pl.Series | None) -> dict[str, pl.Series]:
+        """Return the columns that the strategy decides, by name."""
+        expressions = declared_decisions(strategy)
+        universe = expressions.pop("universe", None)
+        if universe is not None:
+            own = self._decision("universe", universe, strategy, frame, members)
+            members = own if members is None else own & members
+        decided = signal_columns(strategy, frame, expressions) if "signals" in strategy.overrides else {}
+        if "universe" in decided:
+            members = decided["universe"] if members is None else decided["universe"] & members
+        members = None if members is None else members.fill_null(value=False).alias("universe")
+        for name, item in expressions.items():
+            decided[name] = self._decision(name, item, strategy, frame, members)
+        if strategy.overrides.intersection(LEGS):
+            for name in LEGS:
+                decided.setdefault(name, pl.Series(name, [None] * frame.height, pl.Float64))
+        if members is not None:
+            decided["universe"] = members
+            for name in decided.keys() & set(TARGETS):
+                decided[name] = decided[name].set(~members, None)
+        return decided
 
     def _with_indicators(self, strategy: Strategy, declared: dict[str, Indicator | pl.Expr]) -> pl.DataFrame:
-        for name in ("target", *self.bars.columns):
+        for name in (*COLUMNS, *self.bars.columns):
             if name in declared:
                 raise StrategyError(
                     f"Strategy {strategy.name!r} names an indicator {name!r}, which is a column's name already.",
@@ -135,18 +145,44 @@ class Evaluator:
                 other = self.bars.filter(pl.col("symbol") == pair[0]).select("open_time", pl.col(pair[1]).alias(name))
                 frame = frame.join(other, on="open_time", how="left", maintain_order="left")
             else:
-                raise _missing_column(strategy, name, method, self.bars, symbols)
+                raise missing_column(strategy, name, method, self.bars, symbols)
         return frame
 
     def _indicator(self, item: Indicator, frame: pl.DataFrame) -> NDArray[np.float64]:
         known = self._computed.get(item)
         if known is not None:
             return known
+        if item.timeframe_ms:
+            values = self._coarse_indicator(item, frame)
+            self._computed[item] = values
+            return values
         inputs = [self._input(source, frame) for source in item.inputs]
         values = np.empty(frame.height)
         for _, start, stop in self.rows:
             values[start:stop] = item.compute(*(array[start:stop] for array in inputs))
         self._computed[item] = values
+        return values
+
+    def _coarse_indicator(self, item: Indicator, frame: pl.DataFrame) -> NDArray[np.float64]:
+        """Return an indicator of coarser bars, at each bar the value of the last one that has closed."""
+        values = np.full(frame.height, np.nan)
+        if self.bar_ms is None:
+            return values  # a single bar: nothing coarser has closed that began with it
+        if item.timeframe_ms % self.bar_ms:
+            coarse, fine = timeframe_text(item.timeframe_ms), timeframe_text(self.bar_ms)
+            raise ValueError(f"at(): {coarse} is no multiple of the bars' length, {fine}")
+        bars = coarse_bars(frame, sorted(item.columns - set(KEYS)), item.timeframe_ms)
+        inner = Evaluator(bars, is_tried=self.is_tried, bar_ms=item.timeframe_ms)
+        computed = inner._input(item.inputs[0], bars)
+        opened = bars["open_time"].dt.epoch("ms").to_numpy()
+        closed = frame["open_time"].dt.epoch("ms").to_numpy() + self.bar_ms
+        places = {rows.symbol: rows for rows in inner.rows}
+        for symbol, start, stop in self.rows:
+            if symbol in places:
+                _, first, end = places[symbol]
+                values[start:stop] = known_at_close(
+                    computed[first:end], opened[first:end], item.timeframe_ms, closed[start:stop]
+                )
         return values
 
     def _input(self, source: str | pl.Expr | Indicator, frame: pl.DataFrame) -> NDArray[np.float64]:
@@ -165,6 +201,8 @@ class Evaluator:
         return self._by_symbol(expr, frame, name)
 
     def _by_symbol(self, expr: pl.Expr, frame: pl.DataFrame, name: str) -> pl.Series:
+        if expr.meta.is_literal():
+            return frame.with_columns(expr.alias(name)).get_column(name)
         parts = []
         for symbol, start, stop in self.rows:
             try:
@@ -176,10 +214,10 @@ class Evaluator:
             return pl.Series(name, [], pl.Float64)
         return pl.concat([part.to_frame() for part in parts], how="vertical_relaxed").to_series()
 
-    def _after_warmup(
-        self, target: pl.Series, frame: pl.DataFrame, declared: dict[str, Indicator | pl.Expr]
-    ) -> pl.Series:
-        """Return the target with no decision where one of the symbol's indicators has not had its first value.
+    def _keep_silent_before_indicators(
+        self, decided: dict[str, pl.Series], frame: pl.DataFrame, declared: dict[str, Indicator | pl.Expr]
+    ) -> None:
+        """Take back the targets of bars where one of the symbol's indicators has not had its first value.
 
         A comparison with null is null, which ``when(…).otherwise(…)`` takes for false: without this rule, a trend
         follower would go short on the first bar for want of an average.
@@ -191,84 +229,45 @@ class Evaluator:
             for _, start, stop in self.rows:
                 first = int(known[start:stop].argmax()) if known[start:stop].any() else stop - start
                 ready[start : start + first] = False
-        return target if ready.all() else target.set(pl.Series(~ready), None)
+        if not ready.all():
+            for name in decided.keys() & set(TARGETS):
+                decided[name] = decided[name].set(pl.Series(~ready), None)
 
-    def _target(self, strategy: Strategy, frame: pl.DataFrame) -> pl.Series:
-        expr = declared_target(strategy)
-        with blaming(type(strategy), "target"):
-            if ACROSS in str(expr) and len(self.rows) > 1:
-                return _as_float(_across(expr, frame, is_tried=self.is_tried))
-            return _as_float(self._by_symbol(expr, frame, "target"))
+    def _decision(
+        self, name: str, item: Declared, strategy: Strategy, frame: pl.DataFrame, members: pl.Series | None
+    ) -> pl.Series:
+        """Return a column that an expression decides; across symbols it sees those that may be held."""
+        with blaming(type(strategy), item.method):
+            if ACROSS not in str(item.expr):
+                return as_column(self._by_symbol(item.expr, frame, name), name)
+            if members is None or members.all():
+                return as_column(self._across(item.expr, frame, name), name)
+            rows = np.flatnonzero(members.fill_null(value=False).to_numpy())
+            seen = as_column(self._across(item.expr, frame[rows], name), name)
+            column = pl.Series(name, [None] * frame.height, seen.dtype)
+            return column.scatter(rows, seen)
 
+    def _across(self, expr: pl.Expr, frame: pl.DataFrame, name: str) -> pl.Series:
+        """Return an expression that looks across symbols, refusing one whose value depends on how rows are stacked.
 
-def symbol_rows(bars: pl.DataFrame) -> tuple[Rows, ...]:
-    """Return where each symbol's rows stand.
-
-    Raises
-    ------
-    DataError
-        When ``open_time`` or ``symbol`` is missing, a symbol's rows are apart, or times do not rise.
-    """
-    for name in KEYS:
-        if name not in bars.columns:
-            raise DataError("bars", f"there is no column {name!r}", hint=f"Columns: {', '.join(bars.columns)}.")
-    runs = bars.select(pl.col("symbol").rle()).unnest("symbol")
-    names = runs["value"].to_list()
-    if len(set(names)) != len(names):
-        raise DataError("bars", "the rows of one symbol do not stand together", hint="Sort them by symbol, open_time.")
-    stops = np.cumsum(runs["len"].to_numpy())
-    rows = tuple(
-        Rows(name, int(stop - length), int(stop)) for name, length, stop in zip(names, runs["len"], stops, strict=True)
-    )
-    times = bars["open_time"].dt.epoch("ms").to_numpy()
-    rises = times[1:] > times[:-1]
-    rises[stops[:-1] - 1] = True  # where the next symbol begins
-    if not rises.all():
-        row = int(rises.argmin()) + 1
-        hint = "Sort the bars and drop duplicates."
-        raise DataError(f"bars of {bars['symbol'][row]}", "open_time does not rise", int(times[row]), hint)
-    return rows
-
-
-def strategy_columns(strategy: Strategy, declared: dict[str, Indicator | pl.Expr]) -> dict[str, str]:
-    """Return the columns of the bars that a strategy reads, each with the method that reads it."""
-    needed = dict.fromkeys(strategy.reads, "signals")
-    for item in declared.values():
-        names = item.columns if isinstance(item, Indicator) else item.meta.root_names()
-        needed.update(dict.fromkeys(sorted(names), "indicators"))
-    if not overrides_signals(strategy):
-        names = declared_target(strategy).meta.root_names()
-        needed.update({name: "target" for name in names if name not in declared and name not in needed})
-    return needed
-
-
-def epoch_ms(bars: pl.DataFrame, row: int) -> int:
-    """Return the ``open_time`` of a row in ms since 1970."""
-    return int(bars["open_time"].slice(row, 1).dt.epoch("ms").item())
+        ``shift``, ``rolling_mean`` and the like, outside ``.over("symbol")``, would run from one symbol's last bar into
+        the next symbol's first: seen by evaluating once more with the rows in order of time.
+        """
+        values = frame.with_columns(expr.alias(name)).get_column(name)
+        if self.is_tried or len(self.rows) == 1:
+            return values
+        numbered = frame.with_row_index("__row").sort("open_time", maintain_order=True)
+        restacked = numbered.with_columns(expr.alias(name)).sort("__row").get_column(name)
+        if not _same(values, restacked):
+            raise ValueError(
+                "it looks back along rows of several symbols (shift, rolling, forward_fill …) beside .over(): "
+                'move that part into indicators(), or add .over("symbol") to it'
+            )
+        return values
 
 
 def _float_array(values: pl.Series) -> NDArray[np.float64]:
     return np.ascontiguousarray(values.cast(pl.Float64).to_numpy(), dtype=np.float64)
-
-
-def _across(expr: pl.Expr, frame: pl.DataFrame, *, is_tried: bool) -> pl.Series:
-    """Return a target that looks across symbols, refusing one whose value depends on how the rows are stacked.
-
-    ``shift``, ``rolling_mean`` and the like, outside ``.over("symbol")``, would run from one symbol's last bar into the
-    next symbol's first: seen by evaluating once more with the rows in order of time.
-    """
-    name = "target"
-    values = frame.with_columns(expr.alias(name)).get_column(name)
-    if is_tried:
-        return values
-    numbered = frame.with_row_index("__row").sort("open_time", maintain_order=True)
-    restacked = numbered.with_columns(expr.alias(name)).sort("__row").get_column(name)
-    if not _same(values, restacked):
-        raise ValueError(
-            "it looks back along rows of several symbols (shift, rolling, forward_fill …) beside .over(): "
-            'move that part into indicators(), or add .over("symbol") to it'
-        )
-    return values
 
 
 def _same(first: pl.Series, second: pl.Series) -> bool:
@@ -277,99 +276,3 @@ def _same(first: pl.Series, second: pl.Series) -> bool:
         a, b = first.to_numpy(), second.to_numpy()
         return bool(np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True))
     return first.equals(second)
-
-
-def _as_float(values: pl.Series) -> pl.Series:
-    if values.dtype == pl.Null or values.dtype.is_numeric():
-        return values.cast(pl.Float64).alias("target")
-    hint = ": add .cast(pl.Float64)" if values.dtype == pl.Boolean else ""
-    raise TypeError(f"the target must be a number (a signed fraction of equity), got {values.dtype}{hint}")
-
-
-def _signal_target(strategy: Strategy, frame: pl.DataFrame) -> pl.Series:
-    with blaming(type(strategy), "signals"):
-        returned: object = strategy.signals(frame)
-        if not isinstance(returned, pl.DataFrame):
-            raise TypeError(f"signals() must return a polars DataFrame, got {type(returned).__name__}")
-    _check_signal_rows(strategy, frame, returned)
-    with blaming(type(strategy), "signals"):
-        return _as_float(returned["target"])
-
-
-def _check_signal_rows(strategy: Strategy, frame: pl.DataFrame, returned: pl.DataFrame) -> None:
-    place = method_place(type(strategy), "signals")
-    problem = ""
-    missing = [name for name in (*KEYS, "target") if name not in returned.columns]
-    unsupported = [name for name in UNSUPPORTED if name in returned.columns]
-    if missing:
-        problem = f"without the column {missing[0]!r}"
-    elif unsupported:
-        problem = f"with {unsupported[0]!r}, but {TARGET_ONLY}"
-    elif returned.height != frame.height:
-        problem = f"with {returned.height} rows for {frame.height} bars: give one per bar, null where nothing changes"
-    else:
-        for name in KEYS:
-            if returned[name].dtype != frame[name].dtype:
-                problem = f"with {name!r} of type {returned[name].dtype} instead of {frame[name].dtype}"
-                break
-            differs = returned[name].ne_missing(frame[name])
-            if differs.any():
-                row = int(differs.arg_max() or 0)
-                bar = f"{frame['symbol'][row]} {format_time(epoch_ms(frame, row))}"
-                problem = f"in another order: row {row} should be the bar {bar}; keep the order of the bars"
-                break
-    if problem:
-        raise StrategyError(f"Strategy {strategy.name!r} returned signals {problem}.", place)
-
-
-def _refuse_untradable(strategy: Strategy, frame: pl.DataFrame, target: pl.Series) -> None:
-    bad = ~(target.is_finite().fill_null(value=True))
-    if not bad.any():
-        return
-    rows = frame.select(*KEYS).with_columns(target).filter(bad).sort("open_time", maintain_order=True)
-    value = rows["target"][0]
-    what = "NaN (not a number)" if value != value else "infinite"  # noqa: PLR0124 - NaN alone differs from itself
-    method = "signals" if overrides_signals(strategy) else "target"
-    raise StrategyError(
-        f"Strategy {strategy.name!r} wants a target that is {what} for {rows['symbol'][0]} at "
-        f"{format_time(epoch_ms(rows, 0))} ({rows.height} such bars).",
-        f"A division by zero? Use null (None) for no decision, for instance with fill_nan(None).\n"
-        f"{method_place(type(strategy), method)}",
-    )
-
-
-def _refuse_silence(strategy: Strategy, bars: pl.DataFrame, targets: pl.DataFrame) -> None:
-    """Refuse a strategy that reads a series without any value: one to spot, or one without which it never decides."""
-    read = strategy_columns(strategy, declared_indicators(strategy))
-    needed = [name for name in OPTIONAL_SERIES if name in read]
-    for symbol, start, stop in symbol_rows(bars) if needed else ():
-        empty = [name for name in needed if name not in bars.columns or _is_empty(bars[name][start:stop])]
-        spot = [name for name in SPOT if name in needed]
-        is_blind = bool(spot) and all(name in empty for name in spot)
-        if empty and (is_blind or _is_empty(targets["target"][start:stop])):
-            name = spot[0] if is_blind else empty[0]
-            raise StrategyError(
-                f"Strategy {strategy.name!r} reads {name!r}, which has no value for {symbol}.",
-                f"Import {OPTIONAL_SERIES[name]} of {symbol}, or leave the symbol out.",
-            )
-
-
-def _is_empty(values: pl.Series) -> bool:
-    return values.null_count() == values.len()
-
-
-def _missing_column(strategy: Strategy, name: str, method: str, bars: pl.DataFrame, symbols: set[str]) -> StrategyError:
-    place = method_place(type(strategy), method, name)
-    pair = split_ref(name)
-    if pair:
-        problem = f"reads {pair[1]!r} of {pair[0]}, which is not among the data"
-        hint = f"Name it as a reference ([data] reference), or trade it too; here are: {', '.join(sorted(symbols))}."
-    elif name in OPTIONAL_SERIES:
-        problem = f"reads {name!r}, which these data do not have"
-        hint = f"Import {OPTIONAL_SERIES[name]} for these symbols, or choose a strategy that needs none."
-    else:
-        problem = f"reads {name!r}, which is neither a column of the bars nor one of its indicators"
-        known = [*bars.columns, *declared_indicators(strategy)]
-        near = nearest_names(name, known)
-        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are: {', '.join(known)}."
-    return StrategyError(f"Strategy {strategy.name!r} {problem}.", f"{hint}\n{place}")

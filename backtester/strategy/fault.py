@@ -84,7 +84,8 @@ def own_files(strategy: type[Strategy]) -> frozenset[str]:
     """Return the source files of a strategy and of its bases outside this package."""
     files = set()
     for base in strategy.__mro__:
-        functions = [value for value in vars(base).values() if inspect.isfunction(value)]
+        bare = [getattr(value, "__func__", value) for value in vars(base).values()]  # without @staticmethod
+        functions = [value for value in bare if inspect.isfunction(value)]
         files |= {function.__code__.co_filename for function in functions if "pydantic" not in function.__module__}
     return frozenset(file for file in files if not _is_ours(file))
 

@@ -16,6 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from backtester.strategy.coarse import parse_timeframe
+
 SETTLED = 1e-9  # a recursion has forgotten its start when this share of it is left
 
 
@@ -57,18 +59,21 @@ class Indicator:
         Column names, polars expressions or indicators.
     length : int
         Bars of the window, or of the lag.
+    timeframe_ms : int
+        Length of the coarser bars that ``at`` computes its input on; 0 for all others.
     """
 
     function: str
     inputs: tuple[str | pl.Expr | Indicator, ...]
     length: int
+    timeframe_ms: int = 0
     _key: tuple[Any, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         inputs = tuple(_plain_column(item) for item in self.inputs)
         object.__setattr__(self, "inputs", inputs)
         keys = tuple(_ExprKey(item) if isinstance(item, pl.Expr) else item for item in inputs)
-        object.__setattr__(self, "_key", (self.function, keys, self.length))
+        object.__setattr__(self, "_key", (self.function, keys, self.length, self.timeframe_ms))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Indicator) and self._key == other._key
@@ -97,9 +102,33 @@ class Indicator:
 
     @property
     def lookback(self) -> int:
-        """Bars before one that can change its value (for recursions: by more than a 1e-9th of their start)."""
-        inner = max((item.lookback for item in self.inputs if isinstance(item, Indicator)), default=0)
-        return inner + _FUNCTIONS[self.function].lookback(self.length)
+        """Bars before one that can change its value (for recursions: by more than a 1e-9th of their start).
+
+        With ``at`` inside it depends on the bars' length: ask ``lookback_at``.
+        """
+        return self.lookback_at(None)
+
+    def lookback_at(self, bar_ms: int | None) -> int:
+        """Return the bars before one that can change its value, for bars of a length.
+
+        Parameters
+        ----------
+        bar_ms : int or None
+            Length of the bars [ms]; None: unknown, which does as long as no ``at`` takes part.
+
+        Raises
+        ------
+        ValueError
+            Without a length where ``at`` takes part.
+        """
+        own = self.timeframe_ms or bar_ms
+        inner = max((item.lookback_at(own) for item in self.inputs if isinstance(item, Indicator)), default=0)
+        if not self.timeframe_ms:
+            return inner + _FUNCTIONS[self.function].lookback(self.length)
+        if not bar_ms:
+            raise ValueError("at() looks back a number of bars that depends on their length")
+        ratio = self.timeframe_ms // bar_ms
+        return inner * ratio + 2 * (ratio - 1)  # the last closed bar may have closed ratio - 1 bars ago
 
     def compute(self, *arrays: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the values of one symbol.
@@ -268,6 +297,32 @@ def rolling_corr(first: Input, second: Input, length: int) -> Indicator:
 def rolling_beta(dependent: Input, explaining: Input, length: int) -> Indicator:
     """Return the least-squares slope of ``dependent`` on ``explaining`` over the last ``length`` bars."""
     return _indicator("rolling_beta", (dependent, explaining), length, least=2)
+
+
+def at(timeframe: str, column: Input) -> Indicator:
+    """Return an indicator, or a column, computed on bars of a coarser timeframe that have closed.
+
+    Parameters
+    ----------
+    timeframe : str
+        A multiple of the bars' own: ``"4h"``. The coarser bars are made of the bars themselves and open at multiples
+        of it, UTC (weeks on Mondays).
+    column : str, polars.Expr or Indicator
+        What is computed there.
+
+    Returns
+    -------
+    Indicator
+        At each bar the value of the last coarser bar that closed by this bar's close; null before the first. It can
+        be the input of another indicator, which then counts bars of its own.
+
+    Examples
+    --------
+    >>> from backtester.strategy import at, ema
+    >>> at("4h", ema("close", 50)) == at("240m", ema("close", 50))
+    True
+    """
+    return Indicator("at", (column,), 0, parse_timeframe(timeframe))
 
 
 def ref(symbol: str, column: str) -> pl.Expr:

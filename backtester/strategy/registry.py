@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from backtester.errors import StrategyError, UnknownNameError, UsageError
-from backtester.strategy.base import Strategy, snake_case
+from backtester.strategy.base import Strategy, decides, kind_of, snake_case
 from backtester.strategy.fault import place_text
 
 GROUP = "backtester.strategies"
@@ -48,6 +48,11 @@ class Entry:
     strategy: type[Strategy] | None
     broken: str = ""
     shadowed_by: str = ""
+
+    @property
+    def kind(self) -> str:
+        """How it decides: ``"expressions"``, ``"signals"`` or ``"loop"``; empty when broken."""
+        return kind_of(self.strategy) if self.strategy else ""
 
     @property
     def summary(self) -> str:
@@ -262,8 +267,7 @@ def _defined(module: ModuleType) -> Iterator[type[Strategy]]:
     for value in vars(module).values():
         if not isinstance(value, type) or not issubclass(value, Strategy) or value.__module__ != module.__name__:
             continue
-        decides = value.target is not Strategy.target or value.signals is not Strategy.signals
-        if decides and not value.__name__.startswith("_"):
+        if decides(value) and not value.__name__.startswith("_"):
             yield value
 
 

@@ -44,7 +44,54 @@ class {class_name}(Strategy):
         return pl.when(pl.col("close") > pl.col("average")).then(self.exposure).otherwise(0.0)
 '''
 
-_TEST = '''\
+_LOOP_MODULE = '''\
+"""What {name} does, in one line."""
+
+import polars as pl
+
+from backtester.strategy import Indicator, Param, Strategy, loop, sma
+
+
+class {class_name}(Strategy):
+    """Bid below the average, and take the profit above the entry.
+
+    Hypothesis
+    ----------
+    Why should this earn money, and who loses it?
+
+    Source
+    ------
+    Where the idea comes from: a paper, a book, an observation.
+
+    Limits
+    ------
+    When it fails, and what the backtest cannot see.
+    """
+
+    length: int = Param(48, ge=2, description="Bars of the average.")
+    below: float = Param(0.01, gt=0, lt=1, description="Distance of the bid from the average, as a fraction of it.")
+    profit: float = Param(0.01, gt=0, description="Distance of the offer from the entry, as a fraction of it.")
+    stake: float = Param(0.2, gt=0, description="Size of an order as a fraction of equity.")
+
+    def indicators(self) -> dict[str, Indicator | pl.Expr]:
+        """Return what is computed of each symbol's own history; on_bar asks for it by its place here."""
+        return {{"average": sma("close", self.length)}}
+
+    @staticmethod
+    def on_bar(ctx: loop.LoopContext, params: loop.Params) -> None:
+        """Ask for one order a symbol: a bid while flat, an offer while long."""
+        for i in range(loop.symbol_count(ctx)):
+            average = loop.indicator(ctx, 0, i)
+            held = loop.quantity(ctx, i)
+            loop.cancel_all(ctx, i)
+            if held > 0:
+                loop.submit_limit(ctx, i, -held, loop.entry_price(ctx, i) * (1 + params.profit))
+            elif average > 0:  # false where there is no average yet
+                price = average * (1 - params.below)
+                loop.submit_limit(ctx, i, params.stake * loop.equity(ctx) / price, price)
+'''
+
+_HEAD = '''\
 """Tests of {name}: ``pytest {folder}``."""
 
 import math
@@ -53,8 +100,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from backtester.strategy import evaluate
-from backtester.strategy.causality import check
+{imports}
 from backtester.strategy.registry import load_file
 
 START_MS = 1_735_689_600_000  # 2025-01-01 00:00 UTC
@@ -77,7 +123,9 @@ def bars() -> pl.DataFrame:
             "volume": [1.0] * 720,
         }}
     )
+'''
 
+_TEST = """
 
 def test_targets_are_what_the_rule_says(bars: pl.DataFrame) -> None:
     strategy = {class_name}(length=10, exposure=0.5)
@@ -90,10 +138,38 @@ def test_targets_are_what_the_rule_says(bars: pl.DataFrame) -> None:
 def test_it_reads_the_past_alone(bars: pl.DataFrame) -> None:
     report = check({class_name}(), bars)
     assert report.is_causal, [finding.text for finding in report.findings]
-'''
+"""
+
+_LOOP_TEST = """
+
+def test_it_bids_below_the_average_while_flat(bars: pl.DataFrame) -> None:
+    strategy = {class_name}(length=10, below=0.02, stake=0.5)
+    bids = requests_of(strategy, bars, equity=1_000.0).filter(pl.col("ask") == "submit")
+    averages = bars["close"].rolling_mean(10)[9:]
+    assert bids.height == 711, "nothing is asked for before the average is there"
+    assert bids["limit"].to_list() == pytest.approx((averages * 0.98).to_list())
+    assert (bids["limit"] * bids["quantity"]).to_list() == pytest.approx([500.0] * 711)
 
 
-def write_strategy(name: str, folder: Path) -> tuple[Path, Path]:
+def test_it_offers_what_it_holds_above_the_entry(bars: pl.DataFrame) -> None:
+    symbol = "BTC/USDT:USDT"
+    asked = requests_of({class_name}(profit=0.05), bars, held={{symbol: 3.0}}, entry_price={{symbol: 100.0}})
+    offers = asked.filter(pl.col("ask") == "submit")
+    assert offers["quantity"].unique().to_list() == [-3.0]
+    assert offers["limit"].to_list() == pytest.approx([105.0] * 720)
+
+
+def test_it_reads_the_past_alone(bars: pl.DataFrame) -> None:
+    report = check({class_name}(), bars, cuts=20)
+    assert report.is_causal, [finding.text for finding in report.findings]
+"""
+
+_CHECK = "from backtester.strategy.causality import check"
+_IMPORTS = f"from backtester.strategy import evaluate\n{_CHECK}"
+_LOOP_IMPORTS = f"{_CHECK}\nfrom backtester.strategy.dry_run import requests_of"
+
+
+def write_strategy(name: str, folder: Path, *, is_loop: bool = False) -> tuple[Path, Path]:
     """Write a new strategy and its test.
 
     Parameters
@@ -102,6 +178,8 @@ def write_strategy(name: str, folder: Path) -> tuple[Path, Path]:
         What the command line will call it: lower case, ``my_strategy``.
     folder : Path
         Where plugins live; made when it is not there.
+    is_loop : bool
+        Whether it decides by ``on_bar`` in place of ``target``.
 
     Returns
     -------
@@ -124,10 +202,14 @@ def write_strategy(name: str, folder: Path) -> tuple[Path, Path]:
     for path in (module, test):
         if path.exists():
             raise UsageError(f"{path} exists already.", "Choose another name, or remove it first.")
+    names = {"name": name, "class_name": class_name, "folder": folder}
+    body = _LOOP_MODULE if is_loop else _MODULE
+    tests = _HEAD + (_LOOP_TEST if is_loop else _TEST)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        module.write_text(_MODULE.format(name=name, class_name=class_name), encoding="utf-8")
-        test.write_text(_TEST.format(name=name, class_name=class_name, folder=folder), encoding="utf-8")
+        module.write_text(body.format(**names), encoding="utf-8")
+        imports = _LOOP_IMPORTS if is_loop else _IMPORTS
+        test.write_text(tests.format(**names, imports=imports), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}.", "Name another with --strategies.") from None
     return module, test

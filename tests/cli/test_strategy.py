@@ -78,6 +78,53 @@ def test_new_then_list_then_check(capsys):
     assert "Warm-up: after 19 bars" in out
 
 
+def test_new_loop_then_list_then_check(capsys):
+    code, out, _ = call(capsys, "new", "my_loop", "--loop")
+    assert code == 0
+    assert "Wrote strategies/my_loop.py and its test strategies/test_my_loop.py." in out
+    code, out, _ = call(capsys, "list", "--json")
+    kinds = {entry["name"]: entry["kind"] for entry in json.loads(out)}
+    assert (kinds["my_loop"], kinds["trend"], kinds["pairs"]) == ("loop", "expressions", "signals")
+    code, out, err = call(capsys, "check", "my_loop", "-p", "length=20", "--bars", "300")
+    assert (code, err) == (0, "")
+    assert "PASSED" in out
+    assert "Its requests were compared on an account whose positions are drawn at random." in out
+    assert "Warm-up: after 19 bars a later start no longer shows; 'average' needs them." in out
+
+
+def test_check_catches_a_loop_that_reads_ahead(capsys):
+    Path("strategies").mkdir()
+    Path("strategies/peek.py").write_text(
+        "from backtester.strategy import Strategy, loop\n\n"
+        "class Peek(Strategy):\n"
+        "    @staticmethod\n"
+        "    def on_bar(ctx, params):\n"
+        "        bar = loop.bar_number(ctx) + 1\n"
+        "        if bar < ctx.close.shape[1]:\n"
+        "            loop.submit_limit(ctx, 0, 1.0, ctx.close[0, bar])\n"
+    )
+    code, out, _ = call(capsys, "check", "peek", "--bars", "200")
+    assert code == 1
+    assert "ERROR: 'requests' of BTC/USDT:USDT" in out
+    assert "submit limit quantity 1.0 limit" in out
+    assert "null without them: it reads the future, 1 bar ahead" in out
+
+
+def test_check_tells_what_cannot_be_compiled(capsys):
+    Path("strategies").mkdir()
+    Path("strategies/wrong.py").write_text(
+        "from backtester.strategy import Strategy, loop\n\n"
+        "class Wrong(Strategy):\n"
+        "    @staticmethod\n"
+        "    def on_bar(ctx, params):\n"
+        "        loop.submit_market(ctx, 0, size)\n"
+    )
+    code, out, err = call(capsys, "check", "wrong", "--bars", "200")
+    assert (code, out) == (1, "")
+    assert "on_bar() of strategy 'wrong' cannot be compiled: NameError: name 'size' is not defined." in err
+    assert "strategies/wrong.py:6: loop.submit_market(ctx, 0, size)" in err
+
+
 def test_new_refuses_to_overwrite(capsys):
     call(capsys, "new", "mine", "--quiet")
     code, out, err = call(capsys, "new", "mine")

@@ -157,7 +157,7 @@ def hedged(**changes: object) -> Books:
     """Long 2 at 100 and short 3 at 110 side by side; the short closed at 105; marks 110, 105, 103; balance 1000."""
     # bar 0: 2 * (110 - 100) + -3 * (110 - 110) = 20; bar 1: 2 * 5 + 3 * 5 realised = 10 + 15; bar 2: 2 * 3 + 15.
     books = long_and_out(
-        hedged=True,
+        hedged=(True,),
         mark_value=np.array([[110.0, 105.0, 103.0]]),
         equity=np.array([1020.0, 1025.0, 1021.0]),
         wallet=np.array([1000.0, 1015.0, 1015.0]),

@@ -322,8 +322,17 @@ def both() -> Lookup:
     return Lookup({BTC: Instrument(symbol=BTC, **WHOLE), SPOT: spot})
 
 
+def named(venue: str = "generic", **sections: object) -> RunConfig:
+    return config(venue, data={"symbols": [SPOT, BTC]}, **sections)
+
+
+def test_spot_pairs_are_traded_where_they_are_named_or_alone():
+    assert resolve(config(), store_lookup=both()).symbols == (BTC,)
+    assert resolve(config(), store_lookup=Lookup({SPOT: None})).symbols == (SPOT,)
+
+
 def test_spot_is_paid_in_full():
-    run = resolve(config("okx", account={"leverage": 3}), store_lookup=both())
+    run = resolve(named("okx", account={"leverage": 3}), store_lookup=both())
     assert run.rows == run.symbols == (SPOT, BTC)
     assert run.leverages == {BTC: 3.0, SPOT: 1.0}
     assert run.margin_modes == {BTC: MarginMode.CROSS, SPOT: MarginMode.ISOLATED}
@@ -348,7 +357,7 @@ def test_spot_is_paid_in_full():
     ],
 )
 def test_a_spot_fee_that_nobody_states_is_a_contracts_and_told(venue, sections, fee, is_told):
-    run = resolve(config(venue, **sections), store_lookup=both())
+    run = resolve(named(venue, **sections), store_lookup=both())
     assert run.instruments[SPOT].taker_fee == fee
     assert ("spot_fee_assumed" in codes(run)) == is_told
 
@@ -366,26 +375,28 @@ def test_a_spot_fee_that_nobody_states_is_a_contracts_and_told(venue, sections, 
 )
 def test_what_spot_cannot_be_is_refused(symbol, stated, said):
     with pytest.raises(ConfigError, match=said):
-        resolve(config(instruments={symbol: stated}), store_lookup=both())
+        resolve(named(instruments={symbol: stated}), store_lookup=both())
 
 
 def test_spot_has_no_tiers():
     tiers = {SPOT: [{"maintenance_margin_rate": 0.01, "max_leverage": 5.0}]}
     with pytest.raises(ConfigError, match="spot is paid in full and has no margin tiers"):
-        resolve(config(tiers=tiers), store_lookup=both())
+        resolve(named(tiers=tiers), store_lookup=both())
 
 
 def test_a_spot_pair_of_another_currency_does_not_mix():
     lookup = Lookup({BTC: Instrument(symbol=BTC, **WHOLE), "BTC/USDC": None})
     with pytest.raises(AccountError, match="BTC/USDC in USDC, BTC/USDT:USDT in USDT"):
-        resolve(config(), store_lookup=lookup)
+        resolve(config(data={"symbols": ["BTC/USDC", BTC]}), store_lookup=lookup)
 
 
 def test_settings_of_one_contract_win():
     sections = {ETH: {"leverage": 10.0, "margin_mode": "isolated"}, SPOT: {"haircut": 0.2}}
     lookup = both()
     lookup.contracts[ETH] = Instrument(symbol=ETH, **WHOLE)
-    run = resolve(config("binance", instruments=sections, account={"leverage": 4}), store_lookup=lookup)
+    symbols = {"symbols": [BTC, SPOT, ETH]}
+    asked = config("binance", data=symbols, instruments=sections, account={"leverage": 4})
+    run = resolve(asked, store_lookup=lookup)
     assert run.leverages == {BTC: 4.0, SPOT: 1.0, ETH: 10.0}
     assert run.margin_modes[ETH] is MarginMode.ISOLATED
     assert run.haircuts == {BTC: None, SPOT: 0.2, ETH: None}
@@ -424,7 +435,7 @@ def test_collateral_takes_rows_of_its_own_or_those_of_traded_spot():
         CollateralRow(SPOT, SPOT, "trade", 0.5, 0.1, ("BTC",), is_traded=True),
         CollateralRow("ETH/USDT", ETH, "index", 3.0, 0.2, ("ETH",), is_traded=False),
     )
-    run = resolve(config(), store_lookup=both(), collateral=rows)
+    run = resolve(named(), store_lookup=both(), collateral=rows)
     assert run.symbols == (SPOT, BTC)
     assert run.rows == (SPOT, BTC, "ETH/USDT")
     assert run.haircuts == {BTC: None, SPOT: 0.1, "ETH/USDT": 0.2}
@@ -435,4 +446,4 @@ def test_collateral_takes_rows_of_its_own_or_those_of_traded_spot():
         f"ETH as collateral: valued by the index of {ETH}, not by a spot pair."
     ]
     with pytest.raises(ConfigError, match=r"0\.3 differs from 0\.1 of collateral\.BTC"):
-        resolve(config(instruments={SPOT: {"haircut": 0.3}}), store_lookup=both(), collateral=rows)
+        resolve(named(instruments={SPOT: {"haircut": 0.3}}), store_lookup=both(), collateral=rows)

@@ -317,7 +317,7 @@ def test_a_frame_needs_tiers_and_prices() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"symbols": ["BTC/USDT"]}, UnknownNameError, "Did you mean 'BTC/USDT:USDT'"),
+        ({"symbols": ["BTC/USD:USDT"]}, UnknownNameError, "Did you mean 'BTC/USDT:USDT'"),
         ({"venue": "binanse"}, UnknownNameError, "Did you mean 'binance'"),
         ({"levrage": 3}, UnknownNameError, "Did you mean 'leverage'"),
         ({"leverage": 1000}, backtester.BacktesterError, "exceeds the maximum"),

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from backtester.domain.enums import ContractKind
 from backtester.domain.margin_tiers import TierTable
 from backtester.errors import UsageError
 from backtester.market.frame import signal_bars
@@ -66,7 +67,7 @@ def read(store: Store, symbol: str, series: str, timeframe: str) -> pl.DataFrame
 
 
 def test_two_years_of_three_contracts(demo: Store, hours: Panel) -> None:
-    assert demo.symbols(VENUE) == sorted(SYMBOLS)
+    assert demo.symbols(VENUE) == sorted((*SYMBOLS, *(c.spot.symbol for c in CONTRACTS)))
     assert (hours.start, hours.end) == (START, END)
     assert hours.trade.open.shape == (3, 731 * 24)
     assert hours.notes == ()
@@ -112,6 +113,21 @@ def test_prices_keep_to_tick_and_lot(demo: Store) -> None:
             assert step is not None
             values = trade[column].to_numpy()
             assert np.abs(values / step - np.round(values / step)).max() < 1e-6
+
+
+def test_the_base_of_each_contract_is_traded_at_spot_too(demo: Store, hours: Panel) -> None:
+    pairs = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+    assert tuple(c.spot.symbol for c in CONTRACTS) == pairs
+    assert [demo.instrument(VENUE, symbol) for symbol in pairs] == [c.spot for c in CONTRACTS]
+    assert {c.spot.kind for c in CONTRACTS} == {ContractKind.SPOT}
+    panel = load_panel(demo, VENUE, (*SYMBOLS, *pairs), "1h")
+    assert panel.open_time.size == hours.open_time.size
+    assert hours.index is not None
+    spot, index = panel.trade.close[3:], hours.index.close
+    assert np.quantile(np.abs(spot / index - 1.0), 0.99) < 0.0004  # five deviations of a calm bounce
+    assert (panel.mark.close[3:] == spot).all()
+    basis = panel.trade.close[:3] / spot - 1.0
+    assert (np.abs(basis.mean(axis=1)) > 5e-5).all()  # there is a premium to carry
 
 
 # ---- funding

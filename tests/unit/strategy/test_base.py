@@ -7,7 +7,8 @@ import pytest
 
 from backtester.errors import StrategyError
 from backtester.strategy import Param, Strategy, ema, ref, sma
-from backtester.strategy.base import UNSUPPORTED, snake_case
+from backtester.strategy.base import kind_of, snake_case
+from backtester.strategy.columns import METHODS
 
 
 @pytest.mark.parametrize(
@@ -30,42 +31,49 @@ def test_a_name_can_be_set() -> None:
     assert Other().warmup_bars(pl.DataFrame()) == 50
 
 
-@pytest.mark.parametrize("method", UNSUPPORTED)
-def test_unsupported_methods_are_refused_at_once(method) -> None:
-    with pytest.raises(
-        StrategyError, match=f"{method!r}, but this version trades target exposure with market orders only"
-    ):
-        type("Wrong", (Strategy,), {method: lambda self: pl.lit(0.1), "target": lambda self: pl.lit(1.0)})
-
-
-def test_unsupported_parameters_are_refused_too() -> None:
-    with pytest.raises(StrategyError, match="'leverage'") as caught:
-
-        class Wrong(Strategy):
-            leverage: float = Param(3.0)
-
-            def target(self):
-                return pl.lit(1.0)
-
-    assert "--leverage" in caught.value.hint
-
-
-@pytest.mark.filterwarnings("ignore:Field name")
-@pytest.mark.parametrize("name", ["warmup", "uses", "target"])
+@pytest.mark.parametrize("name", [*METHODS, "warmup", "uses", "signals", "state", "on_bar"])
 def test_parameters_cannot_hide_the_surface(name) -> None:
-    with pytest.raises((StrategyError, NameError), match=name):
-        type("Wrong", (Strategy,), {"__annotations__": {name: int}, name: Param(3), "signals": lambda self, bars: bars})
+    with pytest.raises(StrategyError, match=f"'wrong' has a parameter {name!r}, which every strategy has") as caught:
+        type("Wrong", (Strategy,), {"__annotations__": {name: float}, name: Param(3.0)})
+    assert f"for instance '{name}_value'" in caught.value.hint
+    assert (f"return it in {name}()" in caught.value.hint) == (name in METHODS)
 
 
-def test_both_target_and_signals_are_refused() -> None:
-    with pytest.raises(StrategyError, match=r"both target\(\) and signals\(\)"):
+def signals(self, bars):
+    return bars
 
-        class Wrong(Strategy):
-            def target(self):
-                return pl.lit(1.0)
 
-            def signals(self, bars):
-                return bars
+def on_bar(ctx, params):
+    return None
+
+
+WAYS = {
+    "target": lambda self: pl.lit(1.0),
+    "target_short": lambda self: pl.lit(-1.0),
+    "signals": signals,
+    "on_bar": staticmethod(on_bar),
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("target", "signals"), ("target", "target_short"), ("signals", "on_bar"), ("target", "on_bar")],
+)
+def test_two_ways_to_decide_are_refused(first, second) -> None:
+    named = second.replace("short", "long")
+    with pytest.raises(StrategyError, match=rf"defines both {first}\(\) and {named}\(\)"):
+        type("Wrong", (Strategy,), {first: WAYS[first], second: WAYS[second]})
+
+
+@pytest.mark.parametrize(
+    ("way", "kind"),
+    [("target", "expressions"), ("target_short", "expressions"), ("signals", "signals"), ("on_bar", "loop")],
+)
+def test_the_kind_says_how_it_decides(way, kind) -> None:
+    made = type("Made", (Strategy,), {way: WAYS[way]})
+    assert kind_of(made) == kind
+    assert kind_of(type("Heir", (made,), {"stop_loss": lambda self: 0.1})) == kind
+    made()
 
 
 def test_a_strategy_without_a_decision_is_refused() -> None:
@@ -75,6 +83,15 @@ def test_a_strategy_without_a_decision_is_refused() -> None:
 
     with pytest.raises(StrategyError, match=r"'nothing' decides nothing: it has neither target\(\) nor signals\(\)"):
         Nothing()
+
+
+def test_on_bar_must_be_static_and_makes_its_own_orders() -> None:
+    with pytest.raises(StrategyError, match="no staticmethod") as caught:
+        type("Wrong", (Strategy,), {"on_bar": on_bar})
+    assert "@staticmethod" in caught.value.hint
+    for name in ("limit_price", "universe"):
+        with pytest.raises(StrategyError, match=rf"defines {name}\(\) beside on_bar\(\)"):
+            type("Wrong", (Strategy,), {"on_bar": staticmethod(on_bar), name: lambda self: 1.0})
 
 
 @pytest.mark.parametrize("warmup", [-1, 2.5, "many"])

@@ -68,7 +68,7 @@ def test_each_distinct_indicator_is_computed_once(make_bars, monkeypatch) -> Non
     monkeypatch.setattr(rolling, "mean", lambda x, length: calls.append(length) or plain(x, length))
     evaluator = Evaluator(make_bars(60, SYMBOLS[:2]))
     for fast in (3, 4, 5):
-        evaluator.targets(Trend(fast=fast, slow=8))
+        evaluator.decisions(Trend(fast=fast, slow=8))
     assert sorted(calls) == [3, 3, 4, 4, 5, 5, 8, 8], "once per symbol"
 
 
@@ -220,7 +220,6 @@ def test_either_series_to_spot_is_enough(make_bars) -> None:
         (lambda self: pl.col("close").head(3), "does not give one value for each of the 12 bars"),
         (lambda self: pl.col("close") > 1, "must be a number .* got Boolean: add .cast"),
         (lambda self: pl.col("symbol"), "must be a number .* got String"),
-        (lambda self: 1.0, r"the number 1.0: write pl.lit\(1.0\)"),
         (lambda self: None, "must return a polars expression, got NoneType"),
         (lambda self: sma("close", 3), "returned an indicator: name it in indicators"),
         (lambda self: pl.col("close") + pl.col("symbol"), "InvalidOperationError|ComputeError"),
@@ -239,6 +238,7 @@ def test_targets_of_a_wrong_kind(target, problem, make_bars) -> None:
         (lambda self: {"a": 3}, "to indicators or expressions, got 'a': int"),
         (lambda self: {"close": sma("close", 3)}, "names an indicator 'close', which is a column's name already"),
         (lambda self: {"target": sma("close", 3)}, "names an indicator 'target'"),
+        (lambda self: {"limit_share_2": sma("close", 3)}, "names an indicator 'limit_share_2'"),
         (lambda self: {"a": pl.col("close").rank().over("open_time")}, r"\.over\(\) belongs into target"),
         (lambda self: {"a": pl.col("close").head(2)}, "does not give one value for each"),
         (lambda self: {"a": sma("symbol", 3)}, "raised .*Error in indicators"),
@@ -262,10 +262,13 @@ def shuffled(bars):
         (lambda self, bars: bars, "without the column 'target'"),
         (lambda self, bars: bars.with_columns(target=1.0).head(5), "with 5 rows for 36 bars: give one per bar"),
         (lambda self, bars: shuffled(bars), "in another order: row 0 should be the bar"),
+        (lambda self, bars: bars.with_columns(target=1.0, target_long=1.0), "without the column 'target_short'"),
         (
-            lambda self, bars: bars.with_columns(target=1.0, stop_loss=0.1),
-            "'stop_loss', but this version trades target",
+            lambda self, bars: bars.with_columns(target=1.0, target_long=1.0, target_short=0.0),
+            "with both 'target' and 'target_long'",
         ),
+        (lambda self, bars: bars.with_columns(target=1.0, stop_loss=1.5), "wants a stop_loss of 1.5 for A/USDT"),
+        (lambda self, bars: bars.with_columns(target=1.0, active=1.0), "active must be true or false, got Float64"),
         (
             lambda self, bars: bars.with_columns(target=1.0, open_time=1),
             "'open_time' of type Int32 instead of Datetime",

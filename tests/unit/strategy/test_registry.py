@@ -87,7 +87,10 @@ BROKEN = {
     "missing.py": ("import a_module_that_is_not_there\n", "ModuleNotFoundError"),
     "leaves.py": ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
     "raises.py": ("x = 1\nraise ValueError('no luck')\n", "ValueError: no luck"),
-    "levered.py": (PLUGIN.format(name="Levered", text="") + "    leverage: float = Param(3.0)\n", "market orders only"),
+    "levered.py": (
+        PLUGIN.format(name="Levered", text="") + "    leverage: float = Param(3.0)\n",
+        "which every strategy has already",
+    ),
     "untyped.py": (PLUGIN.format(name="Untyped", text="") + "    length = Param(3)\n", "type annotation"),
     "bytes.py": ("x = '\x00'\n", "null bytes"),
 }
