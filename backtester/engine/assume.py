@@ -19,7 +19,6 @@ from backtester.engine.assembly import Inputs, Replayed
 from backtester.engine.resolve import ResolvedRun
 from backtester.engine.result import Result
 from backtester.engine.run import Progress, check_books, other_result, replay_inputs, silent
-from backtester.engine.run_checks import refuse_clashes
 from backtester.errors import BacktesterError, InternalError, UsageError
 
 LARGEST_SLIPPAGE_BPS = 5_000.0  # the replay cuts the sum of all slippage there
@@ -129,9 +128,7 @@ def try_assumptions(run: Replayed, base: Result, progress: Progress = silent) ->
 def _try(assumption: Assumption, inputs: Inputs, base: Result) -> Tried:
     """Replay under one assumption; what refuses it becomes its reason."""
     try:
-        changed = assumption.change(inputs)
-        refuse_clashes(changed.resolved, changed.panel, changed.decisions)
-        other = replay_inputs(changed)
+        other = replay_inputs(assumption.change(inputs))
         check_books(other)
     except InternalError:
         raise
