@@ -235,7 +235,8 @@ def unified_names(spelled: Iterable[str], symbols: Sequence[str], name: str) -> 
     Parameters
     ----------
     spelled : iterable of str
-        ``BTC/USDT:USDT``, ``BTCUSDT``, ``BTC-USDT-SWAP``, ``BTCUSD_PERP``, ``BTC`` …
+        ``BTC/USDT:USDT``, ``BTCUSDT``, ``BTC-USDT-SWAP``, ``BTCUSD_PERP``, ``BTC`` …; what fits a spot pair
+        too means the contract.
     symbols : sequence of str
         Unified names that may be meant.
     name : str
@@ -244,7 +245,7 @@ def unified_names(spelled: Iterable[str], symbols: Sequence[str], name: str) -> 
     Raises
     ------
     DataError
-        A spelling fits two contracts.
+        A spelling fits two contracts, or two pairs.
     """
     by_letters: dict[str, list[str]] = {}
     for symbol in symbols:
@@ -253,6 +254,7 @@ def unified_names(spelled: Iterable[str], symbols: Sequence[str], name: str) -> 
     found: dict[str, str | None] = {}
     for text in spelled:
         fitting = [text] if text in symbols else by_letters.get(plain(text), [])
+        fitting = [symbol for symbol in fitting if ":" in symbol] or fitting  # a contract rather than the spot pair
         if len(fitting) > 1:
             hint = "Write unified names in the file, or name the contracts that are meant with --symbols."
             raise DataError(name, f"the symbol {text!r} may be {' or '.join(fitting)}", hint=hint)

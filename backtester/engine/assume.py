@@ -266,7 +266,6 @@ def _impact(times: int) -> Change:
 
     def change(inputs: Inputs) -> Inputs:
         _refuse_given_trades(inputs)
-        _refuse_unknown_volume(inputs)
         config = inputs.resolved.config
         transfers = tuple(t.model_copy(update={"amount": t.amount * times}) for t in config.transfers)
         collateral = {
@@ -275,7 +274,7 @@ def _impact(times: int) -> Change:
         }
         grown = config.model_copy(update={"transfers": transfers, "collateral": collateral})
         larger = _changed(
-            _resolved(inputs, config=grown),
+            _resolved(inputs, config=grown, holdings={s: q * times for s, q in inputs.resolved.holdings.items()}),
             account={"balance": config.account.balance * times},
             costs={"slippage": "impact"},
         )
@@ -298,11 +297,3 @@ def _refuse_given_trades(inputs: Inputs) -> None:
     """Refuse what changes orders where trades are given."""
     if inputs.instructions.own_fills.time.size:
         raise UsageError("The given trades keep their time, price and size.")
-
-
-def _refuse_unknown_volume(inputs: Inputs) -> None:
-    """Refuse impact where a symbol has no volumes."""
-    volume = inputs.panel.volume
-    for place, symbol in enumerate(inputs.panel.symbols):
-        if volume is None or bool(np.isnan(volume[place]).all()):
-            raise UsageError(f"{symbol}: no volumes are stored, which impact needs.")

@@ -89,7 +89,7 @@ def read_own_fills(path: Path, panel: Panel, terms: AccountTerms) -> tuple[Decis
     UsageError, DataError, UnknownNameError
         Naming the row, the column and the way on.
     """
-    known = with_symbols(read_fills(path), panel.symbols)
+    known = with_symbols(read_fills(path), panel.traded_symbols)
     table = in_units(
         within(known, panel.start, panel.end), {s: one.contract_size for s, one in terms.instruments.items()}
     )

@@ -39,13 +39,24 @@ class Hold(Strategy):
 
 
 def write_store(
-    folder: Path, opens: list[float], *, mark_low: dict[int, float] | None = None, volume: float | None = None
+    folder: Path,
+    opens: list[float],
+    *,
+    mark_low: dict[int, float] | None = None,
+    volume: float | None = None,
+    reach: dict[int, tuple[float, float]] | None = None,
 ) -> Store:
-    """Bars that open and close at one price each; the mark is the trade, but for some lows."""
+    """Bars that open and close at one price each, some with a low and a high; the mark is the trade, but for some lows.
+
+    ``reach`` are lows and highs by bar, ``mark_low`` lows of the mark alone.
+    """
     store = Store(folder)
     lows = [(mark_low or {}).get(bar, price) for bar, price in enumerate(opens)]
     times = pl.Series([START + bar * HOUR for bar in range(len(opens))], dtype=pl.Int64).cast(TIME)
-    trade = pl.DataFrame({"open_time": times, "open": opens, "high": opens, "low": opens, "close": opens})
+    reached = [(reach or {}).get(bar, (price, price)) for bar, price in enumerate(opens)]
+    low, high = ([pair[side] for pair in reached] for side in (0, 1))
+    lows = [min(pair) for pair in zip(lows, low, strict=True)]
+    trade = pl.DataFrame({"open_time": times, "open": opens, "high": high, "low": low, "close": opens})
     with_volume = trade.with_columns(pl.lit(volume, pl.Float64).alias("volume"))
     store.write(DatasetKey("generic", SYMBOL, "trade", "1h"), with_volume, source="test")
     mark = trade.with_columns(pl.Series("low", lows))
@@ -105,6 +116,46 @@ def test_a_spike_of_the_mark_alone(tmp_path: Path) -> None:
     assert rows["no_fees"]["liquidations"] == 1
 
 
+def test_stop_and_target_in_one_bar(tmp_path: Path) -> None:
+    """10 units at 100; bar 2 falls to 94 and rises to 106: stopped at 95 (-50), or sold at 105 (+50)."""
+
+    class Bracket(Hold):
+        def stop_loss(self) -> pl.Expr:
+            return pl.lit(0.05)
+
+        def take_profit(self) -> pl.Expr:
+            return pl.lit(0.05)
+
+    store = write_store(tmp_path, [100.0] * 5, reach={2: (94.0, 106.0)})
+    result = backtester.run(Bracket(), data=store, tiers=TIERS, settings=settings(), out=None, assume=True)
+    rows = {row["assumption"]: row for row in result.assumptions.to_dicts()}
+    assert rows["base"]["final_equity"] == pytest.approx(950.0)
+    assert rows["target_first"]["final_equity"] == pytest.approx(1050.0)
+    optimistic = settings(execution={"intrabar": "favorable"})
+    other = backtester.run(Bracket(), data=store, tiers=TIERS, settings=optimistic, out=None, assume=True)
+    assert other.summary["final_equity"] == pytest.approx(1050.0)
+    assert "favorable_path" in [notice.code for notice in other.notices]
+    again = {row["assumption"]: row for row in other.assumptions.to_dicts()}
+    assert again["stop_first"]["final_equity"] == pytest.approx(950.0)
+    assert again["target_first"]["reason"] == "The run assumes this itself."
+
+
+def test_capacity(tmp_path: Path) -> None:
+    """Two returns of 10 %, then 1,000 (100,000) at 121 take 1/10,000 (1/100) of the volume: 0.1 % (1 %)."""
+
+    class Late(Hold):
+        def target(self) -> pl.Expr:
+            return pl.when(pl.col("open_time").dt.hour() >= 2).then(1.0)
+
+    store = write_store(tmp_path, [100.0, 110.0, 121.0, 121.0, 121.0], volume=10_000 * 1000 / 121)
+    result = backtester.run(Late(), data=store, tiers=TIERS, settings=settings(), out=None, assume=True)
+    rows = {row["assumption"]: row for row in result.assumptions.to_dicts()}
+    assert rows["base"]["final_equity"] == pytest.approx(1000.0)
+    assert rows["impact"]["final_equity"] == pytest.approx(999.0)
+    assert rows["impact_100"]["final_equity"] == pytest.approx(99_000.0)
+    assert rows["impact_100"]["total_return_difference"] == pytest.approx(-0.01)
+
+
 def test_costs(tmp_path: Path) -> None:
     """10 units at 100: 0.1 % of slippage costs 1, the fee of 0.1 % on 1001 (1002) is 1.001 (1.002)."""
     store = write_store(tmp_path, [100.0] * 4)
@@ -130,7 +181,7 @@ def test_funding(tmp_path: Path) -> None:
 
 def test_without_volumes_there_is_no_impact(tmp_path: Path) -> None:
     rows = assumed(write_store(tmp_path / "a", [100.0] * 4))
-    assert rows["impact_10"]["reason"] == f"{SYMBOL}: no volumes are stored, which impact needs."
+    assert "volume" in rows["impact_10"]["reason"]
     rows = assumed(write_store(tmp_path / "b", [100.0] * 4, volume=1e6))
     assert rows["impact_10"]["reason"] is None
     assert rows["impact_10"]["final_equity"] == pytest.approx(10_000.0)

@@ -187,6 +187,7 @@ def test_names_of_contracts() -> None:
     found = unified_names(spelled, known, "file")
     assert list(found.values()) == [BTC, BTC, INVERSE, INVERSE, INVERSE, "BTC/USDC:USDC", "ETH/USDT", BTC, None]
     assert unified_names(["PEPE", "1000PEPE"], known, "file") == {"PEPE": None, "1000PEPE": "1000PEPE/USDT:USDT"}
+    assert unified_names(["BTCUSDT", "BTC/USDT"], ["BTC/USDT", BTC], "file") == {"BTCUSDT": BTC, "BTC/USDT": "BTC/USDT"}
     with pytest.raises(DataError, match=r"'BTC' may be BTC/USDT:USDT or BTC/USD:BTC or BTC/USDC:USDC"):
         unified_names(["BTC"], known, "file")
 
