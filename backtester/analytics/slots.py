@@ -12,7 +12,18 @@ from backtester.engine.result import Result
 ENTRY_REASON = "transfer"
 """Reason of the line that stands for a quantity held from the start."""
 
-_FILL_COLUMNS = ("time", "symbol", "position_side", "side", "quantity", "price", "fee_paid", "realized_pnl", "reason")
+_FILL_COLUMNS = (
+    "time",
+    "order_id",
+    "symbol",
+    "position_side",
+    "side",
+    "quantity",
+    "price",
+    "fee_paid",
+    "realized_pnl",
+    "reason",
+)
 _LIQUIDATION_KINDS = ("liquidation_fee", "insurance_clearance")
 
 
@@ -23,8 +34,8 @@ class SlotRecords:
     Attributes
     ----------
     fills : polars.DataFrame
-        ``time, symbol, position_side, side, quantity, price, fee_paid, realized_pnl, reason``; a quantity held from the
-        start stands first, as bought at the price at which it entered.
+        ``time, order_id, symbol, position_side, side, quantity, price, fee_paid, realized_pnl, reason``; a quantity
+        held from the start stands first, as bought at the price at which it entered.
     funding : polars.DataFrame
         ``time, symbol, position_side, funding_payment``.
     liquidation : polars.DataFrame
@@ -76,6 +87,7 @@ def held_from_start(result: Result) -> pl.DataFrame:
     first = result.positions.group_by("symbol", maintain_order=True).first()
     return transfers.join(first, on="symbol", suffix="_held").select(
         "time",
+        pl.lit(-1, pl.Int64).alias("order_id"),
         "symbol",
         pl.lit("long").alias("position_side"),
         pl.lit("buy").alias("side"),

@@ -53,6 +53,7 @@ class _Parts:
     before: FloatArray
     after: FloatArray
     reason: NDArray[np.object_]
+    order: IntArray
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ def _split(fills: pl.DataFrame, *, inverse: bool) -> _Parts:
         before=np.where(is_second, 0.0, before[row]),
         after=np.where(is_first, 0.0, after[row]),
         reason=fills["reason"].cast(pl.String).to_numpy()[row],
+        order=fills["order_id"].to_numpy()[row],
     )
 
 
@@ -218,7 +220,7 @@ def _exit_reasons(parts: _Parts, trips: _Trips) -> list[str]:
             reason = "open"
         elif i + 1 < len(trips.start):
             after = int(trips.start[i + 1])
-            is_flip = parts.time[after] == parts.time[end] and parts.reason[after] == reason
+            is_flip = parts.time[after] == parts.time[end] and parts.order[after] == parts.order[end]
             if is_flip and parts.dq[after] * parts.dq[end] > 0:
                 reason = "flip"
         reasons.append(reason)

@@ -120,6 +120,7 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
             shown["equity"],
             notices,
             fills=shown["fills"],
+            ledger=shown["ledger"],
             synthetic=synthetic,
         ),
         manifest={

@@ -8,7 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from backtester.domain.config import RunConfig
-from backtester.domain.enums import FillReason, LiquidationKind, OrderStatus, label
+from backtester.domain.enums import FillReason, LedgerKind, LiquidationKind, OrderStatus, label
 from backtester.engine.result import Notice
 from backtester.errors import format_time
 from backtester.market.filled import is_filled_note
@@ -31,6 +31,7 @@ def collect_notices(
     told: Sequence[Notice],
     *,
     fills: pl.DataFrame,
+    ledger: pl.DataFrame,
     synthetic: bool,
 ) -> tuple[Notice, ...]:
     """Return the notices of a run, the gravest first.
@@ -47,8 +48,8 @@ def collect_notices(
         What held at each bar's close.
     told : sequence of Notice
         What loading, resolving and deciding had to say.
-    fills : polars.DataFrame
-        The fills' records.
+    fills, ledger : polars.DataFrame
+        Records of the fills and of the wallet.
     synthetic : bool
         Whether the market was made up.
     """
@@ -56,7 +57,7 @@ def collect_notices(
     if synthetic:
         text = "The market data is synthetic: prices and funding were made by a random process; no venue traded them."
         found.append(Notice("synthetic", "warning", text))
-    found += _ruin_notices(equity, config.account.balance)
+    found += _ruin_notices(equity, ledger, config.account.balance)
     found += _replay_notices(config, counts)
     found += _order_notices(orders, counts)
     found += _forced_notices(orders, fills)
@@ -98,9 +99,13 @@ def data_notices(notes: Sequence[str], span: tuple[int, int], stored: Sequence[t
     return found
 
 
-def _ruin_notices(equity: pl.DataFrame, balance: float) -> list[Notice]:
-    """Tell when the account was first down to dust."""
-    below = equity.filter(pl.col("equity") < RUINED * balance)["close_time"]
+def _ruin_notices(equity: pl.DataFrame, ledger: pl.DataFrame, balance: float) -> list[Notice]:
+    """Tell when the account was first down to dust; what was withdrawn is not lost."""
+    taken = ledger.filter((pl.col("kind") == label(LedgerKind.TRANSFER)) & (pl.col("amount") < 0))
+    withdrawn = taken.select("time", pl.col("amount").cum_sum().alias("withdrawn"))
+    known = equity.select("close_time", "equity").join_asof(withdrawn, left_on="close_time", right_on="time")
+    kept = pl.col("equity") - pl.col("withdrawn").fill_null(0.0)
+    below = known.filter(kept < RUINED * balance)["close_time"]
     if below.is_empty():
         return []
     when = format_time(int(below.cast(pl.Int64)[0]))

@@ -331,7 +331,7 @@ def _most_per_bar(bars: NDArray[np.int64]) -> int:
     return int(np.bincount(bars).max()) if bars.size else 0
 
 
-def _book(
+def _book(  # noqa: PLR0917 - one value of each kind
     setup: state.Setup,
     slots: Sequence[Slot],
     tables: list[int],

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain import records
-from backtester.domain.enums import CloseFeeBasis, MarginMode, SettingField
+from backtester.domain.enums import CloseFeeBasis, LedgerKind, MarginMode, SettingField
 from backtester.engine.prepare import Prepared, chain_free
 from backtester.kernel import replay as kernel
 from backtester.kernel import state, views
@@ -248,7 +248,8 @@ def _records(prepared: Prepared, journal: state.Journal, columns: state.Columns,
     with np.errstate(divide="ignore", invalid="ignore"):
         per_equity = np.where(equity > 0.0, 1.0 / equity, np.nan)
     per_equity[~held] = 0.0
-    peak = np.maximum.accumulate(np.maximum(equity, prepared.balance))
+    moved = _transferred(rows["ledger"], prepared.bars)
+    peak = np.maximum.accumulate(np.maximum(equity - moved, prepared.balance)) + moved
     names = ("disputed_bars", "coarse_unchecked", "bars_waited", "takeovers", "transfers_cut")
     counts = {name: int(account[name]) for name in names} | {"requests_lost": lost}
     return ReplayRecords(
@@ -262,6 +263,15 @@ def _records(prepared: Prepared, journal: state.Journal, columns: state.Columns,
         drawdown=equity / peak - 1.0,
         counts=counts,
     )
+
+
+def _transferred(ledger: NDArray[np.void], bars: int) -> NDArray[np.float64]:
+    """Return what was deposited, less what was withdrawn, up to each bar: the peak of equity moves with it."""
+    rows = ledger[ledger["kind"] == LedgerKind.TRANSFER]
+    by_bar = np.zeros(bars)
+    np.add.at(by_bar, rows["bar"], rows["amount"])
+    total: NDArray[np.float64] = np.cumsum(by_bar)
+    return total
 
 
 def _single_columns(

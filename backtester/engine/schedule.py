@@ -30,7 +30,7 @@ class Slot(NamedTuple):
     leg: int
 
 
-def schedule_of(
+def schedule_of(  # noqa: PLR0917 - one value of each kind
     panel: Panel,
     terms: Sequence[ContractTerms],
     slots: Sequence[Slot],
@@ -139,7 +139,7 @@ def _ladder(signs: NDArray[np.float64], targets: TargetRows, ladder: Ladder) -> 
     return rows
 
 
-def _settings(
+def _settings(  # noqa: PLR0917 - one value of each kind
     panel: Panel,
     terms: Sequence[ContractTerms],
     slots: Sequence[Slot],

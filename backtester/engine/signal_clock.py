@@ -23,7 +23,7 @@ class SignalClock:
     Attributes
     ----------
     symbols : sequence of str
-        The run's symbols in their order.
+        The symbols that are traded, in the order of the run.
     open_time : ndarray of int64
         Opens of the replayed bars [ms since 1970, UTC], rising; holes that no symbol has bars for are left out.
     step_ms : int
@@ -116,4 +116,4 @@ def clock_of(panel: Panel, signal_ms: int, phase: int) -> SignalClock:
     known = ~np.isnan(panel.trade.close)
     first = known.argmax(axis=1).astype(np.int64)
     last = (known.shape[1] - 1 - known[:, ::-1].argmax(axis=1)).astype(np.int64)
-    return SignalClock(panel.symbols, panel.open_time, panel.timeframe_ms, signal_ms, phase, first, last)
+    return SignalClock(panel.traded_symbols, panel.open_time, panel.timeframe_ms, signal_ms, phase, first, last)

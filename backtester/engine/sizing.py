@@ -47,7 +47,7 @@ def scaled_targets(config: RunConfig, bars: pl.DataFrame, targets: pl.DataFrame)
     if config.sizing.unit != "volatility":
         return targets
     window = config.sizing.vol_window
-    factors = bars.select("open_time", "symbol", _factor(config, bars).alias("__factor"))
+    factors = _priced(bars).select("open_time", "symbol", _factor(config).alias("__factor"))
     if bars.height and factors["__factor"].null_count() == factors.height:
         longest = int(bars.group_by("symbol").len()["len"].max() or 0)  # type: ignore[arg-type]  # a count
         raise DataError(
@@ -66,15 +66,23 @@ def sizing_warmup(config: RunConfig) -> int:
     return config.sizing.vol_window + 1 if config.sizing.unit == "volatility" else 0
 
 
-def _factor(config: RunConfig, bars: pl.DataFrame) -> pl.Expr:
+def _priced(bars: pl.DataFrame) -> pl.DataFrame:
+    """Return the closes that returns are taken from: one of the two for a whole symbol.
+
+    A return from a traded to a mark price would be no move of the market.
+    """
+    if "mark_close" not in bars.columns:
+        return bars.select("open_time", "symbol", pl.col("close").alias("price"))
+    marked = bars.filter(pl.col("mark_close").is_not_null())["symbol"].unique()
+    price = pl.when(pl.col("symbol").is_in(marked.implode())).then(pl.col("mark_close")).otherwise(pl.col("close"))
+    return bars.select("open_time", "symbol", price.alias("price"))
+
+
+def _factor(config: RunConfig) -> pl.Expr:
     """Return what a target is multiplied with; null until enough returns are known."""
-    price = pl.col("close")
-    if "mark_close" in bars.columns:
-        # one of the two for a whole symbol: a return from a traded to a mark price would be no move
-        has_mark = pl.col("mark_close").is_not_null().any().over("symbol")
-        price = pl.when(has_mark).then(pl.col("mark_close")).otherwise(pl.col("close"))
     window = config.sizing.vol_window
-    deviation = (price / price.shift(1) - 1.0).rolling_std(window, min_samples=window, ddof=1).over("symbol")
+    change = pl.col("price") / pl.col("price").shift(1) - 1.0
+    deviation = change.rolling_std(window, min_samples=window, ddof=1).over("symbol")
     per_year = math.sqrt(YEAR_MS / timeframe_ms(str(config.data.timeframe)))
     factor = config.sizing.vol_target / (deviation * per_year)  # infinite where nothing moved
     return pl.when(factor.is_nan()).then(None).otherwise(factor.clip(upper_bound=MAX_FACTOR))

@@ -114,7 +114,7 @@ def attach(
         return k
     now = book.account[0]["time"]
     number = write_order(setup, book, journal, i, kind, origin, NO_REQUEST, now, now, math.nan, math.nan)
-    k = place(setup, book, journal, i, kind, origin, side, 0.0, number, bar)
+    k = place(book, journal, i, kind, origin, side, 0.0, number, bar)
     book.resting[k]["reduce_only"] = 1
     book.resting[k]["watches"] = setup.rules[0]["trigger"]
     return k

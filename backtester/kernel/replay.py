@@ -38,7 +38,7 @@ from backtester.kernel.targets import (
     take_time_exits,
     write_undue_targets,
 )
-from backtester.kernel.triggers import expire_orders, fill_market_orders, fire_at_point
+from backtester.kernel.triggers import attach_at_point, expire_orders, fill_market_orders, fire_at_point
 from backtester.kernel.views import show_account
 from backtester.kernel.walk import walk_bar, walk_coarse_bar, walk_own_bar
 
@@ -184,7 +184,7 @@ def trade_at_open(
     setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, at_close: bool
 ) -> None:
     """Take step 3: what is due at the open, and what the open has passed."""
-    expire_orders(market, book, journal, bar)
+    expire_orders(book, journal, bar)
     if not at_close:
         apply_settings(schedule, book, bar)
     carry_out_due(setup, market, book, journal, bar)
@@ -223,7 +223,10 @@ def replay_bar(
     remember_quantities(market, book, bar, YES)
     set_values_now(book, market.mark_open, bar)
     record_positions(setup, book, journal)
+    own_fills = account["own_fill"]
     settle_due(setup, schedule, book, journal, bar, INSIDE, market.mark_close)
+    if account["own_fill"] > own_fills:
+        attach_at_point(setup, market, book, journal, bar, market.trade_open, market.path_open, market.index_open)
     stamp(book, market.open_time[bar + 1] - 1, bar)
     if held_count(book) > 0 or account["resting_count"] > 0:
         walk_bar(setup, market, book, journal, columns, bar)

@@ -70,7 +70,7 @@ def carry_out_submit(setup: Setup, market: Market, book: Book, journal: Journal,
         end_row(book, journal, number, DROPPED, BY_LOT)
         row["left"] = 0.0
         return
-    k = place(setup, book, journal, i, row["kind"], BY_ORDER, side, size, number, bar)
+    k = place(book, journal, i, row["kind"], BY_ORDER, side, size, number, bar)
     row["order"] = k
     row["left"] = size
     o = book.resting[k]
@@ -150,7 +150,7 @@ def close_slot(setup: Setup, market: Market, book: Book, journal: Journal, n: in
     decided = market.open_time[row["decision_bar"] + 1] - 1
     due = book.account[0]["time"]
     number = write_order(setup, book, journal, i, KIND_MARKET, BY_CLOSE, row["number"], decided, due, math.nan, -held)
-    k = place(setup, book, journal, i, KIND_MARKET, BY_CLOSE, -1.0 if held > 0.0 else 1.0, abs(held), number, bar)
+    k = place(book, journal, i, KIND_MARKET, BY_CLOSE, -1.0 if held > 0.0 else 1.0, abs(held), number, bar)
     book.resting[k]["reduce_only"] = 1
 
 

@@ -113,7 +113,6 @@ def status_of(filled: float, wanted: float, reason: int) -> int:
 
 @step
 def place(
-    setup: Setup,
     book: Book,
     journal: Journal,
     i: int,
@@ -228,10 +227,11 @@ def cancel_slot(book: Book, journal: Journal, i: int, reason: int) -> None:
 
 
 @step
-def cancel_group(book: Book, journal: Journal, group: int) -> None:
-    """Cancel the resting orders of a group, one of which has filled."""
+def cancel_group(book: Book, journal: Journal, group: int, number: int) -> None:
+    """Cancel the other resting orders of a group, whose order ``number`` has filled."""
     for k in range(book.resting.size):
-        if book.resting[k]["slot"] != NONE and book.resting[k]["group"] == group:
+        o = book.resting[k]
+        if o["slot"] != NONE and o["group"] == group and o["number"] != number:
             end_resting(book, journal, k, CANCELLED, BY_OCO)
 
 
@@ -434,7 +434,7 @@ def sleep_from(setup: Setup, market: Market, book: Book, bar: int) -> None:
             p["wake"] = wake
         elif p["orders"] == 0:
             p["wake"] = NO_BAR
-        first = min(first, min(p["wake"], p["exit_bar"]))
+        first = min(first, p["wake"], p["exit_bar"])
     account["wake"] = first
 
 

@@ -227,7 +227,7 @@ def place_ladder(
         number = p["order"]
         p["order"] = -1
         journal.orders[number]["wanted_quantity"] = side * size
-        k = place(setup, book, journal, i, KIND_LIMIT, BY_TARGET, side, size, number, bar)
+        k = place(book, journal, i, KIND_LIMIT, BY_TARGET, side, size, number, bar)
         book.resting[k]["post_only"] = rules["post_only"]
         set_limit(setup, book, journal, k, rung["value"])
         if rules["limit_bars"] > 0:
@@ -246,7 +246,7 @@ def size_order(
     bar: int,
     value: float,
 ) -> None:
-    """Size the pending order of slot ``i``; fill its reducing part, leave the rest in ``increase``, or rest as limits."""
+    """Size the pending order of slot ``i``: fill its reducing part, leave the rest in ``increase``; or rest as limits."""
     p = book.positions[i]
     instrument = setup.instruments[i]
     held = p["quantity"]

@@ -35,7 +35,6 @@ from backtester.kernel.resting import (
     level_of,
     note_left,
     status_of,
-    watched,
 )
 from backtester.kernel.sizing import NO_REASON
 from backtester.kernel.state import NONE, Book, Journal, Market, Setup
@@ -58,8 +57,6 @@ ORDERS_AT_MARKET = constant(1)
 
 @step
 def stand_at(
-    setup: Setup,
-    market: Market,
     book: Book,
     i: int,
     bar: int,
@@ -149,6 +146,7 @@ def settle_firing(
     o["left"] = max(add_on_grid(o["left"], -abs(filled), instrument["step_num"], instrument["step_den"]), 0.0)
     note_left(book, k)
     group = o["group"]
+    number = o["number"]
     origin = o["origin"]
     if why != NO_REASON:
         status = status_of(row["filled_quantity"], row["wanted_quantity"], why)
@@ -160,7 +158,7 @@ def settle_firing(
             book.rungs[o["rung"]]["is_done"] = 1
         end_resting(book, journal, k, status_of(row["filled_quantity"], row["filled_quantity"], why), why)
     if filled != 0.0 and group > 0:
-        cancel_group(book, journal, group)
+        cancel_group(book, journal, group, number)
     if filled != 0.0 and p["quantity"] == 0.0 and origin not in (BY_ORDER, BY_TARGET):
         p["blocked"] = 1
     refresh_exits(setup, market, book, journal, i, bar)
@@ -273,12 +271,10 @@ def next_at_point(setup: Setup, book: Book, bar: int, at_market: int) -> int:
             o = book.resting[k]
             following = o["next"]
             if o["wake"] <= bar and (best == NOTHING or o["number"] < book.resting[best]["number"]):
-                is_market = o["kind"] == MARKET
-                if is_market and at_market == ORDERS_AT_MARKET:
-                    best = k
-                elif not is_market and at_market == ORDERS_RESTING and o["used_up"] != bar:
-                    if has_passed(setup, book, k, watched_now(book, k)):
-                        best = k
+                if o["kind"] == MARKET:
+                    best = k if at_market == ORDERS_AT_MARKET else best
+                elif at_market == ORDERS_RESTING and o["used_up"] != bar:
+                    best = k if has_passed(setup, book, k, watched_now(book, k)) else best
             k = following
     return best
 
@@ -303,12 +299,12 @@ def rouse(
         if p["orders"] > 0 and p["wake"] <= bar and is_tradable(setup, market, i, bar, trade_values):
             book.awake[account["awake"]] = i
             account["awake"] += 1
-            stand_at(setup, market, book, i, bar, trade_values, mark_values, index_values)
+            stand_at(book, i, bar, trade_values, mark_values, index_values)
             follow(book, i, bar)
 
 
 @step
-def expire_orders(market: Market, book: Book, journal: Journal, bar: int) -> None:
+def expire_orders(book: Book, journal: Journal, bar: int) -> None:
     """Cancel the resting orders whose time is over at a bar's open."""
     account = book.account[0]
     if account["resting_count"] == 0 or account["wake"] > bar:
@@ -354,11 +350,11 @@ def fill_market_orders(
             journal.orders[o["number"]]["wanted_quantity"] = -p["quantity"]
         fill_resting(setup, market, book, journal, k, bar, p["trade_now"], TAKER, math.inf)
         k = next_at_point(setup, book, bar, ORDERS_AT_MARKET)
-    count_waiting(book, journal, bar)
+    count_waiting(book, journal)
 
 
 @step
-def count_waiting(book: Book, journal: Journal, bar: int) -> None:
+def count_waiting(book: Book, journal: Journal) -> None:
     """Count the market orders that wait through a bar."""
     for i in range(book.positions.size):
         k = book.positions[i]["first_order"]
@@ -370,6 +366,24 @@ def count_waiting(book: Book, journal: Journal, bar: int) -> None:
                 row["reason"] = BY_NO_VOLUME
                 book.account[0]["bars_waited"] += 1
             k = o["next"]
+
+
+@step
+def attach_at_point(
+    setup: Setup,
+    market: Market,
+    book: Book,
+    journal: Journal,
+    bar: int,
+    trade_values: NDArray[np.float64],
+    mark_values: NDArray[np.float64],
+    index_values: NDArray[np.float64],
+) -> None:
+    """Place, move and resize what is attached to positions whose size or settings changed."""
+    for i in range(book.positions.size):
+        if book.positions[i]["refresh"] > 0:
+            stand_at(book, i, bar, trade_values, mark_values, index_values)
+            refresh_exits(setup, market, book, journal, i, bar)
 
 
 @step
@@ -385,10 +399,7 @@ def fire_at_point(
 ) -> None:
     """Attach orders to positions that changed, then fire what the present prices have passed, by number."""
     account = book.account[0]
-    for i in range(book.positions.size):
-        if book.positions[i]["refresh"] > 0:
-            stand_at(setup, market, book, i, bar, trade_values, mark_values, index_values)
-            refresh_exits(setup, market, book, journal, i, bar)
+    attach_at_point(setup, market, book, journal, bar, trade_values, mark_values, index_values)
     if account["resting_count"] == 0:
         return
     rouse(setup, market, book, bar, trade_values, mark_values, index_values)
@@ -448,7 +459,7 @@ def next_on_leg(setup: Setup, book: Book, bar: int, at: float) -> tuple[float, i
 
 
 @step
-def move_to(setup: Setup, book: Book, bar: int, at: float) -> None:
+def move_to(book: Book, bar: int, at: float) -> None:
     """Put the prices of the awake slots at a fraction of the leg; trailing stops follow."""
     for n in range(book.account[0]["awake"]):
         i = book.awake[n]

@@ -62,11 +62,13 @@ def visits_low_first(setup: Setup, book: Book, i: int) -> int:
 
 
 @step
-def joint_count(book: Book) -> int:
-    """Return how many positions move the cross balance, collateral included; 0 where there is nothing to liquidate."""
+def has_joint_path(book: Book) -> bool:
+    """Return whether several symbols move the cross balance, collateral included: legs of one share its path anyway."""
     account = book.account[0]
-    count: int = account["cross_count"] + account["collateral_count"]
-    return count if account["cross_count"] > 0 else 0
+    for j in range(1, account["cross_count"] + account["collateral_count"]):
+        if book.positions[book.cross[j]]["row"] != book.positions[book.cross[0]]["row"]:
+            return bool(account["cross_count"] > 0)
+    return False
 
 
 @step
@@ -96,10 +98,10 @@ def choose_order(
         i = book.awake[n]
         if book.positions[i]["quantity"] == 0.0 or setup.instruments[i]["is_spot"] == 1:
             book.positions[i]["low_first"] = visits_low_first(setup, book, i)
-    if rule in (ADVERSE, FAVORABLE) and joint == COMMON and joint_count(book) > 1:
+    if rule in (ADVERSE, FAVORABLE) and joint == COMMON and has_joint_path(book):
         lower_at_low = cross_excess(setup, book, low, bar) <= cross_excess(setup, book, high, bar)
         low_first = int(lower_at_low == (rule == ADVERSE))
-        for j in range(joint_count(book)):
+        for j in range(account["cross_count"] + account["collateral_count"]):
             book.positions[book.cross[j]]["low_first"] = low_first
     for n in range(account["awake"]):
         i = book.awake[n]
@@ -223,7 +225,7 @@ def judge_dispute(
     close: NDArray[np.float64],
 ) -> int:
     """Return 1 and count the bar where only the worst joint path liquidates the cross account."""
-    if joint_count(book) < 2 or setup.rules[0]["intrabar"] != ADVERSE:
+    if not has_joint_path(book) or setup.rules[0]["intrabar"] != ADVERSE:
         return 0
     if not cross_would_trigger(setup, book, WORST, bar, open_, high, low, close):
         return 0
@@ -506,9 +508,9 @@ def fire_on_leg(
             hold_all_at(book, first)
         is_gap = False
         if at_order:
-            move_to(setup, book, bar, at)
+            move_to(book, bar, at)
             is_gap = first == at and has_passed(setup, book, k, watched_now(book, k))
-        move_to(setup, book, bar, first)
+        move_to(book, bar, first)
         at = first
         if not at_order:
             liquidate(setup, book, journal, group, disputed if group == CROSS_GROUP else UNDISPUTED)
@@ -517,7 +519,7 @@ def fire_on_leg(
         if watch == NO and held_count(book) > 0 and count_safe(setup, market, book, columns, bar, bar + 1) == 0:
             watch = YES
             put_all_on_leg(setup, market, book, leg, watch, bar)
-    move_to(setup, book, bar, 1.0)
+    move_to(book, bar, 1.0)
     return watch
 
 

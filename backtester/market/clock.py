@@ -238,25 +238,27 @@ def bridged(grid: Grid, live: NDArray[np.bool_]) -> Grid:
     Parameters
     ----------
     grid : Grid
-        With holes.
+        With holes; rows that have some are changed in place, since copies of hundreds of symbols take much memory.
     live : ndarray of bool, shape (symbols, bars)
         Where the symbol takes part; elsewhere everything is NaN.
 
     Returns
     -------
     Grid
-        NaN only where a symbol does not take part yet; the volume of a bridged bar is 0.
+        NaN only where a symbol does not take part; the volume of a bridged bar is 0.
     """
     present = grid.present if grid.present is not None else ~np.isnan(grid.close)
-    last = np.maximum.accumulate(np.where(present, np.arange(len(grid.time)), -1), axis=1)
-    carried = np.where(last >= 0, np.take_along_axis(grid.close, np.maximum(last, 0), axis=1), np.nan)
-    prices = [np.where(live, np.where(present, p, carried), np.nan) for p in grid.prices]
     volume = grid.volume
-    holes = live & ~present
-    if holes.any():
-        volume = np.full(grid.close.shape, np.nan) if volume is None else volume.copy()
-        volume[holes] = 0.0
-    return Grid(grid.time, prices[0], prices[1], prices[2], prices[3], volume, None)
+    if volume is None and (live & ~present).any():
+        volume = np.full(grid.close.shape, np.nan)
+    for i in np.flatnonzero((live != present).any(axis=1)).tolist():
+        last = np.maximum.accumulate(np.where(present[i], np.arange(len(grid.time)), -1))
+        carried = np.where(last >= 0, grid.close[i, last], np.nan)
+        for price in grid.prices:
+            price[i] = np.where(live[i], np.where(present[i], price[i], carried), np.nan)
+        if volume is not None:
+            volume[i, live[i] & ~present[i]] = 0.0
+    return Grid(grid.time, grid.open, grid.high, grid.low, grid.close, volume, None)
 
 
 def selected(grid: Grid, keep: NDArray[np.bool_]) -> Grid:

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from tests.property.features import drawn_groups, enriched
+from tests.property.series import merged, near, path_of, round_to, scaled, without_head
 from tests.reference.case import Case, Contract, Ohlc, Settings, Settlement, Target, Tier, Tiers
 
 HOUR = 3_600_000
@@ -30,56 +33,6 @@ CI = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 LONG = settings(CI, max_examples=5_000, derandomize=False, print_blob=True)
-
-
-def path_of(dice: random.Random, bars: int, start: float, volatility: float) -> Ohlc:
-    """Return a random walk of bars with gaps now and then."""
-    rows, price = [], start
-    for _ in range(bars):
-        gap = dice.gauss(0.0, volatility) if dice.random() < 0.15 else dice.gauss(0.0, 0.05 * volatility)
-        first = price * math.exp(gap)
-        last = first * math.exp(dice.gauss(0.0, volatility))
-        high = max(first, last) * math.exp(abs(dice.gauss(0.0, 0.6 * volatility)))
-        low = min(first, last) * math.exp(-abs(dice.gauss(0.0, 0.6 * volatility)))
-        rows.append((first, high, low, last))
-        price = last
-    return bars_from(rows)
-
-
-def bars_from(rows: list[tuple[float, float, float, float]]) -> Ohlc:
-    """Turn rows of open, high, low, close into a series; high and low are widened to hold the others."""
-    held = [(o, max(o, h, c), min(o, low, c), c) for o, h, low, c in rows]
-    columns = zip(*held, strict=True)
-    return Ohlc(*(tuple(column) for column in columns))
-
-
-def near(dice: random.Random, bars: Ohlc, noise: float) -> Ohlc:
-    """Return a series that follows another one at some distance, like a mark or an index."""
-    rows = []
-    for o, h, low, c in zip(bars.open, bars.high, bars.low, bars.close, strict=True):
-        moved = [p * math.exp(dice.gauss(0.0, noise)) for p in (o, h, low, c)]
-        rows.append((moved[0], moved[1], moved[2], moved[3]))
-    return bars_from(rows)
-
-
-def scaled(bars: Ohlc, factor: float) -> Ohlc:
-    """Return the series at another level."""
-    return Ohlc(*(tuple(p * factor for p in column) for column in (bars.open, bars.high, bars.low, bars.close)))
-
-
-def merged(bars: Ohlc, size: int, dice: random.Random, noise: float) -> Ohlc:
-    """Return bars of ``size`` bars each, moved a little."""
-    rows = []
-    for k in range(0, len(bars.open), size):
-        part = slice(k, k + size)
-        rows.append((bars.open[part][0], max(bars.high[part]), min(bars.low[part]), bars.close[part][-1]))
-    return near(dice, bars_from(rows), noise)
-
-
-def without_head(bars: Ohlc, late: int) -> Ohlc:
-    """Blank the first bars of a contract that is listed later."""
-    blank = (math.nan,) * late
-    return Ohlc(*(blank + column[late:] for column in (bars.open, bars.high, bars.low, bars.close)))
 
 
 def tier_tables(
@@ -211,8 +164,33 @@ def cases(draw: st.DrawFn, *, inverse: bool | None = None, most_symbols: int = 3
     return random_case(random.Random(f"{seed} {bars} {count}"), bars, count, inverse)
 
 
-def random_case(dice: random.Random, bars: int, count: int, inverse: bool | None = None) -> Case:
-    """Return a run whose rules and series come from the dice."""
+@st.composite
+def rich_cases(
+    draw: st.DrawFn, *, inverse: bool | None = None, most_symbols: int = 3, groups: Collection[str] | None = None
+) -> Case:
+    """Draw a run with the features of some groups, or of groups that are drawn too."""
+    bars, count, seed = draw(st.integers(5, 25)), draw(st.integers(1, most_symbols)), draw(st.integers(0, 2**63))
+    return random_case(random.Random(f"rich {seed} {bars} {count}"), bars, count, inverse, groups)
+
+
+def random_case(
+    dice: random.Random,
+    bars: int,
+    count: int,
+    inverse: bool | None = None,
+    groups: Collection[str] | None = (),
+) -> Case:
+    """Return a run whose rules and series come from the dice.
+
+    ``groups`` names the features that it has (see ``tests.property.features``): none, targets at the market alone;
+    None: the dice choose.
+    """
+    case = plain_case(dice, bars, count, inverse)
+    return enriched(dice, case, drawn_groups(dice) if groups is None else groups)
+
+
+def plain_case(dice: random.Random, bars: int, count: int, inverse: bool | None = None) -> Case:
+    """Return a run of targets at the market."""
     is_inverse = dice.random() < 0.25 if inverse is None else inverse
     count = 1 if is_inverse else count
     bar_ms = dice.choice([1, 4, 8]) * HOUR
@@ -293,11 +271,6 @@ def targets(dice: random.Random, bars: int, leverages: list[float]) -> tuple[Tar
                 last = dice.choice([-1, 1]) * dice.uniform(0.2, 1.0) * leverage * greed / math.sqrt(len(leverages))
             found.append(Target(bar, i, last))
     return tuple(found)
-
-
-def round_to(number: float, digits: int = 3) -> float:
-    """Return a number with few significant digits, as venues state their lots."""
-    return float(f"{number:.{digits}g}")
 
 
 def with_settings(case: Case, **changes: object) -> Case:

@@ -69,7 +69,7 @@ SNAP = Fraction(1e-9)
 def to_tick(price: Fraction, tick: Fraction, side: int) -> Fraction:
     """Return a price rounded to the tick, down for a buyer and up for a seller; a price next to a tick is that tick."""
     if tick == 0:
-        return shortened(price)
+        return price
     ticks = price / tick
     nearest = math.floor(ticks + Fraction(1, 2))
     if abs(ticks - nearest) <= SNAP:
