@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from backtester.analytics import complete
+from backtester.analytics.assumptions import assumption_table
 from backtester.domain.config import RunConfig
 from backtester.domain.margin_tiers import MarginTier
+from backtester.engine.assume import try_assumptions
 from backtester.engine.folder import REPORT_FILE, free_run_id, load_result, staged_folder, write_files
 from backtester.engine.loose_frame import FrameLike, OpenedStore, as_store
 from backtester.engine.result import Result
-from backtester.engine.run import Progress, execute, silent
+from backtester.engine.run import Progress, execute_kept, silent
 from backtester.engine.run_file import Tree, build_config, merge, read_tree
 from backtester.errors import UnknownNameError, UsageError
 from backtester.market.store import Store
@@ -32,11 +34,13 @@ _SHORT_NAMES = {
     "venue": "data",
     "symbols": "data",
     "timeframe": "data",
+    "detail": "data",
     "start": "data",
     "end": "data",
     "balance": "account",
     "leverage": "account",
     "margin_mode": "account",
+    "position_mode": "account",
 }
 
 
@@ -51,6 +55,7 @@ def run(
     out: Path | str | None = "reports",
     strategies: Sequence[Path | str] = (),
     progress: Progress = silent,
+    assume: bool = False,
     **options: Any,
 ) -> Result:
     """Run a strategy over market data, settled as the exchange would.
@@ -77,8 +82,10 @@ def run(
         Folders of strategies, beside ``./strategies``.
     progress : callable
         Called with each phase and, where known, the fraction done.
+    assume : bool
+        Replay the run under other assumptions too: ``result.assumptions`` has a row for each.
     **options
-        ``venue, symbols, timeframe, start, end, balance, leverage, margin_mode``.
+        ``venue, symbols, timeframe, detail, start, end, balance, leverage, margin_mode, position_mode``.
 
     Returns
     -------
@@ -97,7 +104,7 @@ def run(
         tree = merge(tree, change)
     folders = [Path(folder) for folder in strategies]
     with _opened(data, tree) as (store, whole_tree, notices):
-        result = execute(
+        result, replayed = execute_kept(
             build_config(whole_tree),
             store,
             strategy=instance,
@@ -105,8 +112,13 @@ def run(
             extra_notices=notices,
             progress=progress,
         )
+    kept = replayed if assume else None  # else the replay's arrays are let go before the analysis
+    del replayed
     progress("Analysing", None)
     result = complete(result)
+    if kept is not None:
+        table = assumption_table(result, try_assumptions(kept, result, progress))
+        result = replace(result, assumptions=table)
     if out is None:
         return result
     return save(result, out, progress, folders=_folders(data, strategies))

@@ -26,7 +26,8 @@ _LEDGER_PART = {
     "socialized_loss": "socialized_loss",
     "transfer": "transfer",
 }
-_ENGINE = ("liquidation", "liquidation_step")
+_ENGINE = ("liquidation", "liquidation_step", "collateral")
+_BORNE = ("liquidation_step", "collateral")
 
 
 def attribute(result: Result) -> dict[str, float]:
@@ -35,8 +36,8 @@ def attribute(result: Result) -> dict[str, float]:
     Notes
     -----
     ``price = realised + change of unrealised - slippage - engine slippage``. The engine's slippage counts where the
-    account bears it: steps, and takeovers at the market. A takeover at bankruptcy is booked at the mark, so its
-    slippage is the fund's.
+    account bears it: steps, sales of collateral, and takeovers at the market. A takeover at bankruptcy is booked at the
+    mark, so its slippage is the fund's.
     """
     parts = dict.fromkeys(PARTS, 0.0)
     for (kind,), entries in _groups(result.ledger, "kind"):
@@ -78,7 +79,7 @@ def attribute_symbols(result: Result) -> pl.DataFrame:
 
 def slippage_by_symbol(result: Result) -> pl.DataFrame:
     """Return ``symbol, slippage, engine_slippage``, both <= 0, of the fills whose slippage the account bears."""
-    borne = _ENGINE if result.config.liquidation.takeover == "market" else ("liquidation_step",)
+    borne = _ENGINE if result.config.liquidation.takeover == "market" else _BORNE
     rows = []
     for (symbol,), fills in _groups(result.fills.select("symbol", "reason", "slippage_paid"), "symbol"):
         own = fills.filter(~pl.col("reason").is_in(_ENGINE))["slippage_paid"]
@@ -99,16 +100,19 @@ def _sum(amounts: pl.Series) -> float:
 
 
 def last_unrealized(result: Result) -> dict[str, float]:
-    """Return the unrealised profit of each symbol held at the end, at the last mark close."""
+    """Return the unrealised profit of each symbol held at the end, at the last mark close; of both legs together."""
     inverse = inverse_symbols(result.config)
+    slot = ("symbol", "position_side") if result.config.account.position_mode == "hedge" else ("symbol",)
     held = (
-        result.positions.group_by("symbol", maintain_order=True)
+        result.positions.group_by(*slot, maintain_order=True)
         .agg(pl.col("position_quantity", "entry_price").last())
         .filter(pl.col("position_quantity") != 0)
         .join(result.bars.group_by("symbol").agg(pl.col("mark_close").last()), on="symbol")
     )
     out: dict[str, float] = {}
-    for symbol, quantity, entry, mark in held.iter_rows():
+    for symbol, quantity, entry, mark in held.select(
+        "symbol", "position_quantity", "entry_price", "mark_close"
+    ).iter_rows():
         entry_value, mark_value = to_value(np.array([entry, mark]), inverse=symbol in inverse)
-        out[symbol] = float(quantity * (mark_value - entry_value))
+        out[symbol] = out.get(symbol, 0.0) + float(quantity * (mark_value - entry_value))
     return out

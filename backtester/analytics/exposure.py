@@ -6,6 +6,9 @@ import polars as pl
 
 from backtester.analytics.returns import DAYS_PER_YEAR
 
+ENGINE_REASONS = ("liquidation", "liquidation_step", "collateral", "delisting")
+"""Reasons of fills that no order asked for."""
+
 
 def mean_exposure(closes: pl.DataFrame, column: str = "gross_exposure") -> float | None:
     """Return the mean exposure over days at whose close it is defined.
@@ -26,6 +29,13 @@ def turnover(fills: pl.DataFrame, closes: pl.DataFrame) -> float | None:
     if equity is None or equity <= 0:
         return None
     return float(fills["notional"].sum()) / equity if fills.height else 0.0
+
+
+def maker_share(fills: pl.DataFrame) -> float | None:
+    """Return the share of the notional traded by orders that paid the maker fee; None where no order was filled."""
+    own = fills.filter(~pl.col("reason").is_in(ENGINE_REASONS))
+    total = float(own["notional"].sum())
+    return float(own.filter(pl.col("liquidity") == "maker")["notional"].sum()) / total if total > 0 else None
 
 
 def annual_turnover(total: float | None, days: int) -> float | None:

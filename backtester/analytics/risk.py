@@ -36,7 +36,9 @@ def time_at_risk(equity: pl.DataFrame) -> float | None:
     return number((equity["gross_exposure"].is_null() | (equity["gross_exposure"] != 0)).mean())
 
 
-def liquidation_distance(positions: pl.DataFrame, bars: pl.DataFrame, timeframe_ms: int) -> pl.DataFrame:
+def liquidation_distance(
+    positions: pl.DataFrame, bars: pl.DataFrame, timeframe_ms: int, *, hedged: bool = False
+) -> pl.DataFrame:
     """Return how far the mark stood from the liquidation price at each bar close with a position.
 
     Parameters
@@ -47,6 +49,8 @@ def liquidation_distance(positions: pl.DataFrame, bars: pl.DataFrame, timeframe_
         The replayed bars.
     timeframe_ms : int
         Length of a bar [ms].
+    hedged : bool
+        ``position_side`` names the leg: each has rows of its own.
 
     Returns
     -------
@@ -55,16 +59,13 @@ def liquidation_distance(positions: pl.DataFrame, bars: pl.DataFrame, timeframe_
         of the mark, that reaches the liquidation price last recorded. Bars whose position no price liquidates are
         left out.
     """
-    parts = [
-        part
-        for symbol in positions["symbol"].unique(maintain_order=True)
-        if (part := _symbol_distance(positions.filter(pl.col("symbol") == symbol), bars, timeframe_ms)) is not None
-    ]
+    slots = positions.partition_by("symbol", *(["position_side"] if hedged else []), maintain_order=True)
+    parts = [part for slot in slots if (part := _slot_distance(slot, bars, timeframe_ms)) is not None]
     return pl.concat(parts) if parts else pl.DataFrame(schema=DISTANCE_SCHEMA)
 
 
-def _symbol_distance(positions: pl.DataFrame, bars: pl.DataFrame, timeframe_ms: int) -> pl.DataFrame | None:
-    """Return the distances of one symbol, None where it never held a position that a price liquidates."""
+def _slot_distance(positions: pl.DataFrame, bars: pl.DataFrame, timeframe_ms: int) -> pl.DataFrame | None:
+    """Return the distances of one position, None where it never held a position that a price liquidates."""
     symbol = positions["symbol"][0]
     own = bars.filter(pl.col("symbol") == symbol).select("open_time", "mark_close")
     if own.is_empty():

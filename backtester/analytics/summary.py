@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from backtester.analytics import attribution, drawdown, exposure, returns, risk, trades
-from backtester.domain.enums import OrderStatus, label
+from backtester.domain.enums import OrderStatus, RejectReason, label
 from backtester.engine.result import Result, SummaryValue
 from backtester.errors import format_time
 
@@ -61,6 +61,7 @@ def _identity(result: Result) -> dict[str, SummaryValue]:
         "venue": result.config.data.venue,
         "symbols": ", ".join(result.symbols),
         "timeframe": result.config.data.timeframe,
+        "detail": result.config.data.detail,
         "synthetic": int(result.synthetic),
         "settle": result.settle,
         "start": None if first else format_time(result.start),
@@ -76,11 +77,12 @@ def _returns(result: Result) -> dict[str, SummaryValue]:
     changes = returns.daily_returns(grown, balance)["return"].to_numpy()
     final = float(result.equity["equity"][-1]) if result.equity.height else balance
     total = returns.total_return(balance, float(grown["equity"][-1]) if grown.height else balance)
+    moved = float(result.ledger.filter(pl.col("kind") == "transfer")["amount"].sum())
     return {
         "days": len(changes),
         "initial_balance": balance,
         "final_equity": final,
-        "net_profit": final - balance,
+        "net_profit": final - balance - moved,
         "total_return": total,
         "annual_return": returns.annual_return(total, len(changes)),
         "volatility": returns.volatility(changes),
@@ -125,6 +127,7 @@ def _exposure(result: Result) -> dict[str, SummaryValue]:
         "turnover": total,
         "annual_turnover": exposure.annual_turnover(total, closes.height),
         "fills": result.fills.height,
+        "maker_share": exposure.maker_share(result.fills),
     }
 
 
@@ -145,7 +148,8 @@ def _costs(result: Result) -> dict[str, SummaryValue]:
 
 def _risk(result: Result) -> dict[str, SummaryValue]:
     """Return how near the account came to liquidation."""
-    distance = risk.liquidation_distance(result.positions, result.bars, result.timeframe_ms)
+    hedged = result.config.account.position_mode == "hedge"
+    distance = risk.liquidation_distance(result.positions, result.bars, result.timeframe_ms, hedged=hedged)
     return {
         "worst_margin_ratio": risk.worst_margin_ratio(result.equity),
         "time_at_risk": risk.time_at_risk(result.equity),
@@ -154,11 +158,14 @@ def _risk(result: Result) -> dict[str, SummaryValue]:
 
 
 def _orders(orders: pl.DataFrame) -> dict[str, SummaryValue]:
-    """Return how many orders ended in which way; each order has one status."""
+    """Return how many orders ended in which way, and why; each order has one status and one reason."""
     status = orders["status"]
     counts: dict[str, SummaryValue] = {"orders": orders.height}
     counts |= {f"orders_{label(s)}": int((status == label(s)).sum()) for s in OrderStatus}
     counts["orders_waited"] = int((orders["bars_waited"] > 0).sum())
+    reasons = orders.filter(pl.col("reason") != label(RejectReason.NONE)).group_by("status", "reason").len()
+    for state, reason, number in reasons.sort("status", "reason").iter_rows():
+        counts[f"orders_{state}_{reason}"] = number
     return counts
 
 

@@ -1,5 +1,8 @@
 """Round trips: from flat to flat, or to a flip. Partial increases and reductions belong to them.
 
+In hedge mode each leg has round trips of its own. A quantity held from the start opens one at the price at which it
+entered, by a transfer instead of a fill.
+
 Amounts are signed to the account: ``fees`` and ``liquidation`` are costs and so <= 0 as a rule.
 """
 
@@ -11,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from backtester.analytics.slots import slot_records
 from backtester.analytics.value import FloatArray, IntArray, inverse_symbols, to_price, to_value
 from backtester.engine.result import Result
 
@@ -34,13 +38,12 @@ SCHEMA = pl.Schema(
         "net_pnl": pl.Float64(),
     }
 )
-_LIQUIDATION_KINDS = ("liquidation_fee", "insurance_clearance")
 _FLAT = 1e-9  # what is left below this share of the trip's largest size is rounding
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """Fills of one symbol as arrays; a fill through zero counts as two parts."""
+    """Fills of one slot as arrays; a fill through zero counts as two parts."""
 
     time: IntArray
     dq: FloatArray
@@ -50,11 +53,12 @@ class _Parts:
     before: FloatArray
     after: FloatArray
     reason: NDArray[np.object_]
+    order: IntArray
 
 
 @dataclass(frozen=True)
 class _Trips:
-    """Where the trips of one symbol lie among its parts: first and last part, side (1 or -1), mean entry price."""
+    """Where the trips of one slot lie among its parts: first and last part, side (1 or -1), mean entry price."""
 
     start: IntArray
     last: IntArray
@@ -81,18 +85,19 @@ def round_trips(result: Result) -> pl.DataFrame:
         ``net_pnl = pnl + fees + funding + liquidation``.
     """
     inverse = inverse_symbols(result.config)
+    slots = slot_records(result)
     parts = []
-    for (symbol,), fills in result.fills.partition_by("symbol", as_dict=True, maintain_order=True).items():
-        own = pl.col("symbol") == symbol
-        bars = result.bars.filter(own).select("open_time", "high", "low", "mark_close")
-        trips = _symbol_trips(fills, bars, inverse=symbol in inverse)
-        liquidation = result.ledger.filter(own & pl.col("kind").is_in(_LIQUIDATION_KINDS))
-        trips = trips.with_columns(
-            pl.lit(symbol).alias("symbol"),
-            _assigned("funding", trips, result.funding.filter(own), "funding_payment"),
-            _assigned("liquidation", trips, liquidation, "amount"),
-        )
-        parts.append(trips)
+    for symbol in dict.fromkeys(slots.fills["symbol"]):
+        bars = result.bars.filter(pl.col("symbol") == symbol).select("open_time", "high", "low", "mark_close")
+        own = slots.of(pl.col("symbol") == symbol)
+        for leg in own.legs():
+            trips = _slot_trips(leg.fills, bars, inverse=symbol in inverse)
+            trips = trips.with_columns(
+                pl.lit(symbol).alias("symbol"),
+                _assigned("funding", trips, leg.funding, "funding_payment"),
+                _assigned("liquidation", trips, leg.liquidation, "amount"),
+            )
+            parts.append(trips)
     if not parts:
         return pl.DataFrame(schema=SCHEMA)
     net = pl.col("pnl") + pl.col("fees") + pl.col("funding") + pl.col("liquidation")
@@ -100,8 +105,8 @@ def round_trips(result: Result) -> pl.DataFrame:
     return trips.select(SCHEMA.names()).cast(SCHEMA).sort("entry_time", maintain_order=True)
 
 
-def _symbol_trips(fills: pl.DataFrame, bars: pl.DataFrame, *, inverse: bool) -> pl.DataFrame:
-    """Return the trips of one symbol, without what the ledger assigns to them."""
+def _slot_trips(fills: pl.DataFrame, bars: pl.DataFrame, *, inverse: bool) -> pl.DataFrame:
+    """Return the trips of one slot, without what the ledger assigns to them."""
     parts = _split(fills, inverse=inverse)
     start = np.flatnonzero(parts.before == 0.0)
     last = np.append(start[1:], len(parts.time)) - 1
@@ -138,7 +143,7 @@ def _symbol_trips(fills: pl.DataFrame, bars: pl.DataFrame, *, inverse: bool) -> 
 
 
 def _split(fills: pl.DataFrame, *, inverse: bool) -> _Parts:
-    """Return the fills of one symbol with the size before and after each, split where they pass through zero."""
+    """Return the fills of one slot with the size before and after each, split where they pass through zero."""
     quantity = fills["quantity"].to_numpy()
     dq = np.where((fills["side"] == "buy").to_numpy(), quantity, -quantity)
     after = _held(dq)
@@ -159,6 +164,7 @@ def _split(fills: pl.DataFrame, *, inverse: bool) -> _Parts:
         before=np.where(is_second, 0.0, before[row]),
         after=np.where(is_first, 0.0, after[row]),
         reason=fills["reason"].cast(pl.String).to_numpy()[row],
+        order=fills["order_id"].to_numpy()[row],
     )
 
 
@@ -214,7 +220,7 @@ def _exit_reasons(parts: _Parts, trips: _Trips) -> list[str]:
             reason = "open"
         elif i + 1 < len(trips.start):
             after = int(trips.start[i + 1])
-            is_flip = parts.time[after] == parts.time[end] and parts.reason[after] == reason
+            is_flip = parts.time[after] == parts.time[end] and parts.order[after] == parts.order[end]
             if is_flip and parts.dq[after] * parts.dq[end] > 0:
                 reason = "flip"
         reasons.append(reason)

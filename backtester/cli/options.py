@@ -28,7 +28,9 @@ SymbolsOption = Annotated[
     list[str] | None,
     typer.Option("--symbols", "--symbol", metavar="A,B", help="Contracts, separated by commas or given repeatedly."),
 ]
-TimeframeOption = Annotated[str | None, typer.Option("--timeframe", metavar="1h", help="Bar of decisions and replay.")]
+TimeframeOption = Annotated[
+    str | None, typer.Option("--timeframe", metavar="1h", help="Bar of decisions, and of the replay.")
+]
 StartOption = Annotated[
     str | None, typer.Option("--start", metavar="TIME", help="First time, UTC: 2025-01-31 or 2025-01-31T08:00.")
 ]

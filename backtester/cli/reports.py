@@ -69,7 +69,7 @@ def open_report(run: RunArgument = None, out: OutOption = DEFAULT_OUT) -> None:
     from backtester.engine.folder import REPORT_FILE
     from backtester.errors import UsageError
 
-    page = _folder(run, out) / REPORT_FILE
+    page = run_folder(run, out) / REPORT_FILE
     if not page.is_file():
         raise UsageError(f"There is no page {page}.", f"Write it with `backtester reports build {page.parent.name}`.")
     typer.echo(f"Report: {page.resolve()}")
@@ -82,13 +82,13 @@ def build_report(run: RunArgument = None, out: OutOption = DEFAULT_OUT, quiet: Q
     from backtester.engine.folder import REPORT_FILE, load_result
     from backtester.report.page import write_page
 
-    folder = _folder(run, out)
+    folder = run_folder(run, out)
     page = write_page(load_result(folder), folder / REPORT_FILE)
     if not quiet:
         typer.echo(f"Report: {page.resolve()}")
 
 
-def _folder(run: str | None, out: Path) -> Path:
+def run_folder(run: str | None, out: Path) -> Path:
     """Return the folder of a run by name, by the beginning of its name, or by path; the newest without either."""
     from backtester.engine.folder import run_folders
     from backtester.errors import UnknownNameError, UsageError

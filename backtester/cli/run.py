@@ -29,6 +29,9 @@ from backtester.cli.options import (
 if TYPE_CHECKING:
     from backtester.engine.result import Result
 
+# Keys of [strategy] that say what is run, and what to call each.
+_SOURCES = {"name": "a strategy", "signals": "a file of signals", "fills": "a file of trades"}
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 StrategyArgument = Annotated[
@@ -46,11 +49,28 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Run file (TOML); options override it.")
 ]
 SignalsOption = Annotated[
-    Path | None, typer.Option("--signals", metavar="FILE", help="Targets made elsewhere (.parquet or .csv).")
+    Path | None, typer.Option("--signals", metavar="FILE", help="Decisions made elsewhere (.parquet or .csv).")
+]
+FillsOption = Annotated[
+    Path | None,
+    typer.Option("--fills", metavar="FILE", help="Executed trades to settle instead (.csv, .parquet or .json)."),
 ]
 MarginModeOption = Annotated[str | None, typer.Option("--margin-mode", metavar="MODE", help="cross or isolated.")]
+PositionModeOption = Annotated[
+    str | None,
+    typer.Option("--position-mode", metavar="MODE", help="one_way: one net position a contract; hedge: two legs."),
+]
+DetailOption = Annotated[
+    str | None,
+    typer.Option(
+        "--detail", metavar="5m", help="Finer bar, dividing the timeframe, on which orders and margin are replayed."
+    ),
+]
 LeverageOption = Annotated[float | None, typer.Option("--leverage", metavar="X", help="Leverage of every contract.")]
 BalanceOption = Annotated[float | None, typer.Option("--balance", metavar="AMOUNT", help="Initial wallet balance.")]
+AssumeOption = Annotated[
+    bool, typer.Option("--assume", help="Replay the run under other assumptions too and show what it rests on.")
+]
 NoReportOption = Annotated[bool, typer.Option("--no-report", help="Write the run's folder without the page.")]
 
 
@@ -61,18 +81,22 @@ def run(
     venue: VenueOption = None,
     symbols: SymbolsOption = None,
     timeframe: TimeframeOption = None,
+    detail: DetailOption = None,
     start: StartOption = None,
     end: EndOption = None,
     leverage: LeverageOption = None,
     margin_mode: MarginModeOption = None,
+    position_mode: PositionModeOption = None,
     balance: BalanceOption = None,
     param: ParamOption = None,
     config: ConfigOption = None,
     setting: SetOption = None,
     signals: SignalsOption = None,
+    fills: FillsOption = None,
     strategies: StrategiesOption = None,
     store: StoreOption = DEFAULT_STORE,
     out: OutOption = DEFAULT_OUT,
+    assume: AssumeOption = False,
     no_report: NoReportOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -81,6 +105,9 @@ def run(
 
     Without symbols or timeframe all of the venue's symbols are run at the coarsest stored timeframe; without a span the
     longest that all needed series cover. What was chosen is said.
+
+    Orders, costs, sizing and limits have keys of their own (docs/runs.md): --set execution.limit_bars=4, --set
+    costs.slippage=impact, --set sizing.unit=risk, --set limits.gross=3.
     """
     from backtester import api
     from backtester.cli.output import say
@@ -92,11 +119,21 @@ def run(
             "venue": venue,
             "symbols": split_list(symbols) or None,
             "timeframe": timeframe,
+            "detail": detail,
             "start": start,
             "end": end,
         },
-        "account": {"leverage": leverage, "margin_mode": margin_mode, "balance": balance},
-        "strategy": {"name": strategy, "signals": None if signals is None else str(signals)},
+        "account": {
+            "leverage": leverage,
+            "margin_mode": margin_mode,
+            "position_mode": position_mode,
+            "balance": balance,
+        },
+        "strategy": {
+            "name": strategy,
+            "signals": None if signals is None else str(signals),
+            "fills": None if fills is None else str(fills),
+        },
         "report": {"enabled": False if no_report else None},
     }
     if symbols and not options["data"]["symbols"]:
@@ -105,7 +142,9 @@ def run(
     if unused and not quiet:
         say(f"Note: {unused}")
     with _progress(quiet=quiet) as progress:
-        result = api.run(build_config(tree), data=store, out=out, strategies=strategies or [], progress=progress)
+        result = api.run(
+            build_config(tree), data=store, out=out, strategies=strategies or [], progress=progress, assume=assume
+        )
     _print(result, as_json=as_json, quiet=quiet)
 
 
@@ -127,32 +166,37 @@ def _tree(
         tree = merge(tree, parse_setting(setting))
     build_config(tree)  # a wrong value is refused even where an option replaces it
     tree = merge(tree, {section: keys for section, keys in given.items() if keys})
-    if {"name", "signals"} <= tree.get("strategy", {}).keys():
-        raise UsageError("A strategy and signals are both given.", "Give one of the two.")
+    chosen = [key for key in _SOURCES if tree.get("strategy", {}).get(key) is not None]
+    if len(chosen) > 1:
+        both = " and ".join(_SOURCES[key] for key in chosen[:2])
+        raise UsageError(f"{both[0].upper()}{both[1:]} are both given.", "Give one of the two.")
     if params:
-        if tree.get("strategy", {}).get("signals") is not None:
-            raise UsageError("--param goes with a strategy, not with --signals.")
+        if chosen and chosen != ["name"]:
+            raise UsageError(f"--param goes with a strategy, not with --{chosen[0]}.")
         tree = merge(tree, {"strategy": {"params": parse_assignments(params)}})
     return tree, unused
 
 
 def _one_source(tree: dict[str, Any], given: dict[str, Any]) -> str:
-    """Let a strategy or signals on the command line replace what the run file names; refuse both at once.
+    """Let a strategy, signals or fills on the command line replace what the run file names; refuse two at once.
 
     Returns what of the run file is not used, in words; empty where all of it is.
     """
     from backtester.errors import UsageError
 
-    if "name" in given and "signals" in given:
-        raise UsageError("A strategy and --signals are both given.", "Give one of the two.")
+    options = [_SOURCES[key] if key == "name" else f"--{key}" for key in _SOURCES if key in given]
+    if len(options) > 1:
+        both = " and ".join(options[:2])
+        raise UsageError(f"{both[0].upper()}{both[1:]} are both given.", "Give one of the two.")
     named = tree.get("strategy")
     if not given or not isinstance(named, dict):
         return ""
     kept = "name" in given and given["name"] == named.get("name", given["name"])
-    dropped = {"signals"} if kept else {"name", "signals", "params"}
-    chosen = f"--signals {given['signals']}" if "signals" in given else f"the strategy {given['name']}"
+    dropped = {"signals", "fills"} if kept else {*_SOURCES, "params"}
+    chosen = next((f"--{key} {given[key]}" for key in ("signals", "fills") if key in given), "")
+    chosen = chosen or f"the strategy {given['name']}"
     tree["strategy"] = {key: value for key, value in named.items() if key not in dropped}
-    unused = [f"strategy.{key}" for key in ("name", "signals", "params") if key in dropped and named.get(key)]
+    unused = [f"strategy.{key}" for key in (*_SOURCES, "params") if key in dropped and named.get(key)]
     return f"{chosen} is run: {', '.join(unused)} of the run file not used." if unused else ""
 
 
@@ -180,14 +224,25 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
         yield tell
         return
     from rich.console import Console
-    from rich.status import Status
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
-    with Status("Starting", console=Console(stderr=True)) as status:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("Starting", total=None)
 
         def show(phase: str, done: float | None) -> None:
-            status.update(phase if done is None else f"{phase}: {done:.0%}")
+            bars.update(task, description=phase, total=None if done is None else 1.0, completed=done or 0.0)
 
         yield show
+
+
+def _assumptions(result: Result) -> dict[str, Any]:
+    """Return what the summary says of other assumptions, where they were tried."""
+    if result.assumptions.is_empty():
+        return {}
+    from backtester.cli.assume_output import assumptions_json
+
+    return {"assumptions": assumptions_json(result.assumptions)}
 
 
 def _print(result: Result, *, as_json: bool, quiet: bool) -> None:
@@ -199,7 +254,7 @@ def _print(result: Result, *, as_json: bool, quiet: bool) -> None:
     run_dir = result.run_dir
     assert run_dir is not None  # the command always writes
     if as_json:
-        print_json({**summary_content(result), "run_dir": str(run_dir)})
+        print_json({**summary_content(result), **_assumptions(result), "run_dir": str(run_dir)})
         return
     if quiet:
         return
@@ -207,5 +262,9 @@ def _print(result: Result, *, as_json: bool, quiet: bool) -> None:
         say(f"{notice.severity.capitalize()}: {notice.text}")
     typer.echo(result.title)
     print_table(("", ""), key_figures(result.summary, result.settle), right=(1,))
+    if result.assumptions.height:
+        from backtester.cli.assume_output import print_assumptions
+
+        print_assumptions(result)
     page = run_dir / REPORT_FILE
     typer.echo(f"Report: {page.resolve()}" if page.is_file() else f"Run: {run_dir.resolve()}")

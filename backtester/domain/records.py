@@ -78,6 +78,7 @@ POSITION = np.dtype(
         ("time", np.int64),
         ("bar", np.int64),
         ("symbol", np.int64),
+        ("position_side", np.int64),  # leg in hedge mode, else PositionSide.FLAT
         ("position_quantity", np.float64),  # signed, after the change
         ("entry_price", np.float64),  # NaN when flat
         ("margin", np.float64),  # isolated margin, or the initial margin at mark under cross

@@ -1,35 +1,47 @@
-"""What a run trades on: targets by a strategy or from a file, on the bars of the panel."""
+"""What a run trades on: decisions of a strategy or from a file, on the bars of a panel."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from backtester.domain.config import RunConfig
-from backtester.engine.frames import times
+from backtester.engine.decision_columns import decision_columns
+from backtester.engine.frames import TIME, times
+from backtester.engine.instruct import instructions_of
+from backtester.engine.instructions import Instructions
+from backtester.engine.loop_inputs import LoopStrategy, loop_series
+from backtester.engine.resolve import ResolvedRun
 from backtester.engine.result import Notice
-from backtester.engine.signal_file import Clock, outside_text, read_signals
+from backtester.engine.signal_clock import SignalClock, clock_of
+from backtester.engine.signal_file import outside_text, read_signals
+from backtester.engine.sizing import scaled_targets, sizing_warmup
+from backtester.engine.universe import has_universe, universe_members, universe_warmup
 from backtester.errors import StrategyError, UsageError
 from backtester.market.frame import signal_bars
 from backtester.market.panel import Panel
-from backtester.market.schema import timeframe_ms, timeframe_name
-from backtester.market.series import bar_source, stored_timeframes
+from backtester.market.schema import timeframe_ms
+from backtester.market.series import bar_source, stored_timeframes, trade_source
 from backtester.market.store import DatasetKey, Store
 from backtester.strategy import Strategy, evaluate, registry
+from backtester.strategy.base import kind_of
+from backtester.strategy.evaluate import Evaluator
 
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
-    """Targets and where they come from.
+    """What was decided and where it comes from.
 
     Attributes
     ----------
     targets : polars.DataFrame
-        ``open_time, symbol, target``: every row that decides something, by symbol and time.
+        ``open_time, symbol`` and the columns that are decided (``target``, ``stop_loss`` …): every row that decides
+        something, by symbol and time; ``open_time`` is that of the signal bar.
     bars : polars.DataFrame or None
         What the strategy read, from the first replayed bar on; None for a file.
     name : str
@@ -42,6 +54,8 @@ class Decisions:
         Symbols that were read and not traded.
     notices : tuple of Notice
         What the reader must know.
+    loop : LoopStrategy or None
+        The strategy where it decides by ``on_bar``; then ``targets`` is empty.
     """
 
     targets: pl.DataFrame
@@ -51,6 +65,7 @@ class Decisions:
     params: dict[str, object]
     references: tuple[str, ...]
     notices: tuple[Notice, ...] = ()
+    loop: LoopStrategy | None = None
 
 
 def find_strategy(config: RunConfig, folders: Sequence[Path]) -> tuple[Strategy, tuple[Notice, ...]]:
@@ -65,7 +80,7 @@ def find_strategy(config: RunConfig, folders: Sequence[Path]) -> tuple[Strategy,
     """
     if config.strategy.name is None:
         raise UsageError(
-            "Neither a strategy nor a file of signals is named.",
+            "Neither a strategy nor a file of signals or trades is named.",
             "Example: backtester run trend. `backtester strategy list` shows what there is.",
         )
     entry, notes = registry.lookup(config.strategy.name, folders)
@@ -74,39 +89,88 @@ def find_strategy(config: RunConfig, folders: Sequence[Path]) -> tuple[Strategy,
     return strategy, tuple(Notice("strategy_choice", "warning", note) for note in notes)
 
 
-def decide(strategy: Strategy, config: RunConfig, store: Store, panel: Panel) -> Decisions:
-    """Return the targets of a strategy on the bars of a panel.
+def decide(strategy: Strategy, resolved: ResolvedRun, store: Store, panel: Panel) -> Decisions:
+    """Return what a strategy decides on the signal bars of a panel.
 
-    Bars before the panel serve as warm-up where they are stored: as many as the class states, else as measured.
+    Bars before the panel serve as warm-up where they are stored: as many as the class states, else as measured, and as
+    the sizing and the universe of the run need.
+
+    Parameters
+    ----------
+    strategy : Strategy
+        The rule with its parameters.
+    resolved : ResolvedRun
+        The run.
+    store : Store
+        Where the bars are stored.
+    panel : Panel
+        The bars that are replayed.
     """
+    config = resolved.config
     references = tuple(dict.fromkeys((*config.data.reference, *strategy.references)))
-    stated = strategy.warmup or 0
-    bars = _bars(config, store, panel, references, stated)
-    if strategy.warmup is None and _has_earlier_bars(store, panel):
-        measured = strategy.warmup_bars(bars)
-        if measured:
-            bars = _bars(config, store, panel, references, measured)
-    decided = evaluate(strategy, bars)
-    replayed = pl.Series(_replayed(bars, panel))
+    bars = _warm_bars(strategy, config, store, panel, references)
+    clock = signal_clock(config, store, panel)
+    members = universe_members(config, bars, resolved.instruments) if has_universe(config.universe) else None
+    replayed = pl.Series(_replayed(bars, clock))
+    series = None
+    if kind_of(type(strategy)) == "loop":
+        columns = Evaluator(bars).columns(strategy)
+        series = loop_series(bars, columns, list(strategy.indicators()), clock, panel.traded_symbols)
+        decided = pl.DataFrame(schema={"open_time": TIME, "symbol": pl.String, "target": pl.Float64})
+    else:
+        decided = scaled_targets(config, bars, evaluate(strategy, bars, members)).filter(replayed)
     return Decisions(
-        targets=decided.filter(replayed).drop_nulls("target"),
+        targets=_deciding(decided),
         bars=bars.filter(replayed),
         name=strategy.name,
         source=registry.source_of(type(strategy)),
         params=strategy.model_dump(),
         references=references,
+        loop=None if series is None else LoopStrategy(strategy, series),
     )
 
 
-def read_decisions(path: Path, panel: Panel) -> Decisions:
-    """Return the targets of a file on the bars of a panel."""
-    clock = Clock(panel.symbols, panel.open_time, panel.timeframe_ms)
+def _warm_bars(
+    strategy: Strategy, config: RunConfig, store: Store, panel: Panel, references: Sequence[str]
+) -> pl.DataFrame:
+    """Return what the strategy reads, with the bars before the run that it, the sizing and the universe need."""
+    least = max(sizing_warmup(config), universe_warmup(config))
+    bars = _bars(config, store, panel, references, max(strategy.warmup or 0, least))
+    if strategy.warmup is not None or not _has_earlier_bars(store, panel):
+        return bars
+    measured = strategy.warmup_bars(bars)
+    return _bars(config, store, panel, references, measured) if measured > least else bars
+
+
+def read_decisions(path: Path, config: RunConfig, store: Store, panel: Panel) -> Decisions:
+    """Return the decisions of a file on the signal bars of a panel."""
+    clock = signal_clock(config, store, panel)
     targets, outside = read_signals(path, clock)
     notices = (Notice("signals_outside", "warning", outside_text(outside, clock)),) if outside else ()
     if targets.is_empty():
-        raise UsageError(f"{path} has no target inside the run.", outside_text(outside, clock))
-    source = f"# Targets were read from the file {path.name}.\n"
+        raise UsageError(f"{path} decides nothing inside the run.", outside_text(outside, clock))
+    source = f"# Decisions were read from the file {path.name}.\n"
     return Decisions(targets, None, path.stem, source, {}, (), notices)
+
+
+def signal_clock(config: RunConfig, store: Store, panel: Panel) -> SignalClock:
+    """Return the bars of decisions over those of a panel."""
+    signal_ms = timeframe_ms(str(config.data.timeframe))
+    phase = trade_source(store, panel.venue, config.data.symbols[0], signal_ms).first
+    return clock_of(panel, signal_ms, phase)
+
+
+def instructions_for(decisions: Decisions, config: RunConfig, store: Store, panel: Panel) -> Instructions:
+    """Return what decisions tell the replay of a panel."""
+    clock = signal_clock(config, store, panel)
+    told = instructions_of(decisions.targets, clock, only_changes=config.execution.rebalance == "on_change")
+    return told if decisions.loop is None else replace(told, calls=decisions.loop.series.last_bar)
+
+
+def _deciding(decided: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows that decide something."""
+    names = [column.name for column in decision_columns(decided.columns)]
+    return decided.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in names))
 
 
 def _bars(config: RunConfig, store: Store, panel: Panel, references: Sequence[str], warmup: int) -> pl.DataFrame:
@@ -114,8 +178,8 @@ def _bars(config: RunConfig, store: Store, panel: Panel, references: Sequence[st
     bars = signal_bars(
         store,
         panel.venue,
-        panel.symbols,
-        timeframe_name(panel.timeframe_ms),
+        config.data.symbols,
+        str(config.data.timeframe),
         panel.start,
         panel.end,
         warmup_bars=warmup,
@@ -130,7 +194,7 @@ def _bars(config: RunConfig, store: Store, panel: Panel, references: Sequence[st
 
 def _has_earlier_bars(store: Store, panel: Panel) -> bool:
     """Return whether traded bars before the replay are stored."""
-    for symbol in panel.symbols:
+    for symbol in panel.traded_symbols:
         for key in store.keys(panel.venue, symbol, "trade"):
             span = store.span(key)
             if span is not None and span[0] < panel.start:
@@ -138,14 +202,14 @@ def _has_earlier_bars(store: Store, panel: Panel) -> bool:
     return False
 
 
-def _replayed(bars: pl.DataFrame, panel: Panel) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return which rows stand on a replayed bar; warm-up rows and rows in a hole do not."""
-    opened = bars["open_time"].dt.epoch("ms").to_numpy()
-    place = np.searchsorted(panel.open_time, opened).clip(max=panel.open_time.size - 1)
-    return np.asarray(panel.open_time[place] == opened)
+def _replayed(bars: pl.DataFrame, clock: SignalClock) -> NDArray[np.bool_]:
+    """Return which rows are decided on: not those of the warm-up, in a hole, or before their symbol joins."""
+    places = {name: i for i, name in enumerate(clock.symbols)}
+    symbol = bars["symbol"].replace_strict(places, return_dtype=pl.Int64).to_numpy()
+    return clock.is_replayed(bars["open_time"].dt.epoch("ms").to_numpy(), symbol)
 
 
-def bars_frame(panel: Panel, decisions: Decisions) -> pl.DataFrame:
+def bars_frame(panel: Panel, decisions: Decisions, signal_ms: int | None) -> pl.DataFrame:
     """Return the replayed bars, long: one row a bar and listed symbol.
 
     Marks of a series coarser than the trades are those that the replay values: traded price times mark over trade at
@@ -169,45 +233,54 @@ def bars_frame(panel: Panel, decisions: Decisions) -> pl.DataFrame:
     bars = pl.concat(frames)
     if panel.index is None and decisions.bars is not None and decisions.bars["index_close"].count():
         seen = decisions.bars.select("open_time", "symbol", pl.col("index_close").alias("seen"))
+        if signal_ms is not None:
+            seen = seen.with_columns(_last_opens(panel, seen["open_time"], signal_ms))
         bars = bars.join(seen, on=("open_time", "symbol"), how="left", maintain_order="left")
         bars = bars.with_columns(pl.col("seen").alias("index_close")).drop("seen")
     return bars
 
 
-def _coarse_factor(panel: Panel) -> np.ndarray[tuple[int, int], np.dtype[np.float64]] | None:
+def _last_opens(panel: Panel, opened: pl.Series, signal_ms: int) -> pl.Series:
+    """Return the open of the last replayed bar inside each signal bar: both close together."""
+    place = np.searchsorted(panel.open_time, opened.dt.epoch("ms").to_numpy() + signal_ms, side="left") - 1
+    return times(panel.open_time[np.maximum(place, 0)]).alias("open_time")
+
+
+def _coarse_factor(panel: Panel) -> NDArray[np.float64] | None:
     """Return mark over trade at the mark bar's open for every bar, None where both stand on one grid."""
     if panel.mark_timeframe_ms == panel.timeframe_ms:
         return None
     place = np.searchsorted(panel.mark_open_time, panel.open_time, side="right") - 1
     first = np.searchsorted(panel.open_time, panel.mark_open_time[place])
-    factor: np.ndarray[tuple[int, int], np.dtype[np.float64]] = panel.mark.open[:, place] / panel.trade.open[:, first]
+    factor: NDArray[np.float64] = panel.mark.open[:, place] / panel.trade.open[:, first]
     return factor
 
 
-def _row(panel: Panel, i: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _row(panel: Panel, i: int) -> NDArray[np.float64]:
     """Return a symbol's volumes, NaN where it has none."""
     return np.full(panel.open_time.size, np.nan) if panel.volume is None else panel.volume[i]
 
 
-def _index(panel: Panel, i: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _index(panel: Panel, i: int) -> NDArray[np.float64]:
     """Return a symbol's index closes, NaN where it has none."""
     return np.full(panel.open_time.size, np.nan) if panel.index is None else panel.index.close[i]
 
 
-def dataset_keys(store: Store, panel: Panel, references: Sequence[str]) -> list[DatasetKey]:
+def dataset_keys(store: Store, panel: Panel, signal_ms: int, references: Sequence[str]) -> list[DatasetKey]:
     """Return the stored datasets that the run reads or may read, of the symbols that were traded or read."""
     found: dict[DatasetKey, None] = {}
     for symbol in dict.fromkeys((*panel.symbols, *references)):
-        found |= dict.fromkeys(key for key in store.keys(panel.venue, symbol) if _is_read(store, panel, key))
+        keys = store.keys(panel.venue, symbol)
+        found |= dict.fromkeys(key for key in keys if _is_read(store, panel, signal_ms, key))
     return list(found)
 
 
-def _is_read(store: Store, panel: Panel, key: DatasetKey) -> bool:
+def _is_read(store: Store, panel: Panel, signal_ms: int, key: DatasetKey) -> bool:
     """Return whether bars of the run's timeframes come from a dataset; what has no timeframe is always read."""
     if key.timeframe == "event":
         return True
     stored = stored_timeframes(store, key.venue, key.symbol, key.series)
-    steps = {panel.timeframe_ms, *((panel.mark_timeframe_ms,) if key.series == "mark" else ())}
+    steps = {panel.timeframe_ms, signal_ms, *((panel.mark_timeframe_ms,) if key.series == "mark" else ())}
     sources = [bar_source(store, key.venue, key.symbol, key.series, step) for step in steps]
     used = {source.stored_ms for source in sources if source is not None}
     return timeframe_ms(key.timeframe) in (used or stored)  # a series that is only coarser may be read too

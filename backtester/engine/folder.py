@@ -22,6 +22,7 @@ from backtester.errors import StoreError
 FORMAT = 1
 PARTIAL_PREFIX = ".partial-"
 REPORT_FILE = "report.html"
+ASSUMPTIONS_FILE = "assumptions.parquet"
 
 
 @contextmanager
@@ -83,6 +84,8 @@ def write_files(result: Result, folder: Path) -> None:
     """
     for name in (*FRAMES, "bars"):
         _write_frame(getattr(result, name), folder / f"{name}.parquet")
+    if result.assumptions.height:
+        _write_frame(result.assumptions, folder / ASSUMPTIONS_FILE)
     _write_text(folder / "config.toml", config_text(result.config))
     _write_text(folder / "strategy.py", result.strategy_source)
     _write_text(folder / "summary.json", _json(summary_content(result)))
@@ -131,6 +134,8 @@ def load_result(path: Path | str) -> Result:
         notices = tuple(Notice(**notice) for notice in summary.pop("notices"))
         counts = summary.pop("counts")
         frames = {name: _read_frame(folder / f"{name}.parquet") for name in (*FRAMES, "bars")}
+        if (folder / ASSUMPTIONS_FILE).is_file():
+            frames["assumptions"] = _read_frame(folder / ASSUMPTIONS_FILE)
         return Result(
             run_id=str(run["run_id"]),
             config=build_config(read_tree(folder / "config.toml")),

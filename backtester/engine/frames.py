@@ -15,6 +15,7 @@ from backtester.domain.enums import (
     LedgerKind,
     LiquidationKind,
     Liquidity,
+    OrderKind,
     OrderStatus,
     PositionSide,
     RejectReason,
@@ -41,8 +42,8 @@ POSITION_COLUMNS = (
     "time", "symbol", "position_side", "position_quantity", "entry_price", "margin", "liquidation_price", "bar",
 )  # fmt: skip
 ORDER_COLUMNS = (
-    "order_id", "symbol", "decision_time", "due_time", "end_time", "target", "wanted_quantity", "filled_quantity",
-    "status", "reason", "bars_waited",
+    "order_id", "symbol", "position_side", "kind", "origin", "request", "decision_time", "due_time", "end_time",
+    "target", "wanted_quantity", "filled_quantity", "limit_price", "trigger_price", "status", "reason", "bars_waited",
 )  # fmt: skip
 
 # Columns of the records that hold codes.
@@ -53,7 +54,13 @@ _FILL_CODES: dict[str, type[IntEnum]] = {
     "reason": FillReason,
 }
 _LIQUIDATION_CODES: dict[str, type[IntEnum]] = {"position_side": PositionSide, "kind": LiquidationKind}
-_ORDER_CODES: dict[str, type[IntEnum]] = {"status": OrderStatus, "reason": RejectReason}
+_ORDER_CODES: dict[str, type[IntEnum]] = {
+    "position_side": PositionSide,
+    "kind": OrderKind,
+    "origin": FillReason,
+    "status": OrderStatus,
+    "reason": RejectReason,
+}
 
 Records = NDArray[Any]
 
@@ -84,14 +91,25 @@ def ledger_frame(records: Records, symbols: Sequence[str], asset: str) -> pl.Dat
     )
 
 
-def positions_frame(records: Records, symbols: Sequence[str]) -> pl.DataFrame:
-    """Return positions after each change."""
-    return _frame(records, symbols, {}).with_columns(_side("position_quantity")).select(POSITION_COLUMNS)
+def positions_frame(records: Records, symbols: Sequence[str], *, hedged: bool = False) -> pl.DataFrame:
+    """Return positions after each change.
+
+    ``position_side`` is what is held, ``"flat"`` for nothing; in hedge mode the leg, flat or not (spot is long).
+    """
+    frame = _frame(records, symbols, {"position_side": PositionSide})
+    leg = pl.col("position_side").replace(label(PositionSide.FLAT), label(PositionSide.LONG))
+    return frame.with_columns(leg if hedged else _side("position_quantity")).select(POSITION_COLUMNS)
 
 
 def orders_frame(records: Records, symbols: Sequence[str]) -> pl.DataFrame:
-    """Return the life of each order; ``end_time`` is null while it waits."""
-    return _frame(records, symbols, _ORDER_CODES).select(ORDER_COLUMNS)
+    """Return the life of each order.
+
+    ``end_time`` is null while it waits, ``request`` where no ``on_bar`` function asked for it; ``position_side`` is the
+    leg in hedge mode, else ``"flat"``.
+    """
+    frame = _frame(records, symbols, _ORDER_CODES)
+    asked = pl.when(pl.col("request") >= 0).then(pl.col("request")).alias("request")
+    return frame.with_columns(asked).select(ORDER_COLUMNS)
 
 
 def times(values: NDArray[np.int64]) -> pl.Series:

@@ -1,21 +1,23 @@
 """The identities of the accounting, checked after every run from records and marks alone.
 
 1. The wallet balance is the initial balance plus the ledger, at every bar.
-2. Equity is the wallet balance plus unrealised profit, and its change is the sum of price profit, fees, funding and
-   clearance. Price profit is computed here a second time, from quantities and moves of the mark: neither entry prices
-   nor realised profit enter it.
+2. Equity is the wallet balance plus unrealised profit, and its change is the sum of price profit, fees, funding,
+   clearance and transfers. Price profit is computed here a second time, from quantities and moves of the mark: neither
+   entry prices nor realised profit enter it.
+3. What is held at each bar's close is the sum of the fills, leg by leg in hedge mode; a quantity held from the start
+   enters without a fill, by a transfer of its worth, which then stands for one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backtester.domain.enums import FillReason, LedgerKind, LiquidationKind
+from backtester.domain.enums import FillReason, LedgerKind, LiquidationKind, PositionSide
 from backtester.errors import InternalError, format_time
 
 TOLERANCE = 1e-9
@@ -30,6 +32,8 @@ _LEDGER_ONLY = (
     LedgerKind.SOCIALIZED_LOSS,
     LedgerKind.TRANSFER,
 )
+_NET = (PositionSide.FLAT,)
+_LEGS = (PositionSide.LONG, PositionSide.SHORT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,10 @@ class Books:
         Mark closes at which positions are valued, in value space; NaN where a symbol has none.
     equity, wallet : ndarray of float64, shape (bars,)
         As recorded.
+    hedged : sequence of bool
+        Whether a symbol has a long and a short leg; empty: none has.
+    holding : sequence of float
+        Quantity of each symbol held from the start [base units]; empty: none.
     fills, funding, liquidations, ledger, positions : ndarray
         Records of the replay.
     """
@@ -69,6 +77,16 @@ class Books:
     liquidations: Records
     ledger: Records
     positions: Records
+    hedged: Sequence[bool] = ()
+    holding: Sequence[float] = ()
+
+
+class _Changes(NamedTuple):
+    """What changed a position: bar, signed quantity and value of each change."""
+
+    bar: NDArray[np.int64]
+    quantity: Floats
+    value: Floats
 
 
 def check_identities(books: Books) -> dict[str, float]:
@@ -88,11 +106,14 @@ def check_identities(books: Books) -> dict[str, float]:
     price_profit = np.zeros_like(books.equity)
     booked = _booked_prices(books)
     for i in range(len(books.symbols)):
-        quantity, entry = _held(books, i)
         mark = _last_known(books.mark_value[i])
-        held = quantity != 0
-        unrealized[held] += quantity[held] * (mark[held] - entry[held])
-        price_profit += _price_profit(books, i, quantity, mark, booked)
+        for side in _LEGS if len(books.hedged) and books.hedged[i] else _NET:
+            quantity, entry = _held(books, i, side)
+            held = quantity != 0
+            unrealized[held] += quantity[held] * (mark[held] - entry[held])
+            changes = _changes(books, i, side, booked)
+            _refuse_other_sum(books, i, quantity, changes)
+            price_profit += _price_profit(quantity, mark, changes)
     found = {
         "ledger": (books.wallet, _ledger_balance(books)),
         "equity": (books.equity, books.wallet + unrealized),
@@ -135,22 +156,54 @@ def _other_flows(books: Books) -> Floats:
     return flows
 
 
-def _price_profit(books: Books, i: int, quantity: Floats, mark: Floats, booked: Floats) -> Floats:
-    """Return a symbol's price profit by bar: what was held times the mark's move, and fills up to the close."""
+def _price_profit(quantity: Floats, mark: Floats, changes: _Changes) -> Floats:
+    """Return a leg's price profit by bar: what was held times the mark's move, and changes up to the close."""
     profit = np.zeros_like(mark)
     held = np.flatnonzero(quantity[:-1]) + 1
     profit[held] = quantity[held - 1] * (mark[held] - mark[held - 1])
-    mine = books.fills["symbol"] == i
-    fills = books.fills[mine]
-    change = fills["quantity"] * fills["side"]
-    fill_profit = change * (mark[fills["bar"]] - _value(booked[mine], inverse=books.inverse[i]))
-    profit += _per_bar(books, fills, fill_profit)
-    total = np.cumsum(_per_bar(books, fills, change))
+    weights = changes.quantity * (mark[changes.bar] - changes.value)
+    sums: Floats = profit + np.bincount(changes.bar, weights=weights, minlength=mark.size)
+    return sums
+
+
+def _refuse_other_sum(books: Books, i: int, quantity: Floats, changes: _Changes) -> None:
+    """Refuse a leg that is not, at each bar's close, the sum of what changed it."""
+    total = np.cumsum(np.bincount(changes.bar, weights=changes.quantity, minlength=quantity.size))
     if total.size and np.abs(total - quantity).max() > TOLERANCE * max(1.0, float(np.abs(quantity).max())):
+        t = int(np.abs(total - quantity).argmax())
         raise InternalError(
-            f"{books.symbols[i]}: the positions are not the sum of the fills.", "This is a bug: report it."
+            f"{books.symbols[i]}: the positions are not the sum of the fills at "
+            f"{format_time(int(books.close_time[t]))}: held {float(quantity[t])!r}, filled {float(total[t])!r}.",
+            "This is a bug: report it.",
         )
-    return profit
+
+
+def _changes(books: Books, i: int, side: int, booked: Floats) -> _Changes:
+    """Return what changed a leg: fills, and what was held from the start."""
+    mine = books.fills["symbol"] == i
+    if side != PositionSide.FLAT:
+        mine &= books.fills["position_side"] == side
+    fills = books.fills[mine]
+    found = _Changes(
+        fills["bar"].astype(np.int64),
+        (fills["quantity"] * fills["side"]).astype(np.float64),
+        _value(booked[mine], inverse=books.inverse[i]),
+    )
+    entered = _entered(books, i)
+    if entered is None or side == PositionSide.SHORT:
+        return found
+    return _Changes(*(np.append(known, new) for known, new in zip(found, entered, strict=True)))
+
+
+def _entered(books: Books, i: int) -> tuple[int, float, float] | None:
+    """Return bar, quantity and value at which a symbol's holding from the start entered, None where there is none."""
+    rows = books.ledger[(books.ledger["symbol"] == i) & (books.ledger["kind"] == LedgerKind.TRANSFER)]
+    quantity = float(books.holding[i]) if len(books.holding) else 0.0
+    if not rows.size:
+        return None
+    if rows.size > 1 or quantity == 0.0:
+        raise InternalError(f"{books.symbols[i]}: a transfer enters nothing that is held.", "This is a bug: report it.")
+    return int(rows["bar"][0]), quantity, float(rows["amount"][0]) / quantity
 
 
 def _booked_prices(books: Books) -> Floats:
@@ -166,9 +219,12 @@ def _booked_prices(books: Books) -> Floats:
     return prices
 
 
-def _held(books: Books, i: int) -> tuple[Floats, Floats]:
-    """Return a symbol's quantity and entry value at each bar's close, from its position records."""
-    rows = books.positions[books.positions["symbol"] == i]
+def _held(books: Books, i: int, side: int) -> tuple[Floats, Floats]:
+    """Return a leg's quantity and entry value at each bar's close, from its position records."""
+    mine = books.positions["symbol"] == i
+    if side != PositionSide.FLAT:
+        mine &= books.positions["position_side"] == side
+    rows = books.positions[mine]
     place = np.searchsorted(rows["bar"], np.arange(books.equity.size), side="right")
     quantity = np.concatenate(([0.0], rows["position_quantity"]))[place]
     entry = np.concatenate(([np.nan], _value(rows["entry_price"].astype(np.float64), inverse=books.inverse[i])))[place]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import polars as pl
 
 from backtester.domain.config import RunConfig
-from backtester.domain.enums import LiquidationKind, OrderStatus, label
+from backtester.domain.enums import FillReason, LedgerKind, LiquidationKind, OrderStatus, label
 from backtester.engine.result import Notice
 from backtester.errors import format_time
 from backtester.market.filled import is_filled_note
@@ -29,6 +30,8 @@ def collect_notices(
     equity: pl.DataFrame,
     told: Sequence[Notice],
     *,
+    fills: pl.DataFrame,
+    ledger: pl.DataFrame,
     synthetic: bool,
 ) -> tuple[Notice, ...]:
     """Return the notices of a run, the gravest first.
@@ -45,6 +48,8 @@ def collect_notices(
         What held at each bar's close.
     told : sequence of Notice
         What loading, resolving and deciding had to say.
+    fills, ledger : polars.DataFrame
+        Records of the fills and of the wallet.
     synthetic : bool
         Whether the market was made up.
     """
@@ -52,9 +57,10 @@ def collect_notices(
     if synthetic:
         text = "The market data is synthetic: prices and funding were made by a random process; no venue traded them."
         found.append(Notice("synthetic", "warning", text))
-    found += _ruin_notices(equity, config.account.balance)
+    found += _ruin_notices(equity, ledger, config.account.balance)
     found += _replay_notices(config, counts)
     found += _order_notices(orders, counts)
+    found += _forced_notices(orders, fills)
     if config.funding.source != "history":
         rate = "is left out" if config.funding.source == "none" else f"is {config.funding.rate:g} at every interval"
         text = f"Funding {rate} (funding.source = {config.funding.source})."
@@ -93,9 +99,13 @@ def data_notices(notes: Sequence[str], span: tuple[int, int], stored: Sequence[t
     return found
 
 
-def _ruin_notices(equity: pl.DataFrame, balance: float) -> list[Notice]:
-    """Tell when the account was first down to dust."""
-    below = equity.filter(pl.col("equity") < RUINED * balance)["close_time"]
+def _ruin_notices(equity: pl.DataFrame, ledger: pl.DataFrame, balance: float) -> list[Notice]:
+    """Tell when the account was first down to dust; what was withdrawn is not lost."""
+    taken = ledger.filter((pl.col("kind") == label(LedgerKind.TRANSFER)) & (pl.col("amount") < 0))
+    withdrawn = taken.select("time", pl.col("amount").cum_sum().alias("withdrawn"))
+    known = equity.select("close_time", "equity").join_asof(withdrawn, left_on="close_time", right_on="time")
+    kept = pl.col("equity") - pl.col("withdrawn").fill_null(0.0)
+    below = known.filter(kept < RUINED * balance)["close_time"]
     if below.is_empty():
         return []
     when = format_time(int(below.cast(pl.Int64)[0]))
@@ -134,6 +144,9 @@ def _replay_notices(config: RunConfig, counts: dict[str, int]) -> list[Notice]:
     if config.execution.intrabar == "close":
         text = "Optimistic: extremes inside bars are not tested for liquidation (execution.intrabar = close)."
         found.append(Notice("extremes_untested", "assumption", text))
+    if config.execution.intrabar == "favorable":
+        text = "Optimistic: each bar visits first the extreme that helps the position (execution.intrabar = favorable)."
+        found.append(Notice("favorable_path", "warning", text))
     if counts["takeovers"]:
         found.append(Notice("liquidated", "warning", f"Positions were liquidated: {counts['takeovers']} taken over."))
     if counts["disputed_bars"]:
@@ -143,7 +156,35 @@ def _replay_notices(config: RunConfig, counts: dict[str, int]) -> list[Notice]:
         number = counts["coarse_unchecked"]
         text = f"{number} positions changed inside a mark bar and were checked on the traded path alone."
         found.append(Notice("coarse_unchecked", "warning", text))
+    if counts.get("transfers_cut"):
+        number = counts["transfers_cut"]
+        text = f"{number} withdrawals were larger than what was available and were cut."
+        found.append(Notice("transfers_cut", "warning", text))
     return found
+
+
+def _forced_notices(orders: pl.DataFrame, fills: pl.DataFrame) -> list[Notice]:
+    """Tell what was closed or sold without a decision: the drawdown stop, collateral, delisted contracts."""
+    found = []
+    struck = orders.filter(pl.col("origin") == label(FillReason.DRAWDOWN_STOP))["decision_time"].min()
+    if isinstance(struck, datetime):
+        text = f"The drawdown stop struck at {_moment(struck)}: all was closed, and nothing opened after that."
+        found.append(Notice("drawdown_stop", "warning", text))
+    sold = fills.filter(pl.col("reason") == label(FillReason.COLLATERAL))
+    if sold.height:
+        what = ", ".join(sold["symbol"].unique(maintain_order=True))
+        text = f"Collateral was sold to hold off a liquidation, {sold.height} times, first at "
+        found.append(Notice("collateral_sold", "warning", f"{text}{_moment(sold['time'][0])}: {what}."))
+    ended = fills.filter(pl.col("reason") == label(FillReason.DELISTING))
+    if ended.height:
+        what = ", ".join(f"{symbol} on {_moment(time)}" for symbol, time in ended.select("symbol", "time").iter_rows())
+        text = f"Positions were settled at the mark when their contracts were delisted: {what}."
+        found.append(Notice("delisted", "warning", text))
+    return found
+
+
+def _moment(time: datetime) -> str:
+    return format_time(round(time.timestamp() * 1000))
 
 
 def _order_notices(orders: pl.DataFrame, counts: dict[str, int]) -> list[Notice]:

@@ -80,6 +80,8 @@ class Result:
         The records, with the columns and units of the run folder's files.
     trades : polars.DataFrame
         Round trips; empty until the analysis has run.
+    assumptions : polars.DataFrame
+        The same run under other assumptions, one row each; empty where none was tried.
     bars : polars.DataFrame
         Replayed bars, one row a bar and listed symbol: ``open_time, symbol, open, high, low, close, volume, mark_open,
         mark_high, mark_low, mark_close, index_close``.
@@ -113,6 +115,7 @@ class Result:
     targets: pl.DataFrame
     bars: pl.DataFrame
     trades: pl.DataFrame = field(default_factory=pl.DataFrame)
+    assumptions: pl.DataFrame = field(default_factory=pl.DataFrame)
     counts: dict[str, int] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     summary: dict[str, SummaryValue] = field(default_factory=dict)

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from backtester.domain.config import RunConfig
-from backtester.domain.enums import ContractKind, MarginMode
-from backtester.engine import frames
-from backtester.engine.decisions import Decisions, bars_frame, dataset_keys, decide, find_strategy, read_decisions
+from backtester.domain.enums import ContractKind
+from backtester.engine.assembly import SYNTHETIC_VENUE, Inputs, Replayed, assembled, record_frames
+from backtester.engine.collateral import CollateralRow
+from backtester.engine.contract_terms import ContractTerms
+from backtester.engine.decisions import Decisions, decide, find_strategy, instructions_for, read_decisions
+from backtester.engine.detail import detail_notices, with_detail
 from backtester.engine.identities import Books, check_identities
-from backtester.engine.manifest import Phases, combined_hash, file_sha256, sha256, timestamp, versions
-from backtester.engine.notices import collect_notices, data_notices, stop_notices
-from backtester.engine.prepare import ContractTerms, Prepared, TargetRows, prepare
+from backtester.engine.instructions import Instructions
+from backtester.engine.loop_inputs import has_failed, unexplained_failure
+from backtester.engine.manifest import Phases
+from backtester.engine.own_fills import AccountTerms, read_own_fills, symbols_of
+from backtester.engine.prepare import Prepared, prepare
 from backtester.engine.replay import ReplayRecords
 from backtester.engine.replay import replay as replay_prepared
-from backtester.engine.resolve import ResolvedRun, known_pack, resolve
+from backtester.engine.resolve import ResolvedRun, collateral_of, known_pack, resolve
 from backtester.engine.result import Notice, Result
-from backtester.engine.run_file import config_text, parse_time
+from backtester.engine.run_checks import refuse_clashes, setting_notices
+from backtester.engine.run_file import parse_time
+from backtester.engine.transfers import transfers_of
 from backtester.errors import DataError, UsageError
 from backtester.market.panel import Panel, load_panel
-from backtester.market.schema import timeframe_ms, timeframe_name
-from backtester.market.series import check_symbols, default_symbols, held_venues, trade_source
+from backtester.market.schema import timeframe_ms
+from backtester.market.series import check_symbols, default_symbols, held_venues
 from backtester.market.store import Store
 from backtester.strategy import Strategy
-
-SYNTHETIC_VENUE = "synthetic"
 
 Progress = Callable[[str, float | None], None]
 """Called with what is being done and, where it is known, how much of that is done [fraction]."""
@@ -38,17 +42,6 @@ Progress = Callable[[str, float | None], None]
 
 def silent(phase: str, done: float | None = None) -> None:
     """Show no progress."""
-
-
-@dataclass(frozen=True, eq=False)
-class Replayed:
-    """A run before its records become frames."""
-
-    panel: Panel
-    resolved: ResolvedRun
-    decisions: Decisions
-    prepared: Prepared
-    records: ReplayRecords
 
 
 def execute(
@@ -87,32 +80,131 @@ def execute(
     BacktesterError
         The data, the account or the strategy are refused; ``InternalError`` when an identity of the accounting fails.
     """
+    result, _ = execute_kept(
+        config, store, strategy=strategy, folders=folders, extra_notices=extra_notices, progress=progress
+    )
+    return result
+
+
+def execute_kept(
+    config: RunConfig,
+    store: Store,
+    *,
+    strategy: Strategy | None = None,
+    folders: Sequence[Path] = (),
+    extra_notices: Sequence[Notice] = (),
+    progress: Progress = silent,
+) -> tuple[Result, Replayed]:
+    """Run a configuration as `execute` does, and return what it was replayed from too, to replay it otherwise."""
     phases = Phases()
+    _refuse_two_sources(config, strategy)
     chosen: tuple[Notice, ...] = ()
-    if strategy is None and config.strategy.signals is None:
+    if strategy is None and config.strategy.signals is None and config.strategy.fills is None:
         strategy, chosen = find_strategy(config, folders)
     progress("Loading the market data", None)
     with phases.timed("load"):
         config, told = with_timeframe(config, store)
-        panel = _panel(config, store)
-        resolved = resolve(config, store_lookup=store, start=panel.start, end=panel.end)
+        config = with_detail(config, store)
+        collateral = collateral_of(config, store)
+        panel = _panel(config, store, collateral)
+        resolved = resolve(config, store_lookup=store, start=panel.start, end=panel.end, collateral=collateral)
     progress("Deciding", None)
     with phases.timed("decide"):
-        if strategy is not None:
-            decisions = decide(strategy, resolved.config, store, panel)
-        else:
-            decisions = read_decisions(Path(str(config.strategy.signals)), panel)
+        decisions, instructions = _decided(strategy, resolved, store, panel)
+        moved, outside = transfers_of(resolved.config, panel.open_time)
+        instructions = replace(instructions, transfers=moved)
+    refuse_clashes(resolved, decisions)
     with phases.timed("replay"):
-        prepared = prepare(panel, _terms(resolved), resolved.config, _target_rows(decisions.targets, panel))
-        records = replay_prepared(prepared, lambda done, of: progress("Replaying", done / of))
+        replayed = replay_inputs(Inputs(panel, resolved, decisions, instructions), progress)
     progress("Checking the books", None)
-    replayed = Replayed(panel, resolved, decisions, prepared, records)
     with phases.timed("check"):
-        deviations = _checked(replayed)
+        deviations = check_books(replayed)
     with phases.timed("records"):
-        result = _result(replayed, store, (*chosen, *told, *extra_notices))
+        asked = (*setting_notices(resolved, panel), *detail_notices(resolved.config, store, panel))
+        result = assembled(replayed, store, (*chosen, *told, *extra_notices, *outside, *asked))
     manifest = {**result.manifest, "identities": deviations, "seconds": phases.seconds}
-    return replace(result, manifest=manifest)
+    return replace(result, manifest=manifest), replayed
+
+
+def _refuse_two_sources(config: RunConfig, strategy: Strategy | None) -> None:
+    """Refuse trades beside anything else that would trade."""
+    others = (strategy, config.strategy.name, config.strategy.signals)
+    if config.strategy.fills is not None and any(other is not None for other in others):
+        raise UsageError("A file of trades is given beside a strategy or signals.", "Give one of the two.")
+
+
+def _decided(
+    strategy: Strategy | None, resolved: ResolvedRun, store: Store, panel: Panel
+) -> tuple[Decisions, Instructions]:
+    """Return what is traded on and how the replay is told of it: by a strategy, a file of signals or one of trades."""
+    config = resolved.config
+    if strategy is None and config.strategy.fills is not None:
+        terms = AccountTerms(resolved.instruments, resolved.settle, config.account.position_mode == "hedge")
+        given, own_fills = read_own_fills(Path(config.strategy.fills), panel, terms)
+        return given, Instructions(own_fills=own_fills)
+    if strategy is not None:
+        decisions = decide(strategy, resolved, store, panel)
+    else:
+        decisions = read_decisions(Path(str(config.strategy.signals)), config, store, panel)
+    return decisions, instructions_for(decisions, config, store, panel)
+
+
+def replay_inputs(inputs: Inputs, progress: Progress = silent) -> Replayed:
+    """Replay what a run is made from; the same inputs may be replayed again, changed in part."""
+    resolved, told = inputs.resolved, inputs.instructions
+    prepared = prepare(inputs.panel, contract_terms(resolved, inputs.panel), resolved.config, told)
+    records = _replayed(inputs, prepared, progress)
+    return Replayed(inputs.panel, resolved, inputs.decisions, told, prepared, records)
+
+
+def _replayed(inputs: Inputs, prepared: Prepared, progress: Progress) -> ReplayRecords:
+    """Replay; an ``on_bar`` function that raises as compiled code is called in Python, which tells where."""
+
+    def tell(done: int, of: int) -> None:
+        progress("Replaying", done / of)
+
+    strategy, rows = inputs.decisions.loop, len(inputs.panel.symbols)
+    if strategy is None:
+        return replay_prepared(prepared, tell)
+    loop = strategy.loop(rows, compiled=inputs.resolved.config.strategy.compiled)
+    records = replay_prepared(prepared, tell, loop)
+    if has_failed(loop.context):
+        again = prepare(
+            inputs.panel,
+            contract_terms(inputs.resolved, inputs.panel),
+            inputs.resolved.config,
+            inputs.instructions,
+        )
+        replay_prepared(again, tell, strategy.loop(rows, compiled=False))
+        raise unexplained_failure(inputs.decisions.name)
+    return records
+
+
+def other_result(base: Result, run: Replayed) -> Result:
+    """Return the records of a run that was replayed otherwise, beside what it shares with the first one.
+
+    Parameters
+    ----------
+    base : Result
+        The run as it was configured.
+    run : Replayed
+        The same decisions under other assumptions.
+
+    Returns
+    -------
+    Result
+        For figures, not to be written: name, notices and manifest are those of ``base``.
+    """
+    empty = pl.DataFrame()
+    return replace(
+        base,
+        config=run.resolved.config,
+        counts=run.records.counts,
+        trades=empty,
+        assumptions=empty,
+        summary={},
+        **record_frames(run),
+    )
 
 
 def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[Notice, ...]]:
@@ -127,6 +219,11 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
         data = data.model_copy(update={"venue": venue})
         told.append(Notice("venue_chosen", "assumption", text))
     venue = known_pack(data.venue, store)[0].name
+    if not data.symbols and config.strategy.fills is not None:
+        named = symbols_of(Path(config.strategy.fills), store.symbols(venue))
+        data = data.model_copy(update={"symbols": named})
+        text = f"No symbols were named: those of the trades ({', '.join(named)})."
+        told.append(Notice("symbols_chosen", "assumption", text))
     if not data.symbols:
         data = data.model_copy(update={"symbols": tuple(default_symbols(store.symbols(venue)))})
         if not data.symbols:
@@ -167,7 +264,7 @@ def _coarsest(store: Store, venue: str, symbols: Sequence[str]) -> str:
     return max(shared, key=timeframe_ms)
 
 
-def _panel(config: RunConfig, store: Store) -> Panel:
+def _panel(config: RunConfig, store: Store, collateral: Sequence[CollateralRow]) -> Panel:
     """Return the market data of a configuration whose symbols and timeframe are known."""
     data = config.data
     start = None if data.start is None else parse_time(data.start, "data.start")
@@ -183,54 +280,50 @@ def _panel(config: RunConfig, store: Store) -> Panel:
         store,
         pack.name,
         data.symbols,
-        str(data.timeframe),
+        data.detail or str(data.timeframe),
         start,
         end,
         mark=data.mark,
         mark_timeframe=data.mark_timeframe,
         allow_gaps=data.allow_gaps,
         funding=config.funding.source == "history",
-        index=valued_at_index,
+        index=valued_at_index or config.execution.trigger == "index",
+        hidden=[row.hidden_series for row in collateral if not row.is_traded],
     )
 
 
-def _terms(resolved: ResolvedRun) -> list[ContractTerms]:
-    """Return each contract with the account's settings on it."""
-    config = resolved.config
+def contract_terms(resolved: ResolvedRun, panel: Panel) -> list[ContractTerms]:
+    """Return each row of the panel with the account's settings on it."""
+    ends = panel.last_bar.tolist() or [-1] * len(panel.symbols)
     return [
         ContractTerms(
             instrument=resolved.instruments[symbol],
             tables=resolved.tiers[symbol],
-            margin_mode=MarginMode[config.account.margin_mode.upper()],
-            leverage=config.account.leverage,
+            margin_mode=resolved.margin_modes[symbol],
+            leverage=resolved.leverages[symbol],
             taker_fee=resolved.instruments[symbol].taker_fee or 0.0,
-            slippage=config.execution.slippage_bps * 1e-4,
+            maker_fee=resolved.instruments[symbol].maker_fee or 0.0,
+            slippage=resolved.config.execution.slippage_bps * 1e-4,
             close_fee=resolved.close_fees[symbol],
+            haircut=resolved.haircuts.get(symbol),
+            holding=resolved.holdings[symbol],
+            last_bar=last if last >= 0 else None,
         )
-        for symbol in resolved.symbols
+        for symbol, last in zip(resolved.rows, ends, strict=True)
     ]
 
 
-def _target_rows(targets: pl.DataFrame, panel: Panel) -> TargetRows:
-    """Return targets by bar, then symbol, as the kernel reads them."""
-    symbol = targets["symbol"].replace_strict({name: i for i, name in enumerate(panel.symbols)}, return_dtype=pl.Int64)
-    places = symbol.to_numpy()
-    bar = np.searchsorted(panel.open_time, targets["open_time"].dt.epoch("ms").to_numpy()).astype(np.int64)
-    order = np.lexsort((places, bar))
-    return TargetRows(
-        bar[order], places[order].astype(np.int64), targets["target"].to_numpy()[order].astype(np.float64)
-    )
-
-
-def _checked(run: Replayed) -> dict[str, float]:
+def check_books(run: Replayed) -> dict[str, float]:
     """Check the identities of the accounting and return the largest deviations."""
     records, market = run.records, run.prepared.market
+    kinds = [run.resolved.instruments[symbol].kind for symbol in run.panel.symbols]
+    is_hedged = run.resolved.config.account.position_mode == "hedge"
     return check_identities(
         Books(
             initial_balance=run.resolved.config.account.balance,
             takeover_at_mark=run.resolved.config.liquidation.takeover == "bankruptcy",
             symbols=run.panel.symbols,
-            inverse=[run.resolved.instruments[s].kind is ContractKind.INVERSE for s in run.panel.symbols],
+            inverse=[kind is ContractKind.INVERSE for kind in kinds],
             close_time=market.open_time[1:],
             mark_value=market.mark_close,
             equity=records.equity,
@@ -240,128 +333,7 @@ def _checked(run: Replayed) -> dict[str, float]:
             liquidations=records.liquidations,
             ledger=records.ledger,
             positions=records.positions,
+            hedged=[is_hedged and kind is not ContractKind.SPOT for kind in kinds],
+            holding=[run.resolved.holdings[symbol] for symbol in run.panel.symbols],
         )
-    )
-
-
-def _result(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
-    """Return the records as frames, with what must be told and what the run was made of."""
-    records, panel, decisions = run.records, run.panel, run.decisions
-    config = _final_config(run)
-    orders = frames.orders_frame(records.orders, panel.symbols)
-    moment = timestamp()
-    datasets = dataset_keys(store, panel, decisions.references)
-    hashes: dict[str, object] = {
-        "config": sha256(config_text(_without_paths(config, run.resolved.venue))),
-        "strategy": sha256(decisions.source),
-        "data": {str(key): store.fingerprint(key) for key in datasets},
-    }
-    targets = decisions.targets
-    for name, feature in config.data.features.items():
-        hashes[f"feature {name}"] = file_sha256(Path(feature.path))
-    if config.data.venue.endswith(".toml"):
-        hashes["venue"] = file_sha256(Path(config.data.venue))
-    if config.strategy.signals is not None:
-        hashes["signals"] = sha256(targets.write_csv())
-    digest = combined_hash(hashes)
-    synthetic = run.resolved.venue == SYNTHETIC_VENUE
-    equity = _equity_frame(run)
-    liquidations = frames.liquidations_frame(records.liquidations, panel.symbols)
-    sources = [trade_source(store, panel.venue, symbol, panel.timeframe_ms) for symbol in panel.symbols]
-    data_notes = data_notices(panel.notes, (panel.start, panel.end), [(s.first, s.end) for s in sources])
-    return Result(
-        run_id=f"{moment:%Y%m%d-%H%M%S}-{_file_name(decisions.name)}-{digest[:8]}",
-        config=config,
-        symbols=panel.symbols,
-        timeframe_ms=panel.timeframe_ms,
-        settle=run.resolved.settle,
-        synthetic=synthetic,
-        equity=equity,
-        fills=frames.fills_frame(records.fills, panel.symbols),
-        funding=frames.funding_frame(records.funding, panel.symbols),
-        liquidations=liquidations,
-        ledger=frames.ledger_frame(records.ledger, panel.symbols, run.resolved.settle),
-        positions=frames.positions_frame(records.positions, panel.symbols),
-        orders=orders,
-        targets=targets,
-        bars=bars_frame(panel, decisions),
-        counts=records.counts,
-        notices=collect_notices(
-            config,
-            records.counts,
-            orders,
-            equity,
-            [
-                *stop_notices(config, liquidations, equity),
-                *told,
-                *data_notes,
-                *run.resolved.notices,
-                *decisions.notices,
-            ],
-            synthetic=synthetic,
-        ),
-        manifest={
-            "created": moment.isoformat(),
-            "hashes": {**hashes, "all": digest},
-            "seed": None,
-            "versions": versions(),
-            "mark_resolution": timeframe_name(panel.mark_timeframe_ms),
-        },
-        strategy_name=decisions.name,
-        strategy_source=decisions.source,
-    )
-
-
-def _file_name(name: str) -> str:
-    """Return a name as a folder can have it: a file of signals may be called anything."""
-    return re.sub(r"[^\w.-]+", "-", name)[:60]
-
-
-def _final_config(run: Replayed) -> RunConfig:
-    """Return the resolved configuration with every parameter and the tiers that the run states itself."""
-    config = run.resolved.config
-    strategy = config.strategy
-    if strategy.signals is None:
-        strategy = strategy.model_copy(update={"name": run.decisions.name, "params": run.decisions.params})
-    else:
-        strategy = strategy.model_copy(update={"signals": _absolute(strategy.signals)})
-    features = {
-        name: feature.model_copy(update={"path": _absolute(feature.path)})
-        for name, feature in config.data.features.items()
-    }
-    venue = _absolute(config.data.venue) if config.data.venue.endswith(".toml") else config.data.venue
-    data = config.data.model_copy(update={"features": features, "venue": venue})
-    return config.model_copy(update={"data": data, "strategy": strategy})
-
-
-def _absolute(path: str) -> str:
-    """Return a path that means the same file from any folder."""
-    return str(Path(path).resolve())
-
-
-def _without_paths(config: RunConfig, venue: str) -> RunConfig:
-    """Return a configuration whose hash does not depend on where files lie: their content is hashed by itself."""
-    features = {name: feature.model_copy(update={"path": name}) for name, feature in config.data.features.items()}
-    data = config.data.model_copy(update={"features": features, "venue": venue})
-    signals = None if config.strategy.signals is None else "signals"
-    strategy = config.strategy.model_copy(update={"signals": signals})
-    return config.model_copy(update={"data": data, "strategy": strategy})
-
-
-def _equity_frame(run: Replayed) -> pl.DataFrame:
-    """Return what holds at each bar's close."""
-    records, open_time = run.records, run.prepared.market.open_time
-    return pl.DataFrame(
-        {
-            "open_time": frames.times(open_time[:-1]),
-            "close_time": frames.times(open_time[1:]),
-            "equity": records.equity,
-            "wallet_balance": records.wallet,
-            "margin_balance": records.equity,
-            "maintenance_margin": records.maintenance,
-            "margin_ratio": records.margin_ratio,
-            "gross_exposure": pl.Series(records.gross_exposure).fill_nan(None),
-            "net_exposure": pl.Series(records.net_exposure).fill_nan(None),
-            "drawdown": records.drawdown,
-        }
     )

@@ -1,57 +1,49 @@
-"""Targets that were made elsewhere: a Parquet or CSV file, checked and put on the bars of the run."""
+"""Decisions that were made elsewhere: a Parquet or CSV file, checked and put on the bars of the run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from backtester.engine.decision_columns import (
+    BOOLEANS,
+    DecisionColumn,
+    decision_columns,
+    refuse_apart,
+    refuse_unknown,
+    refuse_untradable,
+)
 from backtester.engine.frames import TIME
+from backtester.engine.signal_clock import SignalClock
 from backtester.errors import DataError, UnknownNameError, UsageError, format_time
 
-_FORMAT_HINT = "Columns: open_time (the bar at whose close the row was decided) or decision_time, symbol, target."
+_FORMAT_HINT = (
+    "Columns: open_time (the bar at whose close the row was decided) or decision_time, symbol, target, and where "
+    "wanted stop_loss, take_profit, limit_price and the like (docs/runs.md)."
+)
 
 
-@dataclass(frozen=True, eq=False)
-class Clock:
-    """The bars of a run.
-
-    Attributes
-    ----------
-    symbols : sequence of str
-        Contracts in the configured order.
-    open_time : ndarray of int64
-        Opens of the bars [ms since 1970, UTC].
-    timeframe_ms : int
-        Length of a bar [ms].
-    """
-
-    symbols: Sequence[str]
-    open_time: NDArray[np.int64]
-    timeframe_ms: int
-
-
-def read_signals(path: Path, clock: Clock) -> tuple[pl.DataFrame, int]:
-    """Read a file of targets.
+def read_signals(path: Path, clock: SignalClock) -> tuple[pl.DataFrame, int]:
+    """Read a file of decisions.
 
     Parameters
     ----------
     path : Path
-        ``.parquet`` or ``.csv`` with ``symbol`` (may be left out where one symbol is run), ``target`` and either
-        ``open_time``, which names the bar at whose close the row was decided, or ``decision_time``, which is mapped
-        to the last bar that had closed by then. Times without an offset are UTC, whole numbers ms since 1970.
-    clock : Clock
+        ``.parquet`` or ``.csv`` with ``symbol`` (may be left out where one symbol is run), ``target`` or
+        ``target_long`` and ``target_short``, any of the other columns of decisions, and either ``open_time``, which
+        names the bar at whose close the row was decided, or ``decision_time``, which is mapped to the last bar that
+        had closed by then. Times without an offset are UTC, whole numbers ms since 1970.
+    clock : SignalClock
         The bars of the run.
 
     Returns
     -------
     tuple of polars.DataFrame and int
-        ``open_time, symbol, target`` without nulls, sorted by symbol and time; and how many rows lay outside the run.
+        ``open_time, symbol`` and the columns of decisions (float64 or boolean), rows that decide something, sorted by
+        symbol and time; and how many rows lay outside the run.
 
     Raises
     ------
@@ -60,10 +52,16 @@ def read_signals(path: Path, clock: Clock) -> tuple[pl.DataFrame, int]:
     """
     name = f"signals {path}"
     raw = _read(path, name)
-    column = _time_column(raw, name)
-    frame = _columns(raw, column, clock, name).drop_nulls("target").sort(column, maintain_order=True)
-    _refuse_untradable(frame, column, name)
-    if column == "decision_time":
+    time = _time_column(raw, name)
+    others = [column for column in raw.columns if column not in {time, "symbol"}]
+    refuse_unknown(others, name)
+    columns = decision_columns(others)
+    refuse_apart(columns, name)
+    frame = _typed(raw, time, columns, clock, name)
+    decides = pl.any_horizontal(pl.col(column.name).is_not_null() for column in columns)
+    frame = frame.filter(decides).sort(time, maintain_order=True)
+    refuse_untradable(frame, columns, name, time)
+    if time == "decision_time":
         return _by_decision(frame, clock)
     return _by_bar(frame, clock, name)
 
@@ -92,16 +90,11 @@ def _time_column(raw: pl.DataFrame, name: str) -> str:
             "both open_time and decision_time are there" if found else "there is no open_time and no decision_time"
         )
         raise DataError(name, problem, hint=_FORMAT_HINT)
-    if "target" not in raw.columns:
-        raise DataError(name, "there is no column target", hint=_FORMAT_HINT)
-    for extra in raw.columns:
-        if extra not in {found[0], "symbol", "target"}:
-            raise DataError(name, f"the column {extra!r} means nothing here", hint=f"Leave it out. {_FORMAT_HINT}")
     return found[0]
 
 
-def _columns(raw: pl.DataFrame, column: str, clock: Clock, name: str) -> pl.DataFrame:
-    """Return time, symbol and target with their types."""
+def _typed(raw: pl.DataFrame, time: str, columns: list[DecisionColumn], clock: SignalClock, name: str) -> pl.DataFrame:
+    """Return time, symbol and the decisions with their types."""
     if "symbol" not in raw.columns:
         if len(clock.symbols) != 1:
             raise DataError(name, "there is no column symbol and the run has several symbols", hint=_FORMAT_HINT)
@@ -109,13 +102,25 @@ def _columns(raw: pl.DataFrame, column: str, clock: Clock, name: str) -> pl.Data
     for symbol in raw["symbol"].unique(maintain_order=True).to_list():
         if symbol not in clock.symbols:
             raise UnknownNameError("symbol", str(symbol), clock.symbols, f"in {name}")
-    if not (raw["target"].dtype.is_numeric() or raw["target"].dtype == pl.Null):
-        raise DataError(name, f"the targets are of type {raw['target'].dtype}, not numbers", hint=_FORMAT_HINT)
-    times = _as_time(raw[column], name)
+    times = _as_time(raw[time], name)
     if times.null_count():
         row = int(times.is_null().arg_max() or 0)
-        raise DataError(name, f"row {row + 1} has no time that can be read ({raw[column][row]!r})", hint=_FORMAT_HINT)
-    return pl.DataFrame({column: times, "symbol": raw["symbol"], "target": raw["target"].cast(pl.Float64)})
+        raise DataError(name, f"row {row + 1} has no time that can be read ({raw[time][row]!r})", hint=_FORMAT_HINT)
+    decisions = {column.name: _values(raw[column.name], column, name) for column in columns}
+    return pl.DataFrame({time: times, "symbol": raw["symbol"], **decisions})
+
+
+def _values(values: pl.Series, column: DecisionColumn, name: str) -> pl.Series:
+    """Return a column of decisions with its type: a number, or yes and no."""
+    is_boolean = column.base in BOOLEANS
+    if values.dtype == pl.Null or (is_boolean and values.dtype == pl.Boolean):
+        return values.cast(pl.Boolean if is_boolean else pl.Float64)
+    if not values.dtype.is_numeric():
+        wanted = "true or false" if is_boolean else "numbers"
+        raise DataError(name, f"the column {column.name} is of type {values.dtype}, not {wanted}", hint=_FORMAT_HINT)
+    if is_boolean and not values.is_in([0, 1]).fill_null(value=True).all():
+        raise DataError(name, f"the column {column.name} has other numbers than 0 and 1", hint=_FORMAT_HINT)
+    return values.cast(pl.Boolean if is_boolean else pl.Float64)
 
 
 def _as_time(values: pl.Series, name: str) -> pl.Series:
@@ -141,24 +146,12 @@ def _iso_ms(text: str | None) -> int | None:
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _refuse_untradable(frame: pl.DataFrame, column: str, name: str) -> None:
-    """Refuse targets that are no finite number."""
-    bad = frame.filter(~pl.col("target").is_finite())
-    if bad.height:
-        what = "NaN" if bad["target"].is_nan()[0] else "infinite"
-        raise DataError(
-            name,
-            f"the target of {bad['symbol'][0]} is {what}",
-            _ms(bad[column], 0),
-            "Leave it empty (null) where nothing is decided.",
-        )
-
-
-def _by_bar(frame: pl.DataFrame, clock: Clock, name: str) -> tuple[pl.DataFrame, int]:
+def _by_bar(frame: pl.DataFrame, clock: SignalClock, name: str) -> tuple[pl.DataFrame, int]:
     """Return rows that name their bar, each of which must exist."""
     times = frame["open_time"].dt.epoch("ms").to_numpy()
-    first, end = int(clock.open_time[0]), int(clock.open_time[-1]) + clock.timeframe_ms
-    off = np.flatnonzero((times - first) % clock.timeframe_ms)
+    opens = clock.opens()
+    first, end = int(opens[0]), int(opens[-1]) + clock.signal_ms
+    off = np.flatnonzero((times - first) % clock.signal_ms)
     if off.size:
         raise DataError(
             name,
@@ -167,45 +160,44 @@ def _by_bar(frame: pl.DataFrame, clock: Clock, name: str) -> tuple[pl.DataFrame,
             "Name the bar's open, or call the column decision_time: then the last bar closed by then is taken.",
         )
     inside = (times >= first) & (times < end)
-    missing = np.flatnonzero(inside & ~np.isin(times, clock.open_time))
+    missing = np.flatnonzero(inside & ~np.isin(times, opens))
     if missing.size:
         raise DataError(name, "there is no bar", int(times[missing[0]]), "The series has a gap there: drop the row.")
     kept = frame.filter(pl.Series(inside))
     twice = kept.filter(pl.struct("open_time", "symbol").is_duplicated())
     if twice.height:
         raise DataError(
-            name, f"{twice['symbol'][0]} has two rows", _ms(twice["open_time"], 0), "Keep one row a bar and symbol."
+            name,
+            f"{twice['symbol'][0]} has two rows",
+            int(twice["open_time"].dt.epoch("ms")[0]),
+            "Keep one row a bar and symbol.",
         )
-    return _ordered(kept, clock), int((~inside).sum())
+    return _listed(kept, clock, int((~inside).sum()))
 
 
-def _by_decision(frame: pl.DataFrame, clock: Clock) -> tuple[pl.DataFrame, int]:
+def _by_decision(frame: pl.DataFrame, clock: SignalClock) -> tuple[pl.DataFrame, int]:
     """Return rows on the last bar that had closed when they were decided; the last decision on a bar counts."""
     times = frame["decision_time"].dt.epoch("ms").to_numpy()
-    closes = clock.open_time + clock.timeframe_ms
+    opens = clock.opens()
+    closes = opens + clock.signal_ms
     place = np.searchsorted(closes, times, side="right") - 1
-    inside = (place >= 0) & (times < closes[-1] + clock.timeframe_ms)
-    kept = frame.filter(pl.Series(inside)).with_columns(
-        pl.Series("open_time", clock.open_time[place[inside]]).cast(TIME)
-    )
+    inside = (place >= 0) & (times < closes[-1] + clock.signal_ms)
+    kept = frame.filter(pl.Series(inside)).with_columns(pl.Series("open_time", opens[place[inside]]).cast(TIME))
     kept = kept.unique(("open_time", "symbol"), keep="last", maintain_order=True)
-    return _ordered(kept, clock), int((~inside).sum())
+    return _listed(kept, clock, int((~inside).sum()))
 
 
-def _ordered(frame: pl.DataFrame, clock: Clock) -> pl.DataFrame:
-    """Return rows by symbol, in the configured order, and time."""
+def _listed(frame: pl.DataFrame, clock: SignalClock, outside: int) -> tuple[pl.DataFrame, int]:
+    """Return rows by symbol, in the configured order, and time; those on which a symbol has no prices are outside."""
     order = {symbol: place for place, symbol in enumerate(clock.symbols)}
-    rank = pl.col("symbol").replace_strict(order, return_dtype=pl.Int64)
-    return frame.select("open_time", "symbol", "target").sort(rank, "open_time")
+    symbol = frame["symbol"].replace_strict(order, return_dtype=pl.Int64)
+    listed = pl.Series(clock.is_replayed(frame["open_time"].dt.epoch("ms").to_numpy(), symbol.to_numpy()))
+    kept = frame.with_columns(symbol.alias("place")).filter(listed).sort("place", "open_time")
+    others = [name for name in kept.columns if name not in {"open_time", "decision_time", "symbol", "place"}]
+    return kept.select("open_time", "symbol", *others), outside + int((~listed).sum())
 
 
-def outside_text(count: int, clock: Clock) -> str:
+def outside_text(count: int, clock: SignalClock) -> str:
     """Return what is told of rows outside the run."""
-    end = int(clock.open_time[-1]) + clock.timeframe_ms
-    span = f"{format_time(int(clock.open_time[0]))} to {format_time(end)}"
+    span = f"{format_time(int(clock.open_time[0]))} to {format_time(clock.end)}"
     return f"{count} rows of the signals lie outside the run ({span}) and are not used."
-
-
-def _ms(times: pl.Series, row: int) -> int:
-    """Return a time of a series in ms since 1970."""
-    return int(times.dt.epoch("ms")[row])

@@ -85,10 +85,11 @@ def groups(result: Result) -> list[tuple[str, list[Tile]]]:
         tile("mean_exposure", "Mean gross exposure", _times),
         tile("mean_net_exposure", "Mean net exposure", _signed_times),
         tile("turnover", "Turnover", _times),
+        tile("maker_share", "Filled as maker", _share),
     ]
     orders = [
         tile(f"orders_{state}", state.capitalize(), numbers.count)
-        for state in ("filled", "clipped", "rejected", "dropped", "superseded", "cancelled", "pending")
+        for state in ("filled", "clipped", "rejected", "dropped", "superseded", "cancelled", "expired", "pending")
     ]
     waited = tile("orders_waited", "Waited for volume", numbers.count)
     named = {"Returns": returns, "Risk": risk, "Trades": trades, "Costs and exposure": costs}

@@ -15,6 +15,7 @@ from plotly.offline import get_plotlyjs
 from backtester.engine.result import Notice, Result
 from backtester.errors import StoreError
 from backtester.report import numbers, theme
+from backtester.report.assumptions import assumptions_section
 from backtester.report.key_figures import headline
 from backtester.report.section import Plot, Section
 from backtester.report.sections import SECTIONS
@@ -72,6 +73,8 @@ def write_page(result: Result, path: Path | str) -> Path:
 def render_page(result: Result) -> str:
     """Return the page of an analysed run as HTML."""
     sections = [section(result) for section in SECTIONS]
+    if result.assumptions.height:
+        sections.insert(-1, assumptions_section(result))
     return (
         _environment()
         .get_template("page.html.j2")

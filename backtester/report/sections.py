@@ -104,7 +104,8 @@ def price_section(result: Result) -> Section:
 
 def margin_section(result: Result) -> Section:
     """Return exposure, margin ratio and distance to liquidation."""
-    distance = risk.liquidation_distance(result.positions, result.bars, result.timeframe_ms)
+    hedged = result.config.account.position_mode == "hedge"
+    distance = risk.liquidation_distance(result.positions, result.bars, result.timeframe_ms, hedged=hedged)
     held = bool(risk.time_at_risk(result.equity))
     plot = Plot(
         "margin",

@@ -112,6 +112,27 @@ def test_signals_from_a_file(shell, tmp_path: Path) -> None:
     assert [str(t) for t in fills["time"]] == ["2024-11-02 00:00:00+00:00", "2024-11-20 00:00:00+00:00"]
 
 
+def test_signals_for_legs_need_legs(shell, tmp_path: Path) -> None:
+    (tmp_path / "legs.csv").write_text("open_time,target_long,target_short\n2024-11-02,1,-1\n")
+    code, out, err = shell("run", "--signals", "legs.csv", *SHORT)
+    assert (code, out) == (2, "")
+    assert "legs decides target_long and target_short, but a contract holds one position in one-way mode." in err
+    assert "Use --position-mode hedge" in err
+
+
+def test_finer_bars_are_replayed(shell) -> None:
+    code, out, err = shell("run", "trend", "--timeframe", "4h", "--detail", "1h", "--json", "--no-report", *SHORT)
+    assert code == 0, err
+    content = json.loads(out)
+    assert (content["timeframe"], content["detail"], content["bars"]) == ("4h", "1h", 30 * 24)
+    assert "Assumption: Decisions are made on bars of 4h; orders, funding and margin are replayed on bars of 1h" in (
+        " ".join(f"{n['severity'].capitalize()}: {n['text']}" for n in content["notices"])
+    )
+    fills = pl.read_parquet(Path(content["run_dir"]) / "fills.parquet")
+    assert set(fills["time"].dt.hour().unique()) <= {0, 4, 8, 12, 16, 20}
+    assert 'detail = "1h"' in (Path(content["run_dir"]) / "config.toml").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -126,6 +147,20 @@ def test_signals_from_a_file(shell, tmp_path: Path) -> None:
         (["run", "trend", "-p", "fst=3"], 2, "Did you mean 'fast'"),
         (["run", "trend", "--set", "execution.slipage_bps=3"], 2, "Did you mean 'execution.slippage_bps'"),
         (["run", "trend", "--margin-mode", "crossed"], 2, "Did you mean 'cross'"),
+        (["run", "trend", "--detail", "7m"], 2, "data.detail = 7m does not divide data.timeframe = 1h"),
+        (["run", "trend", "--detail", "soon"], 2, "soon"),
+        (
+            ["run", "trend", "--timeframe", "4h", "--detail", "1m"],
+            1,
+            "trade 1m: no bars from which the finer ones come",
+        ),
+        (["run", "trend", "--position-mode", "hedged"], 2, "Did you mean 'hedge'"),
+        (["run", "trend", "--set", "sizing.unit=risk"], 2, "sizing.unit = 'risk' needs a stop, and trend decides none"),
+        (
+            ["run", "trend", "--set", "execution.fill=close", "--set", "execution.latency_ms=5"],
+            2,
+            "latency does not go with",
+        ),
         (["run", "trend", "--signals", "x.csv"], 2, "both given"),
         (["run", "trend", "--set", "strategy.signals=x.csv"], 2, "both given"),
         (["run", "trend", "--symbols", ","], 2, "--symbols names no contract"),

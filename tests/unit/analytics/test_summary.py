@@ -52,7 +52,7 @@ def test_summary_is_json(result: Result) -> None:
 
 def test_every_key_is_documented(result: Result, request: pytest.FixtureRequest) -> None:
     text = (request.config.rootpath / "docs" / "metrics.md").read_text(encoding="utf-8")
-    identity = {"run_id", "strategy", "venue", "symbols", "timeframe", "synthetic", "settle", "start", "end"}
+    identity = {"run_id", "strategy", "venue", "symbols", "timeframe", "detail", "synthetic", "settle", "start", "end"}
     assert [key for key in result.summary if f"`{key}`" not in text and key not in identity] == []
 
 

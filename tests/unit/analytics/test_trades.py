@@ -17,16 +17,19 @@ BTC = "BTC/USDT:USDT"
 
 
 def run(fills: list[tuple], *, funding: list[tuple] = (), ledger: list[tuple] = (), inverse: bool = False) -> Result:
-    """A result of six hourly bars at 100 to 105 whose fills are given as (hour, side, quantity, price, pnl, reason)."""
+    """A result of six hourly bars at 100 to 105 whose fills are given as (time, side, quantity, price, pnl, reason).
+
+    Fills of one time are of one order.
+    """
     base = sample.flat(6)
     price = pl.int_range(100, 106, eager=True).cast(pl.Float64)
     bars = base.bars.with_columns(
         open=price, high=price + 3.0, low=price - 2.0, close=price + 1.0, mark_close=price + 1.0
     )
     rows = []
-    for n, (time, side, quantity, at, pnl, reason) in enumerate(fills):
+    for time, side, quantity, at, pnl, reason in fills:
         sized = (quantity, at, quantity * at, 0.1 * quantity, pnl, 0.0)
-        rows.append((sample.START + time, n, BTC, "long", side, *sized, "taker", reason))
+        rows.append((sample.START + time, time, BTC, "long", side, *sized, "taker", reason))
     kind = "inverse" if inverse else "linear"
     config = base.config.model_copy(update={"instruments": {BTC: InstrumentConfig(kind=kind)}})
     return replace(
@@ -133,3 +136,10 @@ def test_no_fills() -> None:
     assert trades.is_empty()
     assert "net_pnl" in trades.columns
     assert statistics(trades)["hit_rate"] is None
+
+
+def test_two_orders_at_one_time_are_no_flip() -> None:
+    result = run([(HOUR, "buy", 1.0, 101.0, 0.0, "order"), (3 * HOUR, "sell", 1.0, 103.0, 2.0, "order")])
+    again = run([(3 * HOUR, "sell", 2.0, 103.0, 0.0, "order")]).fills.with_columns(order_id=pl.lit(9, pl.Int64))
+    trades = round_trips(replace(result, fills=pl.concat([result.fills, again])))
+    assert trades["exit_reason"].to_list() == ["order", "open"]

@@ -151,3 +151,126 @@ def test_marks_before_the_first_bar_do_not_matter() -> None:
         mark_value=np.vstack([good.mark_value, [[np.nan, np.nan, 5.0]]]),
     )
     assert max(check_identities(books).values()) < 1e-12
+
+
+def hedged(**changes: object) -> Books:
+    """Long 2 at 100 and short 3 at 110 side by side; the short closed at 105; marks 110, 105, 103; balance 1000."""
+    # bar 0: 2 * (110 - 100) + -3 * (110 - 110) = 20; bar 1: 2 * 5 + 3 * 5 realised = 10 + 15; bar 2: 2 * 3 + 15.
+    books = long_and_out(
+        hedged=(True,),
+        mark_value=np.array([[110.0, 105.0, 103.0]]),
+        equity=np.array([1020.0, 1025.0, 1021.0]),
+        wallet=np.array([1000.0, 1015.0, 1015.0]),
+        fills=rows(
+            records.FILL,
+            {"bar": 0, "side": Side.BUY, "quantity": 2, "price": 100, "position_side": PositionSide.LONG},
+            {"bar": 0, "side": Side.SELL, "quantity": 3, "price": 110, "position_side": PositionSide.SHORT},
+            {"bar": 1, "side": Side.BUY, "quantity": 3, "price": 105, "position_side": PositionSide.SHORT},
+        ),
+        funding=rows(records.FUNDING),
+        ledger=rows(records.LEDGER, {"bar": 1, "kind": LedgerKind.REALIZED_PNL, "amount": 15.0}),
+        positions=rows(
+            records.POSITION,
+            {"bar": 0, "position_side": PositionSide.LONG, "position_quantity": 2, "entry_price": 100},
+            {"bar": 0, "position_side": PositionSide.SHORT, "position_quantity": -3, "entry_price": 110},
+            {"bar": 1, "position_side": PositionSide.SHORT, "position_quantity": 0, "entry_price": np.nan},
+        ),
+    )
+    return dataclasses.replace(books, **changes)
+
+
+def test_legs_are_checked_one_by_one() -> None:
+    good = hedged()
+    assert max(check_identities(good).values()) < 1e-12
+    positions = good.positions.copy()
+    positions["position_side"][2] = PositionSide.LONG
+    with pytest.raises(InternalError, match=r"the fills at 1970-01-01 02:00 UTC: held 0\.0, filled 2\.0"):
+        check_identities(dataclasses.replace(good, positions=positions))
+
+
+def test_deposits_and_withdrawals_are_part_of_both_identities() -> None:
+    good = long_and_out()
+    transfers = rows(
+        records.LEDGER,
+        {"bar": 1, "symbol": -1, "kind": LedgerKind.TRANSFER, "amount": 500.0},
+        {"bar": 2, "symbol": -1, "kind": LedgerKind.TRANSFER, "amount": -200.0},
+    )
+    moved = dataclasses.replace(
+        good,
+        ledger=np.concatenate([good.ledger, transfers]),
+        equity=good.equity + np.array([0.0, 500.0, 300.0]),
+        wallet=good.wallet + np.array([0.0, 500.0, 300.0]),
+    )
+    assert max(check_identities(moved).values()) < 1e-12
+    with pytest.raises(InternalError, match="'ledger' fails at 1970-01-01 02:00 UTC"):
+        check_identities(dataclasses.replace(moved, ledger=good.ledger))
+
+
+def collateral(**changes: object) -> Books:
+    """Two coins held from the start at 100, marks 90 and 80; one sold at 80 less a haircut of 10 % before the close."""
+    # bar 0: 1000 + 2 * 100 put in, 2 * (90 - 100) unrealised; bar 1: 72 - 100 = -28 realised, 1 * (80 - 100) unrealised
+    books = long_and_out(
+        close_time=np.array([1, 2]) * HOUR,
+        mark_value=np.array([[90.0, 80.0]]),
+        equity=np.array([1180.0, 1152.0]),
+        wallet=np.array([1200.0, 1172.0]),
+        fills=rows(
+            records.FILL,
+            {
+                "bar": 1,
+                "side": Side.SELL,
+                "quantity": 1,
+                "price": 72,
+                "reason": FillReason.COLLATERAL,
+                "order_id": -1,
+                "realized_pnl": -28.0,
+                "position_side": PositionSide.LONG,
+            },
+        ),
+        funding=rows(records.FUNDING),
+        ledger=rows(
+            records.LEDGER,
+            {"bar": 0, "symbol": 0, "kind": LedgerKind.TRANSFER, "amount": 200.0},
+            {"bar": 1, "symbol": 0, "kind": LedgerKind.REALIZED_PNL, "amount": -28.0},
+        ),
+        positions=rows(
+            records.POSITION,
+            {"bar": 0, "position_quantity": 2, "entry_price": 100},
+            {"bar": 1, "position_quantity": 1, "entry_price": 100},
+        ),
+        holding=(2.0,),
+    )
+    return dataclasses.replace(books, **changes)
+
+
+def test_what_is_held_from_the_start_enters_by_a_transfer() -> None:
+    good = collateral()
+    assert max(check_identities(good).values()) < 1e-12
+    with pytest.raises(InternalError, match="enters nothing that is held"):
+        check_identities(dataclasses.replace(good, holding=()))
+    with pytest.raises(InternalError, match="not the sum of the fills"):
+        check_identities(dataclasses.replace(good, holding=(3.0,)))
+    with pytest.raises(InternalError, match="not the sum of the fills"):
+        check_identities(dataclasses.replace(good, ledger=good.ledger[1:]))
+
+
+def test_a_delisting_is_a_fill_like_any() -> None:
+    """1 bought at 100, settled at the mark close 95 without a fee in the second bar; no marks after it."""
+    books = long_and_out(
+        mark_value=np.array([[98.0, 95.0, np.nan]]),
+        equity=np.array([998.0, 995.0, 995.0]),
+        wallet=np.array([1000.0, 995.0, 995.0]),
+        fills=rows(
+            records.FILL,
+            {"bar": 0, "side": Side.BUY, "quantity": 1, "price": 100},
+            {"bar": 1, "side": Side.SELL, "quantity": 1, "price": 95, "reason": FillReason.DELISTING},
+        ),
+        funding=rows(records.FUNDING),
+        ledger=rows(records.LEDGER, {"bar": 1, "kind": LedgerKind.REALIZED_PNL, "amount": -5.0}),
+        positions=rows(
+            records.POSITION,
+            {"bar": 0, "position_quantity": 1, "entry_price": 100},
+            {"bar": 1, "position_quantity": 0, "entry_price": np.nan},
+        ),
+    )
+    assert max(check_identities(books).values()) < 1e-12

@@ -14,18 +14,23 @@ from backtester.engine.notices import collect_notices, data_notices
 
 DAY, HOUR = 86_400_000, 3_600_000
 COUNTS = {"takeovers": 0, "disputed_bars": 0, "coarse_unchecked": 0, "bars_waited": 0}
-ORDERS = pl.DataFrame(schema={"status": pl.String, "reason": pl.String})
+TIME = pl.Datetime("ms", "UTC")
+ORDERS = pl.DataFrame(schema={"status": pl.String, "reason": pl.String, "origin": pl.String, "decision_time": TIME})
+LEDGER = pl.DataFrame(schema={"time": TIME, "kind": pl.String, "amount": pl.Float64})
+FILLS = pl.DataFrame(schema={"time": TIME, "symbol": pl.String, "reason": pl.String})
 STARTS = (
     "The run starts at 2024-11-01 00:00 UTC, where generic RIVER/USDT:USDT trade 1d begins: bars before are left out."
 )
 ENDS = "The run ends at 2025-01-01 00:00 UTC, where generic BTC/USDT:USDT funding ends: later bars are left out."
 
 
-def told(values: list[float]) -> list[str]:
+def told(values: list[float], *transfers: tuple[int, float]) -> list[str]:
     days = pl.Series([DAY * (i + 1) for i in range(len(values))]).cast(pl.Datetime("ms", "UTC"))
     equity = pl.DataFrame({"close_time": days, "equity": values})
     config = RunConfig.model_validate({"account": {"balance": 1000.0}})
-    return [n.text for n in collect_notices(config, COUNTS, ORDERS, equity, [], synthetic=False) if n.code == "ruined"]
+    ledger = pl.DataFrame([(time, "transfer", x) for time, x in transfers], schema=LEDGER.schema, orient="row")
+    notices = collect_notices(config, COUNTS, ORDERS, equity, [], fills=FILLS, ledger=ledger, synthetic=False)
+    return [n.text for n in notices if n.code == "ruined"]
 
 
 def test_a_ruined_account_is_said_to_be_ruined() -> None:
@@ -33,6 +38,29 @@ def test_a_ruined_account_is_said_to_be_ruined() -> None:
     assert told([1000.0, 9.99, 9.0]) == [expected]
     assert told([1000.0, -5.0, 1000.0]) == [expected]
     assert told([1000.0, 10.0]) == told([]) == []
+    assert told([1000.0, 0.0], (DAY + 1, -1000.0)) == []  # withdrawn, not lost
+    assert told([1000.0, 9.0], (DAY + 1, 500.0)) == [expected]
+
+
+def test_what_was_closed_without_a_decision_is_told() -> None:
+    equity = pl.DataFrame({"close_time": pl.Series([DAY]).cast(TIME), "equity": [1000.0]})
+    orders = pl.DataFrame([("filled", "none", "drawdown_stop", 2 * HOUR)], schema=ORDERS.schema, orient="row")
+    rows = [
+        (3 * HOUR, "BTC/USDT", "collateral"),
+        (4 * HOUR, "BTC/USDT", "collateral"),
+        (5 * HOUR, "LUNA/USDT:USDT", "delisting"),
+        (6 * HOUR, "A/USDT:USDT", "target"),
+    ]
+    fills = pl.DataFrame(rows, schema=FILLS.schema, orient="row")
+    counts = {**COUNTS, "transfers_cut": 2}
+    notices = collect_notices(RunConfig(), counts, orders, equity, [], fills=fills, ledger=LEDGER, synthetic=False)
+    found = {n.code: n.text for n in notices}
+    assert found["drawdown_stop"].startswith("The drawdown stop struck at 1970-01-01 02:00 UTC")
+    assert found["collateral_sold"].endswith("2 times, first at 1970-01-01 03:00 UTC: BTC/USDT.")
+    assert found["delisted"].endswith("LUNA/USDT:USDT on 1970-01-01 05:00 UTC.")
+    assert found["transfers_cut"].startswith("2 withdrawals")
+    quiet = collect_notices(RunConfig(), COUNTS, ORDERS, equity, [], fills=FILLS, ledger=LEDGER, synthetic=False)
+    assert not {"drawdown_stop", "collateral_sold", "delisted", "transfers_cut"} & {n.code for n in quiet}
 
 
 def test_a_symbol_that_cuts_much_of_the_span_is_a_warning() -> None:

@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from backtester.engine.signal_file import Clock, outside_text, read_signals
+from backtester.engine.signal_clock import SignalClock
+from backtester.engine.signal_file import outside_text, read_signals
 from backtester.errors import DataError, UnknownNameError, UsageError
 
 HOUR = 3_600_000
 START = 1_735_689_600_000  # 2025-01-01
-CLOCK = Clock(("B/USDT:USDT", "A/USDT:USDT"), START + HOUR * np.arange(5), HOUR)
-ONE = Clock(("A/USDT:USDT",), CLOCK.open_time, HOUR)
+CLOCK = SignalClock(("B/USDT:USDT", "A/USDT:USDT"), START + HOUR * np.arange(5), HOUR, HOUR)
+ONE = SignalClock(("A/USDT:USDT",), CLOCK.open_time, HOUR, HOUR)
 
 
 def at(hour: float) -> datetime:
@@ -92,9 +93,9 @@ def test_times_of_a_csv(tmp_path: Path, text: str) -> None:
         (
             {"open_time": [at(0)], "target": [1.0], "stop_loss": [9.0]},
             DataError,
-            "'stop_loss' means nothing here",
+            "stop_loss of A/USDT:USDT must be a fraction",
         ),
-        ({"open_time": [at(0)], "target": [1.0], "size": [9.0]}, DataError, "'size' means nothing here"),
+        ({"open_time": [at(0)], "target": [1.0], "size": [9.0]}, UnknownNameError, "Unknown column 'size'"),
         ({"open_time": ["soon"], "target": [1.0]}, DataError, "row 1 has no time"),
         ({"open_time": [at(0)], "symbol": ["A/USDT"], "target": [1.0]}, UnknownNameError, "Did you mean 'A/USDT:USDT'"),
     ],
@@ -105,7 +106,7 @@ def test_what_is_refused(tmp_path: Path, columns: dict, error: type[Exception], 
 
 
 def test_a_gap_has_no_bar(tmp_path: Path) -> None:
-    clock = Clock(ONE.symbols, np.delete(ONE.open_time, 2), HOUR)
+    clock = SignalClock(ONE.symbols, np.delete(ONE.open_time, 2), HOUR, HOUR)
     with pytest.raises(DataError, match="there is no bar at 2025-01-01 02:00 UTC"):
         read_signals(parquet(tmp_path, open_time=[at(2)], target=[1.0]), clock)
 
@@ -121,3 +122,40 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_signals(broken, ONE)
     with pytest.raises(DataError, match="several symbols"):
         read_signals(parquet(tmp_path, open_time=[at(0)], target=[1.0]), CLOCK)
+
+
+def test_all_columns_of_decisions_are_read(tmp_path: Path) -> None:
+    text = (
+        "decision_time,symbol,target,stop_loss,limit_price,limit_share,limit_price_2,limit_share_2,active,universe\n"
+        "2025-01-01T01:10,A/USDT:USDT,1,0.1,100,0.5,90,0.5,true,1\n"
+        "2025-01-01T02:00,B/USDT:USDT,,0.2,,,,,false,\n"
+        "2025-01-01T02:30,B/USDT:USDT,,,,,,,,\n"
+    )
+    frame, outside = read_signals(csv(tmp_path, text), CLOCK)
+    assert outside == 0
+    assert frame.columns == ["open_time", *text.splitlines()[0].split(",")[1:]]
+    assert hours(frame) == [1, 0]
+    assert frame["symbol"].to_list() == ["B/USDT:USDT", "A/USDT:USDT"]
+    assert frame["stop_loss"].to_list() == [0.2, 0.1]
+    assert frame["limit_price_2"].to_list() == [None, 90.0]
+    assert frame["active"].to_list() == [False, True]
+    assert frame["universe"].to_list() == [None, True]
+    assert frame["target"].to_list() == [None, 1.0]
+
+
+def test_signals_stand_on_signal_bars_over_finer_ones(tmp_path: Path) -> None:
+    quarter = HOUR // 4
+    clock = SignalClock(ONE.symbols, START + quarter * np.arange(12), quarter, HOUR)
+    frame, _ = read_signals(parquet(tmp_path, decision_time=[at(1.5), at(2.25)], target=[1.0, 2.0]), clock)
+    assert hours(frame) == [0, 1]
+    frame, outside = read_signals(parquet(tmp_path, open_time=[at(1), at(3)], target=[1.0, 2.0]), clock)
+    assert (hours(frame), outside) == ([1], 1)
+    with pytest.raises(DataError, match="no bar's open at 2025-01-01 00:15 UTC"):
+        read_signals(parquet(tmp_path, open_time=[at(0.25)], target=[1.0]), clock)
+
+
+def test_rows_on_which_a_symbol_has_no_prices_lie_outside(tmp_path: Path) -> None:
+    clock = SignalClock(ONE.symbols, ONE.open_time, HOUR, HOUR, START, np.array([2]), np.array([3]))
+    path = parquet(tmp_path, open_time=[at(hour) for hour in range(5)], target=[1.0, 2.0, 3.0, 4.0, 5.0])
+    frame, outside = read_signals(path, clock)
+    assert (hours(frame), outside) == ([2, 3], 3)

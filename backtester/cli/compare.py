@@ -1,0 +1,189 @@
+"""``backtester compare``: a stored run beside what an account really traded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backtester.cli.options import DEFAULT_OUT, JsonOption, OutOption, QuietOption
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from backtester.analytics.live import LiveComparison
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+RunsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="RUN", help="Name of a run, the beginning of one, or its folder; the newest."),
+]
+LiveOption = Annotated[
+    Path | None, typer.Option("--live", metavar="FILE", help="Executed trades (.csv, .parquet or .json).")
+]
+LiveFundingOption = Annotated[
+    Path | None, typer.Option("--live-funding", metavar="FILE", help="Funding of the real account (same formats).")
+]
+WithinOption = Annotated[
+    str, typer.Option("--within", metavar="5m", help="Largest distance in time of two orders that are the same.")
+]
+RowsOption = Annotated[int, typer.Option("--rows", metavar="N", min=0, help="Rows of each table; JSON has all.")]
+
+# Figure, label, how it is written.
+_TOTALS = (
+    ("matched", "Orders on both sides", "count"),
+    ("only_simulated", "Simulated only", "count"),
+    ("only_live", "Live only", "count"),
+    ("slippage_bps", "Slippage, mean (bps)", "ratio"),
+    ("median_slippage_bps", "Slippage, median (bps)", "ratio"),
+    ("slippage_cost", "Slippage", "money"),
+    ("fee_difference", "Fees", "money"),
+    ("funding_difference", "Funding", "money"),
+    ("cost", "All three", "money"),
+)
+
+
+@app.command()
+def compare(
+    runs: RunsArgument = None,
+    *,
+    live: LiveOption = None,
+    live_funding: LiveFundingOption = None,
+    within: WithinOption = "5m",
+    rows: RowsOption = 20,
+    out: OutOption = DEFAULT_OUT,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare a run with live trades: slippage, fees and funding; positive is worse for the account."""
+    from backtester.analytics.live import compare_live
+    from backtester.cli.output import print_json, say
+    from backtester.cli.reports import run_folder
+    from backtester.engine.fill_file import read_fills
+    from backtester.engine.folder import load_result
+    from backtester.engine.funding_file import read_funding
+    from backtester.errors import UsageError
+    from backtester.market.schema import timeframe_ms
+
+    if live is None:
+        raise UsageError("Nothing to compare with is given.", "Give the trades of a real account: --live FILE.")
+    if runs is not None and len(runs) > 1:
+        raise UsageError(f"{len(runs)} runs are given, and live trades are compared with one.", "Name one run.")
+    reach = timeframe_ms(within)
+    result = load_result(run_folder(runs[0] if runs else None, out))
+    settlements = None if live_funding is None else read_funding(live_funding, result.symbols)
+    found = compare_live(result, read_fills(live), settlements, within_ms=reach)
+    if as_json:
+        print_json(comparison_json(found, result.run_id))
+        return
+    if quiet:
+        return
+    for notice in found.notices:
+        say(f"{notice.severity.capitalize()}: {notice.text}")
+    typer.echo(f"{result.title}, against {live.name}; positive differences are worse for the account")
+    _print(found, result.settle, rows)
+
+
+def comparison_json(found: LiveComparison, run_id: str) -> dict[str, Any]:
+    """Return a comparison as JSON has it."""
+    frames = ("matched", "only_simulated", "only_live", "funding")
+    return {
+        "run": run_id,
+        "totals": found.totals,
+        **{name: _records(getattr(found, name)) for name in frames},
+        "notices": [notice.text for notice in found.notices],
+    }
+
+
+def _records(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return rows with times as ISO text."""
+    from polars import selectors
+
+    return frame.with_columns(selectors.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")).to_dicts()
+
+
+def _print(found: LiveComparison, settle: str, rows: int) -> None:
+    """Print the tables: the costliest orders first, then what stands alone, funding, totals."""
+    from backtester.cli.output import print_table
+    from backtester.engine.result import figure_text
+
+    _print_matched(found.matched, rows)
+    for name, frame in (("Simulated only", found.only_simulated), ("Live only", found.only_live)):
+        _print_alone(frame, name, rows)
+    _print_funding(found.funding, rows)
+    totals = [(label, figure_text(found.totals[key], style, settle)) for key, label, style in _TOTALS]
+    print_table(("", ""), totals, "Live against simulated", right=(1,))
+
+
+def _print_matched(frame: pl.DataFrame, rows: int) -> None:
+    from backtester.cli.output import print_table
+
+    if frame.is_empty() or not rows:
+        return
+    worst = frame.sort(frame["slippage_cost"].abs(), descending=True) if frame.height > rows else frame
+    cells = [
+        [
+            row["symbol"],
+            row["side"],
+            _moment(row["time_live"]),
+            f"{row['delay']:+,.1f}",
+            f"{row['quantity_live']:g} / {row['quantity_simulated']:g}",
+            f"{row['price_live']:g} / {row['price_simulated']:g}",
+            f"{row['slippage_bps']:+.2f}",
+            f"{row['slippage_cost']:+,.2f}",
+            "-" if row["fee_difference"] is None else f"{row['fee_difference']:+,.2f}",
+        ]
+        for row in worst.head(rows).iter_rows(named=True)
+    ]
+    headings = (
+        "symbol", "side", "live time", "delay (s)", "quantity live / sim.", "price live / sim.", "bps", "cost",
+        "fee diff.",
+    )  # fmt: skip
+    title = "Orders on both sides" + (f", the {rows} costliest of {frame.height}" if frame.height > rows else "")
+    print_table(headings, cells, title, right=(3, 4, 5, 6, 7, 8), whole=(0, 2))
+
+
+def _print_alone(frame: pl.DataFrame, name: str, rows: int) -> None:
+    from backtester.cli.output import print_table
+
+    if frame.is_empty() or not rows:
+        return
+    cells = [
+        [
+            row["symbol"],
+            row["side"],
+            _moment(row["time"]),
+            f"{row['quantity']:g}",
+            f"{row['price']:g}",
+            row["order_id"] or "-",
+        ]
+        for row in frame.head(rows).iter_rows(named=True)
+    ]
+    title = name + (f", the first {rows} of {frame.height}" if frame.height > rows else "")
+    print_table(("symbol", "side", "time", "quantity", "price", "order"), cells, title, right=(3, 4), whole=(0, 2))
+
+
+def _print_funding(frame: pl.DataFrame, rows: int) -> None:
+    from backtester.cli.output import print_table
+
+    if frame.is_empty() or not rows:
+        return
+    largest = frame.sort(frame["funding_difference"].abs(), descending=True) if frame.height > rows else frame
+    cells = [
+        [
+            row["symbol"],
+            _moment(row["time"]),
+            *("-" if row[key] is None else f"{row[key]:+,.4f}" for key in ("funding_live", "funding_simulated")),
+            f"{row['funding_difference']:+,.4f}",
+        ]
+        for row in largest.head(rows).iter_rows(named=True)
+    ]
+    title = "Funding received" + (f", the {rows} largest differences of {frame.height}" if frame.height > rows else "")
+    print_table(("symbol", "settlement", "live", "simulated", "difference"), cells, title, right=(2, 3, 4))
+
+
+def _moment(time: Any) -> str:
+    """Return a time to the second."""
+    return f"{time:%Y-%m-%d %H:%M:%S}"
