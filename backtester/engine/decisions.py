@@ -146,6 +146,9 @@ def read_decisions(path: Path, config: RunConfig, store: Store, panel: Panel) ->
     """Return the decisions of a file on the signal bars of a panel."""
     clock = signal_clock(config, store, panel)
     targets, outside = read_signals(path, clock)
+    if sizing_warmup(config):
+        bars = _bars(config, store, panel, (), sizing_warmup(config))
+        targets = _deciding(scaled_targets(config, bars, targets))
     notices = (Notice("signals_outside", "warning", outside_text(outside, clock)),) if outside else ()
     if targets.is_empty():
         raise UsageError(f"{path} decides nothing inside the run.", outside_text(outside, clock))

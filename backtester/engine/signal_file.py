@@ -193,6 +193,8 @@ def _listed(frame: pl.DataFrame, clock: SignalClock, outside: int) -> tuple[pl.D
     symbol = frame["symbol"].replace_strict(order, return_dtype=pl.Int64)
     listed = pl.Series(clock.is_replayed(frame["open_time"].dt.epoch("ms").to_numpy(), symbol.to_numpy()))
     kept = frame.with_columns(symbol.alias("place")).filter(listed).sort("place", "open_time")
+    if "universe" in kept.columns:  # an empty field keeps what the symbol's last row said; at first it may be held
+        kept = kept.with_columns(pl.col("universe").forward_fill().over("place").fill_null(value=True))
     others = [name for name in kept.columns if name not in {"open_time", "decision_time", "symbol", "place"}]
     return kept.select("open_time", "symbol", *others), outside + int((~listed).sum())
 

@@ -140,6 +140,18 @@ def test_what_is_held_from_the_start(store: Store) -> None:
     assert max(result.manifest["identities"].values()) < 1e-9
 
 
+def test_targets_of_a_file_are_scaled_to_a_volatility(store: Store) -> None:
+    text = "open_time,target\n2025-01-01T00:00,1\n2025-01-01T01:00,0.5\n"
+    sizing = {"sizing": {"unit": "volatility", "vol_target": 0.02, "vol_window": 3}}
+    result = from_file(store, text, settings=sizing)
+    # Three returns are known from the fourth close on: 102/101, 103/102 … up to 105/104 at the close of 01:00.
+    returns = np.array([103 / 102, 104 / 103, 105 / 104]) - 1
+    factor = 0.02 / (returns.std(ddof=1) * np.sqrt(365 * 96))
+    assert factor < 10
+    assert result.targets["target"].to_list() == [pytest.approx(0.5 * factor)]
+    assert [row[0] for row in fills(result)] == [at(5)]
+
+
 class Always(Strategy):
     """Two coins, whenever they may be held."""
 
