@@ -252,6 +252,8 @@ def _records(prepared: Prepared, journal: state.Journal, columns: state.Columns,
     peak = np.maximum.accumulate(np.maximum(equity - moved, prepared.balance)) + moved
     names = ("disputed_bars", "coarse_unchecked", "bars_waited", "takeovers", "transfers_cut")
     counts = {name: int(account[name]) for name in names} | {"requests_lost": lost}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawdown = np.where(peak > 0.0, equity / peak - 1.0, 0.0)  # nothing was ever there, or all was withdrawn
     return ReplayRecords(
         **rows,
         equity=equity,
@@ -260,7 +262,7 @@ def _records(prepared: Prepared, journal: state.Journal, columns: state.Columns,
         margin_ratio=ratio,
         gross_exposure=gross * per_equity,
         net_exposure=net * per_equity,
-        drawdown=equity / peak - 1.0,
+        drawdown=drawdown,
         counts=counts,
     )
 

@@ -77,7 +77,7 @@ def due_bars(panel: Panel, decision: NDArray[np.int64], config: RunConfig, signa
     closes = np.append(panel.open_time[1:], panel.end)[decision]
     due = closes + execution.latency_bars * signal_ms + execution.latency_ms
     bars = np.searchsorted(panel.open_time, due)
-    beyond = np.maximum(due - panel.end, 0) // panel.timeframe_ms
+    beyond = -(-np.maximum(due - panel.end, 0) // panel.timeframe_ms)
     return np.asarray(np.where(bars == panel.open_time.size, bars + beyond, bars), np.int64)
 
 

@@ -32,6 +32,7 @@ WALLET_FIRST = constant(FundingSource.WALLET_FIRST)
 CAPPED = constant(FundingSource.CAPPED)
 FEE_AT_BANKRUPTCY = constant(CloseFeeBasis.BANKRUPTCY)
 WHOLE_ACCOUNT = constant(-1)
+DUST = 1e-12  # of a position: what sizes off the grid leave when they cancel out
 NO_BAR = constant(1 << 40)  # a bar that no run reaches
 CHANGED = constant(1)  # attached orders must be looked at: size
 SET = constant(2)  # other settings: and placed
@@ -245,7 +246,7 @@ def reduce_position(
     side = LONG if held > 0.0 else SHORT
     realized = -change * (fill_value - p["entry_value"])
     left = add_on_grid(held, change, instrument["step_num"], instrument["step_den"])
-    if abs(change) >= abs(held) or left * held <= 0.0:
+    if abs(change) >= abs(held) or left * held <= 0.0 or abs(left) <= DUST * abs(held):
         left = 0.0
     if instrument["margin_mode"] == ISOLATED:
         released = p["margin"] if left == 0.0 else p["margin"] * abs(change) / abs(held)
@@ -370,9 +371,9 @@ def settle_funding(setup: Setup, book: Book, journal: Journal, i: int, rate: flo
 
 @step
 def clear_debt(book: Book, journal: Journal) -> None:
-    """Lift the negative free wallet of an account without positions or collateral to zero: the fund pays."""
+    """Lift the negative free wallet of an account that holds nothing to zero: the fund pays."""
     account = book.account[0]
-    held = account["cross_count"] + account["isolated_count"] + account["collateral_count"]
+    held = account["cross_count"] + account["isolated_count"] + account["spot_count"]
     if held == 0 and account["free_wallet"] < 0.0:
         deficit = -account["free_wallet"]
         account["free_wallet"] = 0.0

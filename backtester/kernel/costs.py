@@ -107,13 +107,23 @@ def slippage(setup: Setup, market: Market, i: int, bar: int, quantity: float, va
 
 
 @step
+def engine_slippage(setup: Setup, book: Book, i: int, value: float) -> float:
+    """Return the slippage at which the engine closes position ``i`` [fraction]: that of the whole position."""
+    p = book.positions[i]
+    if p["engine_impact"] == 0.0:
+        return float(p["engine_slippage"])
+    base = abs(p["quantity"]) if setup.instruments[i]["sign"] > 0.0 else abs(p["quantity"] * value)
+    return float(min(p["engine_slippage"] + p["engine_impact"] * math.sqrt(base), MOST))
+
+
+@step
 def set_engine_slippage(setup: Setup, market: Market, book: Book, bar: int) -> None:
-    """Give each held position the slippage at which the liquidation engine would close it in a bar."""
-    if setup.rules[0]["slippage_model"] == FIXED:
+    """Give each position, held or on its way, the costs at which the liquidation engine would close it in a bar."""
+    if setup.rules[0]["slippage_model"] in (FIXED, HALF_SPREAD):
         return
-    account = book.account[0]
-    for j in range(account["cross_count"] + account["isolated_count"]):
-        i = book.cross[j] if j < account["cross_count"] else book.isolated[j - account["cross_count"]]
+    for i in range(book.positions.size):
         p = book.positions[i]
-        value = market.trade_open[p["row"], bar]
-        p["engine_slippage"] = slippage(setup, market, i, bar, p["quantity"], value)
+        if p["quantity"] == 0.0 and p["orders"] == 0:
+            continue
+        p["engine_slippage"] = slippage(setup, market, i, bar, 0.0, 0.0)
+        p["engine_impact"] = slippage(setup, market, i, bar, 1.0, 1.0) - p["engine_slippage"]

@@ -9,7 +9,7 @@ import math
 
 from backtester.domain.enums import RejectReason
 from backtester.kernel._jit import constant, step
-from backtester.kernel.account import increase_position, reduce_position
+from backtester.kernel.account import DUST, increase_position, reduce_position
 from backtester.kernel.costs import MAKER, count_volume, fee_rate, slippage
 from backtester.kernel.fills import add_on_grid, trading_fee
 from backtester.kernel.sizing import NO_REASON, fitting_increase
@@ -149,7 +149,8 @@ def execute(
     if reducing != 0.0:
         fill_reducing(setup, market, book, journal, i, order, bar, reducing, reference, limit, liquidity, reason)
     if opening == 0.0:
-        return reducing, NO_REASON if reducing == change else BY_REDUCE_ONLY
+        is_whole = abs(change - reducing) <= DUST * abs(change)
+        return reducing, NO_REASON if is_whole else BY_REDUCE_ONLY
     size, why = fill_opening(
         setup, market, book, journal, i, order, bar, opening, reference, mark_value, limit, liquidity, reason
     )

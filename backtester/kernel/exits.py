@@ -63,13 +63,10 @@ def apply_setting(book: Book, i: int, setting: int, rung: int, value: float) -> 
         p["trailing"] = value
     elif setting == SET_TAKE_PROFIT:
         r["fraction"] = value
-        r["is_done"] = 0
     elif setting == SET_TAKE_PRICE:
         r["value"] = value
-        r["is_done"] = 0
     elif setting == SET_TAKE_SHARE:
         r["share"] = value
-        r["is_done"] = 0
     elif setting == SET_HOLD:
         p["hold_ms"] = value
     elif setting == SET_COOLDOWN:
@@ -102,12 +99,8 @@ def attach(
     origin: int,
     bar: int,
 ) -> int:
-    """Return the attached order to work on: the one there is, if it still closes the position's side, or a new one."""
-    p = book.positions[i]
-    side = -1.0 if p["quantity"] > 0.0 else 1.0
-    if k != NONE and book.resting[k]["side"] != side:
-        end_resting(book, journal, k, CANCELLED, POSITION_CLOSED)
-        k = NONE
+    """Return the attached order to work on: the one there is, or a new one."""
+    side = -1.0 if book.positions[i]["quantity"] > 0.0 else 1.0
     if k != NONE:
         recall_best(setup, market, book, k, bar)
         wake_now(book, k, bar)
@@ -179,7 +172,10 @@ def place_target(setup: Setup, market: Market, book: Book, journal: Journal, i: 
     r["order"] = k
     book.resting[k]["rung"] = i * RUNGS + rung
     if as_limit:
+        before = book.resting[k]["limit"]
         set_limit(setup, book, journal, k, level)
+        if book.resting[k]["limit"] != before:
+            book.resting[k]["is_new"] = 1
     else:
         set_trigger(setup, book, journal, k, level)
 
@@ -228,8 +224,9 @@ def refresh_exits(setup: Setup, market: Market, book: Book, journal: Journal, i:
     if change == 0:
         return
     p["refresh"] = 0
-    if p["quantity"] == 0.0:
+    if p["quantity"] == 0.0 or closes_other_side(book, i):
         detach(book, journal, i)
+    if p["quantity"] == 0.0:
         return
     if change >= SET:
         if change == INCREASED:
@@ -248,6 +245,25 @@ def refresh_exits(setup: Setup, market: Market, book: Book, journal: Journal, i:
     if p["trail_order"] != NONE:
         resize(book, journal, p["trail_order"], abs(p["quantity"]))
     resize_targets(setup, book, journal, i)
+
+
+@step
+def closes_other_side(book: Book, i: int) -> bool:
+    """Return whether what is attached belongs to a position that has turned round since."""
+    k = book.positions[i]["first_order"]
+    while k != NONE:
+        o = book.resting[k]
+        if is_attached(book, i, k) and o["side"] * book.positions[i]["quantity"] > 0.0:
+            return True
+        k = o["next"]
+    return False
+
+
+@step
+def is_attached(book: Book, i: int, k: int) -> bool:
+    """Return whether an order follows the position of its slot."""
+    p = book.positions[i]
+    return bool(k in (p["exit_order"], p["trail_order"]) or book.resting[k]["rung"] != NONE)
 
 
 @step

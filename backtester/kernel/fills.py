@@ -53,10 +53,18 @@ def floor_to_step(quantity: float, step_num: float, step_den: float) -> float:
 
 @entry
 def add_on_grid(quantity: float, change: float, step_num: float, step_den: float) -> float:
-    """Return ``quantity + change`` without the residue of binary fractions: both stand on the grid of steps."""
+    """Return ``quantity + change`` without the residue of binary fractions where the sum stands on the grid of steps.
+
+    Holdings and trades executed elsewhere need not stand there: then the sum stays as it is.
+    """
+    total = quantity + change
     if step_num == 0.0:
-        return quantity + change
-    return float(round((quantity + change) * step_den / step_num)) * step_num / step_den
+        return total
+    lots = total * step_den / step_num
+    nearest = float(round(lots))
+    if abs(lots - nearest) > SNAP * max(1.0, 1e-6 * abs(lots)):
+        return total
+    return nearest * step_num / step_den
 
 
 @entry

@@ -10,6 +10,7 @@ from backtester.domain.enums import (
 )
 from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.account import cross_equity
+from backtester.kernel.costs import engine_slippage
 from backtester.kernel.path import line_in_tier
 from backtester.kernel.state import Book, Setup
 from backtester.kernel.value import slipped, unrealized_pnl
@@ -70,11 +71,12 @@ def execution_value(setup: Setup, book: Book, i: int) -> float:
     """Return the engine's price for position ``i``, with slippage."""
     instrument = setup.instruments[i]
     side = -1.0 if book.positions[i]["quantity"] > 0.0 else 1.0
-    return slipped(engine_reference(setup, book, i), side, book.positions[i]["engine_slippage"], instrument["sign"])
+    reference = engine_reference(setup, book, i)
+    return slipped(reference, side, engine_slippage(setup, book, i, reference), instrument["sign"])
 
 
 @step
-def engine_slippage(setup: Setup, book: Book, i: int) -> float:
+def unit_slippage(setup: Setup, book: Book, i: int) -> float:
     """Return the slippage of one unit that the engine closes of position ``i``, >= 0."""
     return abs(execution_value(setup, book, i) - engine_reference(setup, book, i))
 

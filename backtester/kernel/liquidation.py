@@ -26,12 +26,12 @@ from backtester.kernel.fills import add_on_grid, trading_fee
 from backtester.kernel.groups import (
     CROSS_GROUP,
     balance_share,
-    engine_slippage,
     execution_value,
     group_balance,
     group_requirement,
     pay_from_group,
     tier_requirement,
+    unit_slippage,
 )
 from backtester.kernel.resting import cancel_slot
 from backtester.kernel.state import Book, Journal, Setup
@@ -131,7 +131,7 @@ def try_step(
     side = 1.0 if held > 0.0 else -1.0
     fill_value = execution_value(setup, book, i)
     realized = side * closed * (fill_value - p["entry_value"])
-    slippage_paid = closed * engine_slippage(setup, book, i)
+    slippage_paid = closed * unit_slippage(setup, book, i)
     after = balance - closed * abs(fill_value - p["value_now"])
     fee = min(trading_fee(closed, fill_value, setup.rules[0]["liquidation_fee"]), max(after, 0.0))
     bankruptcy = p["value_now"] - balance_share(setup, book, i, balance, requirement) / held
@@ -261,7 +261,7 @@ def take_over_at_bankruptcy(
     bankruptcy = p["value_now"] - remainder / held
     realized = unrealized_pnl(held, p["entry_value"], p["value_now"])
     flow = held * (fill_value - bankruptcy)
-    slippage_paid = abs(held) * engine_slippage(setup, book, i)
+    slippage_paid = abs(held) * unit_slippage(setup, book, i)
     record_liquidation(
         setup,
         book,
@@ -317,7 +317,7 @@ def take_over_at_market(
     isolated = setup.instruments[i]["margin_mode"] == ISOLATED
     side = LONG if held > 0.0 else SHORT
     fill_value = execution_value(setup, book, i)
-    slippage_paid = abs(held) * engine_slippage(setup, book, i)
+    slippage_paid = abs(held) * unit_slippage(setup, book, i)
     realized = unrealized_pnl(held, p["entry_value"], fill_value)
     bankruptcy = p["value_now"] - balance_share(setup, book, i, balance, requirement) / held
     left = balance - abs(held * (fill_value - p["value_now"]))

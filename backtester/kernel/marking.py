@@ -185,7 +185,7 @@ def mark_columns(setup: Setup, market: Market, book: Book, columns: Columns, sta
     gross = columns.gross[start:stop]
     net = columns.net[start:stop]
     maintenance[:] = 0.0
-    ratio[:] = 0.0
+    ratio[:] = 0.0 if held_count(book) == 0 else -math.inf
     gross[:] = 0.0
     net[:] = 0.0
     cross_equity[:] = account["free_wallet"]

@@ -24,21 +24,23 @@ from backtester.kernel.exits import apply_setting
 from backtester.kernel.loop import DONE, REQUESTED, LoopContext
 from backtester.kernel.marking import count_safe, held_count, mark_columns
 from backtester.kernel.movements import apply_transfers, book_own_fill, enter_holdings, settle_delistings
-from backtester.kernel.requests import carry_out_due, write_undue_requests
+from backtester.kernel.requests import carry_out_due
 from backtester.kernel.resting import sleep_from
 from backtester.kernel.state import BLOCK, NO_TIER_BOUND, Book, Columns, Journal, Market, Schedule, Setup
 from backtester.kernel.targets import (
     EVERY_ORDER,
     EXITS_ALONE,
+    IDLE,
     decide_by_band,
     fill_targets,
+    is_tradable,
     put_pending,
     stop_trading,
     take_due_targets,
     take_time_exits,
     write_undue_targets,
 )
-from backtester.kernel.triggers import attach_at_point, expire_orders, fill_market_orders, fire_at_point
+from backtester.kernel.triggers import attach_at_point, expire_orders, fill_market_orders, fire_at_point, settle_in
 from backtester.kernel.views import show_account
 from backtester.kernel.walk import walk_bar, walk_coarse_bar, walk_own_bar
 
@@ -180,17 +182,34 @@ def open_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journ
 
 
 @step
+def close_drawn_down(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
+    """After the drawdown stop: close whatever is held as soon as it trades."""
+    account = book.account[0]
+    if account["drawn_down"] == NO:
+        return
+    for i in range(book.positions.size):
+        p = book.positions[i]
+        if p["quantity"] == 0.0 or p["pending"] != IDLE:
+            continue
+        if is_tradable(setup, market, i, bar, market.trade_open):
+            put_pending(book, journal, i, 0.0, BY_DRAWDOWN, account["time"])
+
+
+@step
 def trade_at_open(
     setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, at_close: bool
 ) -> None:
-    """Take step 3: what is due at the open, and what the open has passed."""
+    """Take step 3: what is due at the open, and what the open has passed; nothing once trading has stopped."""
+    if book.account[0]["stopped_bar"] >= 0:
+        return
+    close_drawn_down(setup, market, book, journal, bar)
     expire_orders(book, journal, bar)
     if not at_close:
         apply_settings(schedule, book, bar)
     carry_out_due(setup, market, book, journal, bar)
     if not at_close:
         take_due_targets(market, schedule, book, journal, bar)
-    take_time_exits(book, journal, bar)
+    take_time_exits(setup, market, book, journal, bar)
     only = EXITS_ALONE if at_close else EVERY_ORDER
     fill_targets(setup, market, schedule, book, journal, bar, market.trade_open, market.mark_open, only)
     fill_market_orders(setup, market, book, journal, bar, market.trade_open, market.mark_open, market.index_open)
@@ -204,7 +223,8 @@ def trade_at_close(setup: Setup, market: Market, schedule: Schedule, book: Book,
     apply_settings(schedule, book, bar)
     take_due_targets(market, schedule, book, journal, bar)
     fill_targets(setup, market, schedule, book, journal, bar, market.trade_close, market.mark_close, EVERY_ORDER)
-    fire_at_point(setup, market, book, journal, bar, market.trade_close, market.path_close, market.index_close)
+    attach_at_point(setup, market, book, journal, bar, market.trade_close, market.path_close, market.index_close)
+    settle_in(book, bar)
 
 
 @step
@@ -231,6 +251,7 @@ def replay_bar(
     if held_count(book) > 0 or account["resting_count"] > 0:
         walk_bar(setup, market, book, journal, columns, bar)
     if market.coarse_bar.size > 0 and market.coarse_ends[bar] == 1 and held_count(book) > 0:
+        set_engine_slippage(setup, market, book, bar)
         walk_coarse_bar(setup, market, book, journal, bar)
     if at_close:
         trade_at_close(setup, market, schedule, book, journal, bar)
@@ -256,6 +277,8 @@ def next_event(setup: Setup, market: Market, schedule: Schedule, book: Book, bar
     """Return the next bar, from ``bar`` on, in which something is scheduled; the number of bars where nothing is."""
     account = book.account[0]
     if account["pending_count"] > 0 or account["market_count"] > 0:
+        return bar
+    if account["drawn_down"] == YES and account["stopped_bar"] < 0 and held_count(book) + account["spot_count"] > 0:
         return bar
     sleep_from(setup, market, book, bar)
     event = min(market.open_time.size - 1, account["wake"])
@@ -310,10 +333,6 @@ def stop_by_drawdown(setup: Setup, market: Market, schedule: Schedule, book: Boo
     stop_trading(setup, market, schedule, book, journal, bar, DRAWN_DOWN)
     account["drawn_down"] = 1
     account["request"] = account["requested"]
-    for i in range(book.positions.size):
-        if book.positions[i]["quantity"] != 0.0:
-            put_pending(book, journal, i, 0.0, BY_DRAWDOWN, account["time"])
-            book.positions[i]["due_time"] = market.open_time[bar + 1]
 
 
 @step
@@ -470,4 +489,3 @@ def replay(
 def finish(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal) -> None:
     """After the last bar: write the orders that never came due. The journal must have room for every row left."""
     write_undue_targets(setup, market, schedule, book, journal, market.open_time.size - 1, NO_TIME, STATUS_PENDING)
-    write_undue_requests(setup, market, book, journal)

@@ -14,7 +14,7 @@ from backtester.kernel.fills import floor_to_step
 from backtester.kernel.resting import (
     CANCELLED,
     DROPPED,
-    PENDING,
+    TRAILING_STOP,
     cancel_slot,
     end_resting,
     end_row,
@@ -24,6 +24,7 @@ from backtester.kernel.resting import (
     set_limit,
     set_trigger,
     wake_now,
+    watched,
     write_order,
 )
 from backtester.kernel.state import NONE, Book, Journal, Market, Setup
@@ -77,6 +78,9 @@ def carry_out_submit(setup: Setup, market: Market, book: Book, journal: Journal,
     o["watches"] = row["watches"]
     o["distance"] = row["distance"]
     o["fraction"] = row["fraction"]
+    if row["kind"] == TRAILING_STOP:
+        opens, _, _, _ = watched(market, row["watches"])
+        o["best"] = opens[instrument["row"], bar]
     o["reduce_only"] = row["reduce_only"]
     o["post_only"] = row["post_only"]
     o["group"] = row["group"]
@@ -202,17 +206,3 @@ def carry_out_due(setup: Setup, market: Market, book: Book, journal: Journal, ba
         account["request"] += 1
         if account["drawn_down"] == 0 and account["stopped_bar"] < 0:
             carry_out(setup, market, book, journal, n, bar)
-
-
-@step
-def write_undue_requests(setup: Setup, market: Market, book: Book, journal: Journal) -> None:
-    """Write a row for each order that was asked for and never came due."""
-    account = book.account[0]
-    while account["request"] < account["requested"]:
-        n = account["request"] % book.requests.size
-        row = book.requests[n]
-        account["request"] += 1
-        if row["ask"] == SUBMIT:
-            i = slot_of(setup, row["symbol"], row["side"], row["quantity"])
-            number = write_submit(setup, market, book, journal, n, i, row["quantity"])
-            journal.orders[number]["status"] = PENDING

@@ -136,6 +136,8 @@ def place(
     account["resting_count"] += 1
     account["market_count"] += int(kind == MARKET)
     o["number"] = number
+    o["rank"] = account["placed"]
+    account["placed"] += 1
     o["request"] = journal.orders[number]["request"]
     o["kind"] = kind
     o["origin"] = origin

@@ -12,7 +12,7 @@ from backtester.kernel._jit import constant, step
 from backtester.kernel.account import account_equity, cross_equity, opening_margin
 from backtester.kernel.fills import SLACK, add_on_grid, floor_to_step, largest_below
 from backtester.kernel.margin import initial_margin
-from backtester.kernel.path import collateral_worth
+from backtester.kernel.path import bracket_size, collateral_worth
 from backtester.kernel.state import Book, Setup
 from backtester.kernel.value import slipped
 
@@ -130,8 +130,15 @@ def exposure_room(setup: Setup, book: Book, i: int, side: float, mark_value: flo
         if p["row"] == row:
             own += p["quantity"] * abs(mark_value)
     equity = max(account_equity(book), 0.0)
-    room = min(rules["gross_limit"] * equity - gross, rules["net_limit"] * equity - side * net)
-    return max(min(room, rules["symbol_limit"] * equity - side * own), 0.0)
+    room = bound(rules["gross_limit"], equity) - gross
+    room = min(room, bound(rules["net_limit"], equity) - side * net)
+    return max(min(room, bound(rules["symbol_limit"], equity) - side * own), 0.0)
+
+
+@step
+def bound(limit: float, equity: float) -> float:
+    """Return a limit in money; infinite where there is none, whatever the equity."""
+    return limit * equity if limit < math.inf else math.inf
 
 
 @step
@@ -192,9 +199,8 @@ def fitting_increase(
     if cap < math.inf:
         contracts = setup.tables[p["table"]]["unit"] == UNIT_CONTRACTS
         unit = 1.0 / instrument["contract_size"] if contracts else abs(mark_value)
-        room = max(
-            add_on_grid(largest_below(cap, unit, step_num, step_den), -abs(p["quantity"]), step_num, step_den), 0.0
-        )
+        largest = largest_below(cap, unit, step_num, step_den)
+        room = max(add_on_grid(largest, -bracket_size(setup, book, i), step_num, step_den), 0.0)
         if size > room:
             size = room
             reason = BY_TIER_CAP

@@ -156,8 +156,9 @@ POSITION = np.dtype(
         ("wake", np.int64),  # bar up to which none of them can do anything
         ("volume_bar", np.int64),  # bar whose volume limit orders have used
         ("volume_used", np.float64),
-        # costs of the bar
+        # costs of the bar for the engine's fills: a fraction, and what the root of the size in base units multiplies
         ("engine_slippage", np.float64),
+        ("engine_impact", np.float64),
         # the leg of the path under test
         ("low_first", np.int64),
         ("up", np.int64),  # the traded bar closed at or above its open
@@ -189,6 +190,7 @@ RESTING = np.dtype(  # an order that waits for its price
         ("slot", np.int64),  # NONE: the row is free
         ("next", np.int64),  # in the slot's chain, or the next free row
         ("number", np.int64),  # row of the journal
+        ("rank", np.int64),  # orders in the table by the time at which they came there
         ("request", np.int64),
         ("kind", np.int64),  # OrderKind; a triggered stop-limit becomes a limit order
         ("origin", np.int64),  # FillReason
@@ -255,6 +257,7 @@ ACCOUNT = np.dtype(
         ("collateral_count", np.int64),  # held spot that counts: book.cross[cross_count : cross_count + this]
         ("pending_count", np.int64),
         ("resting_count", np.int64),
+        ("placed", np.int64),  # orders that ever came to rest
         ("market_count", np.int64),  # market orders of an on_bar function among them
         ("awake", np.int64),  # slots whose orders can fire in the bar under way: book.awake[:awake]
         ("free_order", np.int64),  # first free row of the resting orders

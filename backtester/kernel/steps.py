@@ -100,9 +100,12 @@ def tier_of_size(setup: Setup, book: Book, i: int, size: float) -> int:
 
 @step
 def less_one_step(size: float, step_num: float, step_den: float) -> float:
-    """Return a size less the smallest step; without a step, less a billionth of it."""
+    """Return the largest size on the grid of steps below a size; without a grid, a billionth less."""
     if step_num == 0.0:
         return size * (1.0 - SNAP)
+    below = floor_to_step(size, step_num, step_den)
+    if abs(size - below) > SNAP * step_num / step_den:
+        return below
     return add_on_grid(size, -step_num / step_den, step_num, step_den)
 
 

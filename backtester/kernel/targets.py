@@ -135,13 +135,24 @@ def take_due_targets(market: Market, schedule: Schedule, book: Book, journal: Jo
 
 
 @step
-def take_time_exits(book: Book, journal: Journal, bar: int) -> None:
-    """Close positions whose time is over, unless a target acts on them at this open."""
-    if book.account[0]["wake"] > bar:
-        return
+def is_tradable(setup: Setup, market: Market, i: int, bar: int, trade_values: NDArray[np.float64]) -> bool:
+    """Return whether orders of slot ``i`` can fill at a bar: it is listed and, where volumes are known, traded."""
+    row = setup.instruments[i]["row"]
+    if math.isnan(trade_values[row, bar]) or math.isnan(market.mark_open[row, bar]):
+        return False
+    return setup.instruments[i]["has_volume"] == 0 or market.volume[row, bar] != 0.0
+
+
+@step
+def take_time_exits(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
+    """Close positions whose time is over, unless a target acts on them at this open, as soon as they trade."""
+    now = book.account[0]["bar_open"]
     for i in range(book.positions.size):
         p = book.positions[i]
-        if p["quantity"] != 0.0 and p["exit_bar"] <= bar and p["pending"] != DUE:
+        is_over = p["hold_ms"] > 0 and now >= p["opened"] + p["hold_ms"]
+        if not is_over or p["quantity"] == 0.0 or p["pending"] != IDLE:
+            continue
+        if is_tradable(setup, market, i, bar, market.trade_open):
             put_pending(book, journal, i, 0.0, BY_TIME, book.account[0]["time"])
 
 
@@ -195,15 +206,6 @@ def stop_trading(
 
 
 @step
-def is_tradable(setup: Setup, market: Market, i: int, bar: int, trade_values: NDArray[np.float64]) -> bool:
-    """Return whether orders of slot ``i`` can fill at a bar: it is listed and, where volumes are known, traded."""
-    row = setup.instruments[i]["row"]
-    if math.isnan(trade_values[row, bar]) or math.isnan(market.mark_open[row, bar]):
-        return False
-    return setup.instruments[i]["has_volume"] == 0 or market.volume[row, bar] != 0.0
-
-
-@step
 def place_ladder(
     setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, i: int, change: float, bar: int
 ) -> None:
@@ -213,6 +215,7 @@ def place_ladder(
     instrument = setup.instruments[i]
     side = 1.0 if change > 0.0 else -1.0
     left = abs(change)
+    waited = journal.orders[p["order"]]["bars_waited"] if p["order"] >= 0 else 0
     for n in range(p["rungs"]):
         rung = schedule.ladder[p["first_rung"] + n]
         size = left
@@ -227,6 +230,8 @@ def place_ladder(
         number = p["order"]
         p["order"] = -1
         journal.orders[number]["wanted_quantity"] = side * size
+        journal.orders[number]["bars_waited"] = waited
+        journal.orders[number]["reason"] = BY_NO_VOLUME if waited > 0 else NO_REASON
         k = place(book, journal, i, KIND_LIMIT, BY_TARGET, side, size, number, bar)
         book.resting[k]["post_only"] = rules["post_only"]
         set_limit(setup, book, journal, k, rung["value"])
@@ -246,7 +251,7 @@ def size_order(
     bar: int,
     value: float,
 ) -> None:
-    """Size the pending order of slot ``i``: fill its reducing part, leave the rest in ``increase``; or rest as limits."""
+    """Size the order of slot ``i``: fill its reducing part, leave the rest in ``increase``; or let it rest."""
     p = book.positions[i]
     instrument = setup.instruments[i]
     held = p["quantity"]

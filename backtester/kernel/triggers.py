@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backtester.domain.enums import FillReason, Liquidity, RejectReason
 from backtester.kernel._jit import constant, step
-from backtester.kernel.account import set_values_now
+from backtester.kernel.account import DUST, set_values_now
 from backtester.kernel.execution import BY_REDUCE_ONLY, execute
 from backtester.kernel.exits import refresh_exits
 from backtester.kernel.fills import add_on_grid, floor_to_step
@@ -117,19 +117,22 @@ def volume_room(setup: Setup, market: Market, book: Book, k: int, bar: int) -> f
     if p["volume_bar"] != bar:
         p["volume_bar"] = bar
         p["volume_used"] = 0.0
-    room = share * market.volume[instrument["row"], bar] - p["volume_used"]
+    most = share * market.volume[instrument["row"], bar]
+    room = most - p["volume_used"]
+    if not room > DUST * most:
+        return 0.0
     if instrument["sign"] < 0.0:
         room /= abs(o["limit"])
     return max(floor_to_step(room, instrument["step_num"], instrument["step_den"]), 0.0)
 
 
 @step
-def use_volume(setup: Setup, book: Book, i: int, filled: float, limit: float) -> None:
-    """Count what a limit order filled against the bar's volume."""
+def use_volume(setup: Setup, book: Book, i: int, filled: float, limit: float, is_short: bool) -> None:
+    """Count what a limit order filled against the bar's volume; one that is short of it leaves nothing to others."""
     instrument = setup.instruments[i]
     first = setup.slots[instrument["row"], 0]
     base = abs(filled) if instrument["sign"] > 0.0 else abs(filled * limit)
-    book.positions[first]["volume_used"] += base
+    book.positions[first]["volume_used"] = math.inf if is_short else book.positions[first]["volume_used"] + base
 
 
 @step
@@ -144,13 +147,15 @@ def settle_firing(
     row = journal.orders[o["number"]]
     row["filled_quantity"] = add_on_grid(row["filled_quantity"], filled, instrument["step_num"], instrument["step_den"])
     o["left"] = max(add_on_grid(o["left"], -abs(filled), instrument["step_num"], instrument["step_den"]), 0.0)
+    if o["left"] <= DUST * abs(row["filled_quantity"]):
+        o["left"] = 0.0
     note_left(book, k)
     group = o["group"]
     number = o["number"]
     origin = o["origin"]
     if why != NO_REASON:
         status = status_of(row["filled_quantity"], row["wanted_quantity"], why)
-        if status == REJECTED and why == BY_REDUCE_ONLY:
+        if filled == 0.0 and why == BY_REDUCE_ONLY:
             status = CANCELLED
         end_resting(book, journal, k, status, why)
     elif o["left"] == 0.0:
@@ -200,7 +205,7 @@ def fill_resting(
         o["origin"],
     )
     if is_limit:
-        use_volume(setup, book, i, filled, o["limit"])
+        use_volume(setup, book, i, filled, o["limit"], room < o["left"])
     settle_firing(setup, market, book, journal, k, filled, why, bar)
 
 
@@ -208,14 +213,15 @@ def fill_resting(
 def fire_limit(setup: Setup, market: Market, book: Book, journal: Journal, k: int, bar: int, as_taker: bool) -> None:
     """Fill a limit order: at its limit as maker, or as taker at the present price."""
     o = book.resting[k]
-    if as_taker and o["post_only"] == 1:
-        end_resting(book, journal, k, REJECTED, POST_ONLY)
-        return
     room = volume_room(setup, market, book, k, bar)
     o["is_new"] = 0
     if room < o["left"]:
         o["used_up"] = bar  # what the volume leaves waits for the next bar
     if room == 0.0:
+        return
+    if as_taker and o["post_only"] == 1:
+        has_filled = journal.orders[o["number"]]["filled_quantity"] != 0.0
+        end_resting(book, journal, k, CANCELLED if has_filled else REJECTED, POST_ONLY)
         return
     if as_taker:
         fill_resting(setup, market, book, journal, k, bar, book.positions[o["slot"]]["trade_now"], TAKER, room)
@@ -257,7 +263,7 @@ def fire(setup: Setup, market: Market, book: Book, journal: Journal, k: int, bar
 
 @step
 def next_at_point(setup: Setup, book: Book, bar: int, at_market: int) -> int:
-    """Return the awake order with the lowest number that fires where prices stand now, or ``NONE``.
+    """Return the awake order that came first of those that fire where prices stand now, or ``NONE``.
 
     Parameters
     ----------
@@ -270,7 +276,7 @@ def next_at_point(setup: Setup, book: Book, bar: int, at_market: int) -> int:
         while k != NONE:
             o = book.resting[k]
             following = o["next"]
-            if o["wake"] <= bar and (best == NOTHING or o["number"] < book.resting[best]["number"]):
+            if o["wake"] <= bar and (best == NOTHING or o["rank"] < book.resting[best]["rank"]):
                 if o["kind"] == MARKET:
                     best = k if at_market == ORDERS_AT_MARKET else best
                 elif at_market == ORDERS_RESTING and o["used_up"] != bar:
@@ -369,6 +375,17 @@ def count_waiting(book: Book, journal: Journal) -> None:
 
 
 @step
+def settle_in(book: Book, bar: int) -> None:
+    """Let the orders that came to a bar's open, or its close, be new no more."""
+    for i in range(book.positions.size):
+        if book.positions[i]["orders"] > 0 and book.positions[i]["wake"] <= bar:
+            k = book.positions[i]["first_order"]
+            while k != NONE:
+                book.resting[k]["is_new"] = 0
+                k = book.resting[k]["next"]
+
+
+@step
 def attach_at_point(
     setup: Setup,
     market: Market,
@@ -397,7 +414,7 @@ def fire_at_point(
     mark_values: NDArray[np.float64],
     index_values: NDArray[np.float64],
 ) -> None:
-    """Attach orders to positions that changed, then fire what the present prices have passed, by number."""
+    """Attach orders to positions that changed, then fire what the present prices have passed, in order of placing."""
     account = book.account[0]
     attach_at_point(setup, market, book, journal, bar, trade_values, mark_values, index_values)
     if account["resting_count"] == 0:
@@ -408,12 +425,7 @@ def fire_at_point(
     while k != NOTHING:
         fire(setup, market, book, journal, k, bar, True)
         k = next_at_point(setup, book, bar, ORDERS_RESTING)
-    for i in range(book.positions.size):
-        if book.positions[i]["orders"] > 0 and book.positions[i]["wake"] <= bar:
-            k = book.positions[i]["first_order"]
-            while k != NONE:
-                book.resting[k]["is_new"] = 0
-                k = book.resting[k]["next"]
+    settle_in(book, bar)
 
 
 # -- on a leg --------------------------------------------------------------------------------------------------------
@@ -435,6 +447,7 @@ def order_fraction(setup: Setup, book: Book, k: int, at: float) -> float:
     now = start + at * (end - start)
     if (below and now <= level) or (not below and now >= level):
         return at
+    o["is_new"] = 0
     if (below and end <= level) or (not below and end >= level):
         return min(max((level - start) / (end - start), at), 1.0)
     return NEVER
@@ -442,7 +455,7 @@ def order_fraction(setup: Setup, book: Book, k: int, at: float) -> float:
 
 @step
 def next_on_leg(setup: Setup, book: Book, bar: int, at: float) -> tuple[float, int]:
-    """Return the fraction at which the next awake order fires, and the order; the lowest number of equals."""
+    """Return the fraction at which the next awake order fires, and the order; the first placed of equals."""
     first = NEVER
     best = NOTHING
     for n in range(book.account[0]["awake"]):
@@ -451,7 +464,7 @@ def next_on_leg(setup: Setup, book: Book, bar: int, at: float) -> tuple[float, i
             o = book.resting[k]
             if o["wake"] <= bar and o["kind"] != MARKET and o["used_up"] != bar:
                 f = order_fraction(setup, book, k, at)
-                if f < first or (f == first and f < NEVER and o["number"] < book.resting[best]["number"]):
+                if f < first or (f == first and f < NEVER and o["rank"] < book.resting[best]["rank"]):
                     first = f
                     best = k
             k = o["next"]

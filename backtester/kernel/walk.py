@@ -357,9 +357,8 @@ def enter_coarse_walk(setup: Setup, market: Market, book: Book, bar: int) -> Non
         p["walked"] = NO
         same = p["quantity"] == p["quantity_before"]
         if setup.instruments[i]["is_spot"] == 1:
-            if p["weight"] > 0.0 and not same:
-                account["walk_cross"] = NO
-        elif setup.instruments[i]["margin_mode"] != ISOLATED:
+            continue
+        if setup.instruments[i]["margin_mode"] != ISOLATED:
             account["walk_cross"] = account["walk_cross"] if same else NO
         elif p["quantity"] != 0.0:
             p["walked"] = int(same)

@@ -118,7 +118,8 @@ def trade_at_open(book: Book, market: Market, decisions: Decisions, opening: Mom
         decisions.fill_targets(opening, traded)
     decisions.fill_market_orders(opening, traded)
     decisions.attach_exits(opening)
-    fire_at_open(book, opening, traded)
+    on_path = {i: market.path_bar(i, book.bar).open for i in opening.marks}
+    fire_at_open(book, replace(opening, marks=on_path), traded)
 
 
 def inside_bar(book: Book, market: Market) -> None:

@@ -8,10 +8,19 @@ import numpy as np
 
 from backtester.domain import enums
 from backtester.domain.config import RunConfig
-from backtester.domain.enums import ContractKind, MarginMode, TierForm, TierUnit, label
+from backtester.domain.enums import (
+    ContractKind,
+    MarginMode,
+    OrderKind,
+    RequestKind,
+    SettingField,
+    TierForm,
+    TierUnit,
+    TriggerPrice,
+    label,
+)
 from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import MarginTier, TierTable
-from backtester.domain.enums import OrderKind, RequestKind, SettingField, TriggerPrice
 from backtester.engine.contract_terms import ContractTerms
 from backtester.engine.instructions import Instructions, Ladder, OwnFills, SettingRows, TargetRows, Transfers
 from backtester.engine.prepare import Prepared, prepare

@@ -33,6 +33,10 @@ def liquidate(group: Group, moment: Moment) -> None:
         return
     book = group.book
     book.cancel([o for o in book.live if o.slot in group.slots()], moment.time, "liquidation")
+    for i in group.slots():
+        order = book.waiting.pop(i, None)
+        if order is not None:
+            book.finish(order, moment.time, "cancelled", "liquidation")
     if group.isolated is None:
         sell_collateral(book, moment)
     while group.fails(moment.marks):
@@ -206,12 +210,7 @@ def tier_step(book: Book, i: int, mark: Fraction, excess: Excess) -> tuple[Fract
 
 def take_over(group: Group, moment: Moment) -> None:
     """Take the group's positions from the trader."""
-    book = group.book
-    for i in group.members():
-        order = book.waiting.pop(i, None)
-        if order is not None:
-            book.finish(order, moment.time, "cancelled", "liquidation")
-    if book.case.settings.takeover == "bankruptcy":
+    if group.book.case.settings.takeover == "bankruptcy":
         surrender(group, moment)
     else:
         sell_out(group, moment)

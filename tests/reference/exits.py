@@ -113,7 +113,8 @@ def refresh(book: Book, i: int) -> None:
         if order.attached == "take_profit" and share < 1 and len(targets) > 1:
             whole = max(whole_steps(share * position.base, step), step)
             size = min(held, max(ZERO, whole - order.of_base))
-        order.left = order.wanted = -position.side * size
+        order.left = -position.side * size
+        order.wanted = order.filled + order.left
 
 
 def follow(book: Book, i: int, moment: Moment) -> None:

@@ -97,6 +97,7 @@ def fire(book: Book, order: Order, moment: Moment) -> None:
         book.finish(order, moment.time, status, "post_only")
     else:
         fill_resting(book, order, present, moment)
+        order.is_new = False
 
 
 def fire_at_open(book: Book, moment: Moment, traded: Collection[int]) -> None:

@@ -82,6 +82,8 @@ class Walk:
         legs = 1 if self.book.case.settings.intrabar == "close" else 3
         for leg in range(legs):
             self._walk_leg(leg)
+        for order in self.book.live:
+            order.is_new = False
         if self.traded:
             see_closes(self.book, self._moment(legs - 1, END), self.traded)
 
