@@ -9,6 +9,7 @@ import numpy as np
 from backtester.engine.decisions import Decisions
 from backtester.engine.resolve import ResolvedRun
 from backtester.engine.result import Notice
+from backtester.engine.universe import has_universe
 from backtester.errors import ConfigError
 from backtester.market.panel import Panel
 from backtester.market.schema import timeframe_name
@@ -29,7 +30,7 @@ def refuse_clashes(resolved: ResolvedRun, decisions: Decisions) -> None:
     Raises
     ------
     ConfigError
-        Targets of legs in one-way mode; sizing by risk without any stop.
+        Targets of legs in one-way mode; a universe beside signals or a loop; sizing by risk without any stop.
     """
     config = resolved.config
     if config.account.position_mode == "one_way":
@@ -39,6 +40,11 @@ def refuse_clashes(resolved: ResolvedRun, decisions: Decisions) -> None:
                 f"{decisions.name} decides {' and '.join(legs)}, but a contract holds one position in one-way mode.",
                 "Use --position-mode hedge, or decide target.",
             )
+    if has_universe(config.universe) and (decisions.loop is not None or decisions.bars is None):
+        raise ConfigError(
+            f"The section universe bounds the targets of a strategy, and {decisions.name} decides by none.",
+            "Leave it out; a file of signals says who may be held in its column universe.",
+        )
     if config.sizing.unit == "risk" and decisions.targets.height and not _has_stop(decisions.targets.columns):
         raise ConfigError(
             f"sizing.unit = 'risk' needs a stop, and {decisions.name} decides none.",

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from backtester.engine.decision_columns import (
-    BOOLEANS,
     DecisionColumn,
     decision_columns,
     refuse_apart,
@@ -19,6 +18,7 @@ from backtester.engine.decision_columns import (
 from backtester.engine.frames import TIME
 from backtester.engine.signal_clock import SignalClock
 from backtester.errors import DataError, UnknownNameError, UsageError, format_time
+from backtester.strategy.columns import FLAGS
 
 _FORMAT_HINT = (
     "Columns: open_time (the bar at whose close the row was decided) or decision_time, symbol, target, and where "
@@ -112,7 +112,7 @@ def _typed(raw: pl.DataFrame, time: str, columns: list[DecisionColumn], clock: S
 
 def _values(values: pl.Series, column: DecisionColumn, name: str) -> pl.Series:
     """Return a column of decisions with its type: a number, or yes and no."""
-    is_boolean = column.base in BOOLEANS
+    is_boolean = column.base in FLAGS
     if values.dtype == pl.Null or (is_boolean and values.dtype == pl.Boolean):
         return values.cast(pl.Boolean if is_boolean else pl.Float64)
     if not values.dtype.is_numeric():
@@ -193,6 +193,8 @@ def _listed(frame: pl.DataFrame, clock: SignalClock, outside: int) -> tuple[pl.D
     symbol = frame["symbol"].replace_strict(order, return_dtype=pl.Int64)
     listed = pl.Series(clock.is_replayed(frame["open_time"].dt.epoch("ms").to_numpy(), symbol.to_numpy()))
     kept = frame.with_columns(symbol.alias("place")).filter(listed).sort("place", "open_time")
+    if "universe" in kept.columns:  # an empty field keeps what the symbol's last row said; at first it may be held
+        kept = kept.with_columns(pl.col("universe").forward_fill().over("place").fill_null(value=True))
     others = [name for name in kept.columns if name not in {"open_time", "decision_time", "symbol", "place"}]
     return kept.select("open_time", "symbol", *others), outside + int((~listed).sum())
 

@@ -202,6 +202,7 @@ def kernel_liquidation(h: calc.Holding, rules: VenueRules, balance: float) -> fl
     instruments["sign"], instruments["contract_size"] = h.sign, h.instrument.contract_size
     instruments["leverage"], instruments["margin_mode"] = h.leverage, MarginMode.ISOLATED
     instruments["close_fee"] = rules.close_fee_rate(rules.taker_fee)
+    instruments["sibling"] = state.NONE
     table = np.zeros(1, state.TABLE)
     table["stop"], table["unit"] = count, h.tiers.unit
     rows = np.zeros(count, state.TIER)
@@ -210,14 +211,16 @@ def kernel_liquidation(h: calc.Holding, rules: VenueRules, balance: float) -> fl
     general = np.zeros(1, state.RULES)
     general["mmr_basis"] = MarginBasis[rules.mmr_basis.upper()]
     general["close_fee_basis"] = CloseFeeBasis[rules.close_fee_basis.upper()]
-    setup = state.Setup(general, instruments, table, rows, np.array([t.notional_floor for t in h.tiers.tiers]))
+    floors, slots = np.array([t.notional_floor for t in h.tiers.tiers]), np.array([[0, state.NONE]])
+    setup = state.Setup(general, instruments, table, rows, floors, np.zeros(0, state.FEE_TIER), slots)
     positions = np.zeros(1, state.POSITION)
     positions["quantity"], positions["entry_value"], positions["margin"] = h.quantity, h.entry_value, balance
     positions["value_now"], positions["tier_bound"] = h.mark_value, state.NO_TIER_BOUND
-    none = np.zeros(1, np.int64)
-    found = displayed_liquidation(
-        setup, state.Book(np.zeros(1, state.ACCOUNT), positions, none, none, np.zeros(1, np.int64))
-    )
+    positions["leverage"] = positions["held_leverage"] = h.leverage
+    held_slots = [np.zeros(1, np.int64) for _ in range(4)]
+    orders = [np.zeros(0, state.RUNG), np.zeros(0, state.RESTING), np.zeros(0, state.REQUEST)]
+    book = state.Book(np.zeros(1, state.ACCOUNT), positions, *held_slots, *orders, np.zeros(31), np.zeros(1, np.int64))
+    found = displayed_liquidation(setup, book)
     return None if math.isnan(found) else h.sign * found if h.sign > 0 else -1 / found
 
 

@@ -123,13 +123,19 @@ def resolved(**sections: object) -> SimpleNamespace:
 
 
 def decisions(*columns: str) -> SimpleNamespace:
-    return SimpleNamespace(name="mine", targets=pl.DataFrame({name: [1.0] for name in columns}))
+    targets = pl.DataFrame({name: [1.0] for name in columns})
+    return SimpleNamespace(name="mine", targets=targets, loop=None, bars=None)
 
 
 @pytest.mark.parametrize(
     ("sections", "columns", "message"),
     [
         ({}, ("target_long",), "mine decides target_long, but a contract holds one position in one-way mode"),
+        (
+            {"universe": {"top_volume": 3}},
+            ("target",),
+            "The section universe bounds the targets of a strategy, and mine",
+        ),
         ({"sizing": {"unit": "risk"}}, ("target", "take_profit"), "mine decides none"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 import backtester
 from backtester import MarginTier, Param, Strategy
-from backtester.errors import StrategyError
+from backtester.errors import DataError, StrategyError
 from backtester.market.store import DatasetKey, Store
 from backtester.strategy.loop import close_price, indicator, quantity, submit_limit, submit_market
 
@@ -140,6 +140,38 @@ def test_what_is_held_from_the_start(store: Store) -> None:
     assert max(result.manifest["identities"].values()) < 1e-9
 
 
+def test_targets_of_a_file_are_scaled_to_a_volatility(store: Store) -> None:
+    text = "open_time,target\n2025-01-01T00:00,1\n2025-01-01T01:00,0.5\n"
+    sizing = {"sizing": {"unit": "volatility", "vol_target": 0.02, "vol_window": 3}}
+    result = from_file(store, text, settings=sizing)
+    # Three returns are known from the fourth close on: 102/101, 103/102 … up to 105/104 at the close of 01:00.
+    returns = np.array([103 / 102, 104 / 103, 105 / 104]) - 1
+    factor = 0.02 / (returns.std(ddof=1) * np.sqrt(365 * 96))
+    assert factor < 10
+    assert result.targets["target"].to_list() == [pytest.approx(0.5 * factor)]
+    assert [row[0] for row in fills(result)] == [at(5)]
+
+
+def test_what_is_delisted_is_settled_at_its_last_mark(store: Store) -> None:
+    gone = "GONE/USDT:USDT"
+    bars = store.read(DatasetKey("generic", A, "trade", "15m"))[:8]
+    store.write(DatasetKey("generic", gone, "trade", "15m"), bars, source="test")
+    options = {"symbols": [A, gone], "start": "2025-01-01", "end": "2025-01-01T04:00"}
+    settings = {"data": {"mark": "trade", "allow_gaps": True}}
+    text = f"open_time,symbol,target\n2025-01-01T00:00,{gone},2\n2025-01-01T03:00,{gone},5\n"
+    result = from_file(store, text, settings=settings, **options)
+    # Bought at 101; the eighth quarter is the last and closes at 108: settled there without a fee.
+    entry, exit_ = fills(result)
+    assert entry[:4] == (at(1), "buy", 2.0, 101.0)
+    assert at(7) < exit_[0] <= at(8)
+    assert (exit_[1], exit_[3], exit_[5]) == ("sell", 108.0, "delisting")
+    assert result.trades["exit_reason"].to_list() == ["delisting"]
+    assert result.summary["net_profit"] == pytest.approx(2 * 7 - 0.202)
+    told = {n.code: n.text for n in result.notices}
+    assert told["delisted"].startswith(f"Positions were settled at the mark when their contracts were delisted: {gone}")
+    assert told["signals_outside"].startswith("1 rows of the signals lie outside")
+
+
 class Always(Strategy):
     """Two coins, whenever they may be held."""
 
@@ -160,6 +192,21 @@ def test_what_leaves_the_universe_of_the_run_is_closed(store: Store) -> None:
         (at(4), "sell", 104.0),
         (at(8), "buy", 108.0),
     ]
+
+
+class Upside(Strategy):
+    """A short leg with the sign of a long one."""
+
+    def target_long(self) -> float:
+        return 1.0
+
+    def target_short(self) -> float:
+        return 0.5
+
+
+def test_a_short_leg_of_the_wrong_sign_is_refused(store: Store) -> None:
+    with pytest.raises(DataError, match=r"strategy upside: target_short of .* must be at most 0 .*, got 0\.5 at 2025"):
+        run(store, Upside(), position_mode="hedge")
 
 
 class Pulse(Strategy):

@@ -93,7 +93,7 @@ def test_times_of_a_csv(tmp_path: Path, text: str) -> None:
         (
             {"open_time": [at(0)], "target": [1.0], "stop_loss": [9.0]},
             DataError,
-            "stop_loss of A/USDT:USDT must be a fraction",
+            "stop_loss of A/USDT:USDT must be at least 0 and below 1",
         ),
         ({"open_time": [at(0)], "target": [1.0], "size": [9.0]}, UnknownNameError, "Unknown column 'size'"),
         ({"open_time": ["soon"], "target": [1.0]}, DataError, "row 1 has no time"),
@@ -139,7 +139,7 @@ def test_all_columns_of_decisions_are_read(tmp_path: Path) -> None:
     assert frame["stop_loss"].to_list() == [0.2, 0.1]
     assert frame["limit_price_2"].to_list() == [None, 90.0]
     assert frame["active"].to_list() == [False, True]
-    assert frame["universe"].to_list() == [None, True]
+    assert frame["universe"].to_list() == [True, True]
     assert frame["target"].to_list() == [None, 1.0]
 
 
@@ -159,3 +159,12 @@ def test_rows_on_which_a_symbol_has_no_prices_lie_outside(tmp_path: Path) -> Non
     path = parquet(tmp_path, open_time=[at(hour) for hour in range(5)], target=[1.0, 2.0, 3.0, 4.0, 5.0])
     frame, outside = read_signals(path, clock)
     assert (hours(frame), outside) == ([2, 3], 3)
+
+
+def test_an_empty_membership_keeps_the_last_one(tmp_path: Path) -> None:
+    text = "open_time,target,universe\n" + "".join(
+        f"2025-01-01T0{hour}:00,{target},{member}\n"
+        for hour, target, member in [(0, 1, ""), (1, 1, "false"), (2, 2, ""), (3, 2, "true"), (4, 3, "")]
+    )
+    frame, _ = read_signals(csv(tmp_path, text), ONE)
+    assert frame["universe"].to_list() == [True, False, False, True, True]
