@@ -6,10 +6,21 @@ import numpy as np
 import polars as pl
 
 from backtester.analytics.value import inverse_symbols
+from backtester.domain.enums import FillReason, label
 from backtester.engine.result import Result
 
 BOUND = 0.01
 """Share of a bar's volume up to which fills are taken to go unnoticed."""
+
+_NOT_TRADED = [
+    label(reason)
+    for reason in (
+        FillReason.LIQUIDATION,
+        FillReason.LIQUIDATION_STEP,
+        FillReason.COLLATERAL,
+        FillReason.DELISTING,
+    )
+]
 
 
 def participation(result: Result) -> pl.DataFrame:
@@ -24,9 +35,9 @@ def participation(result: Result) -> pl.DataFrame:
     -------
     polars.DataFrame
         ``time, symbol, participation`` (fraction; above 1 where a fill is larger than the bar's volume), of fills in
-        bars with a volume; the liquidation engine's are left out.
+        bars with a volume; those of the liquidation engine and of delistings are left out.
     """
-    fills = result.fills.filter(pl.col("order_id") >= 0)
+    fills = result.fills.filter(~pl.col("reason").is_in(_NOT_TRADED))
     volume = result.bars.select("open_time", "symbol", "volume", "close")
     opened = result.equity.select(pl.int_range(pl.len(), dtype=pl.Int64).alias("bar"), "open_time")
     placed = fills.join(opened, on="bar", maintain_order="left").join(

@@ -35,8 +35,9 @@ def print_assumptions(result: Result) -> None:
     headings = ("assumption", *(heading for _, heading, _, _ in _COLUMNS))
     title = f"Other assumptions; below each figure its difference to the run (amounts in {result.settle})"
     print_table(headings, rows, title, right=tuple(range(1, len(headings))), whole=())
-    for row in table.filter(table["reason"].is_not_null()).iter_rows(named=True):
-        typer.echo(f"Not tried: {row['text']}. {row['reason']}")
+    refused = table.drop_nulls("reason").group_by("reason", maintain_order=True).agg("text")
+    for reason, texts in refused.iter_rows():
+        typer.echo(f"Not tried: {'; '.join(texts)}. {reason}")
     typer.echo(rests_on(table))
     typer.echo(capacity_text(result))
 
@@ -61,11 +62,16 @@ def assumptions_json(table: pl.DataFrame) -> list[dict[str, Any]]:
             "name": row["assumption"],
             "text": row["text"],
             "reason": row["reason"],
-            "metrics": {metric: row[metric] for metric in METRICS},
-            "difference": {metric: row[f"{metric}_difference"] for metric in METRICS},
+            "metrics": {metric: _json(metric, row[metric]) for metric in METRICS},
+            "difference": {metric: _json(metric, row[f"{metric}_difference"]) for metric in METRICS},
         }
         for row in table.iter_rows(named=True)
     ]
+
+
+def _json(metric: str, value: float | None) -> float | None:
+    """Return a figure as the summary has it: what is counted is a whole number."""
+    return int(value) if metric == "liquidations" and value is not None else value
 
 
 def _cells(row: dict[str, Any], settle: str) -> list[str]:

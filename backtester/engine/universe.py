@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +12,7 @@ from backtester.domain.instrument import Instrument
 from backtester.errors import ConfigError, DataError
 from backtester.market.acceptance import parse_times
 from backtester.market.schema import timeframe_ms
+from backtester.market.store import Store
 
 DAY_MS = 86_400_000
 _COLUMNS = ("time", "symbol", "member")
@@ -28,7 +29,7 @@ def universe_members(
     config: RunConfig,
     bars: pl.DataFrame,
     instruments: Mapping[str, Instrument],
-    first_bars: Mapping[str, int] | None = None,
+    begun: Mapping[str, int] | None = None,
 ) -> pl.Series:
     """Return where a symbol may be held.
 
@@ -44,9 +45,9 @@ def universe_members(
         before the run too.
     instruments : mapping of str to Instrument
         Terms of each symbol; its age counts from ``listed``.
-    first_bars : mapping of str to int, optional
-        Open of each symbol's first stored bar [ms since 1970, UTC], from which the age counts where the listing is
-        unknown; where this is unknown too the first row of ``bars`` counts.
+    begun : mapping of str to int, optional
+        What `first_bars` returns: from there the age counts where the listing is unknown; where this is unknown too
+        the first row of ``bars`` counts, which is the start of the warm-up.
 
     Returns
     -------
@@ -67,8 +68,8 @@ def universe_members(
     if asked.file is not None:
         rows = _with_file(rows, Path(asked.file))
     if asked.min_age_days is not None:
-        begun = _begun(rows, instruments, first_bars or {})
-        age = pl.col("close_time") - pl.col("symbol").replace_strict(begun, return_dtype=pl.Int64)
+        since = _listed(rows, instruments, begun or {})
+        age = pl.col("close_time") - pl.col("symbol").replace_strict(since, return_dtype=pl.Int64)
         rows = rows.with_columns(pl.col("universe") & (age >= asked.min_age_days * DAY_MS))
     if asked.top_volume is not None:
         if rows.height and rows["worth"].null_count() == rows.height:
@@ -79,6 +80,16 @@ def universe_members(
             )
         rows = _with_rank(rows, asked.top_volume, asked.volume_days)
     return rows["universe"]
+
+
+def first_bars(store: Store, venue: str, symbols: Iterable[str]) -> dict[str, int]:
+    """Return the open of each symbol's first stored traded bar, of any timeframe [ms since 1970, UTC]."""
+    found = {}
+    for symbol in symbols:
+        spans = [span for key in store.keys(venue, symbol, "trade") if (span := store.span(key)) is not None]
+        if spans:
+            found[symbol] = min(first for first, _ in spans)
+    return found
 
 
 def universe_warmup(config: RunConfig) -> int:
@@ -104,14 +115,14 @@ def _with_rank(rows: pl.DataFrame, count: int, days: int) -> pl.DataFrame:
     return rows.with_columns(((rank <= count).fill_null(value=False)).alias("universe"))
 
 
-def _begun(rows: pl.DataFrame, instruments: Mapping[str, Instrument], first_bars: Mapping[str, int]) -> dict[str, int]:
+def _listed(rows: pl.DataFrame, instruments: Mapping[str, Instrument], begun: Mapping[str, int]) -> dict[str, int]:
     """Return when each symbol began [ms]."""
     firsts = dict(rows.group_by("symbol").agg(pl.col("open_time").min().dt.epoch("ms")).iter_rows())
-    begun = {}
+    listed = {}
     for symbol, first in firsts.items():
-        listed = instruments[symbol].listed if symbol in instruments else None
-        begun[symbol] = listed if listed is not None else first_bars.get(symbol, first)
-    return begun
+        stated = instruments[symbol].listed if symbol in instruments else None
+        listed[symbol] = stated if stated is not None else begun.get(symbol, first)
+    return listed
 
 
 def _with_file(rows: pl.DataFrame, path: Path) -> pl.DataFrame:

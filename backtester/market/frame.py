@@ -18,6 +18,7 @@ from backtester.market.series import (
     bar_source,
     ceil_to,
     check_symbols,
+    delisting,
     floor_to,
     stored_timeframes,
     trade_source,
@@ -91,7 +92,7 @@ def signal_bars(  # noqa: PLR0917 - store, place and range read in one natural o
     that had closed by the bar's close, null once that is more than one index bar old; so is ``premium``, the premium
     index, else mark over index less 1 at the closes that both share. ``funding_rate`` is the last
     one settled by the bar's end, ``predicted_funding_rate`` and ``hours_to_funding`` look to the next settlement by the
-    interval known then. A row stands wherever a traded bar is stored: holes are not filled.
+    interval known then. A row stands wherever a traded bar is stored, up to a delisting: holes are not filled.
     """
     check_symbols(store, venue, [*symbols, *reference])
     step = timeframe_ms(timeframe)
@@ -114,6 +115,9 @@ def _symbol_bars(
     source = trade_source(store, venue, symbol, step)
     first = source.first if start is None else max(ceil_to(start, step, source.first), source.first)
     last = source.end if end is None else min(floor_to(end, step, source.first), source.end)
+    gone = delisting(store, venue, symbol)
+    if gone is not None and gone > source.first:  # later bars are of no market
+        last = min(last, ceil_to(gone, step, source.first))
     records = FundingRecords(store, venue, symbol)
     coarse_ms = None if mark == "trade" else _coarse_mark(store, venue, symbol, step)
     index = source_on(store, source, "index")

@@ -156,6 +156,11 @@ def trade_source(store: Store, venue: str, symbol: str, step_ms: int) -> BarSour
     )
 
 
+def delisting(store: Store, venue: str, symbol: str) -> int | None:
+    """Return the end of trading that the newest stored terms that know it state [ms]; None: unknown, or not yet."""
+    return next((t.delisted for t in reversed(store.instruments(venue, symbol)) if t.delisted is not None), None)
+
+
 def ceil_to(time: int, grid_ms: int, phase: int = 0) -> int:
     """Return the first grid point at or after ``time``; ``phase`` is any grid point."""
     return phase - (phase - time) // grid_ms * grid_ms

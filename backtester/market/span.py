@@ -10,7 +10,7 @@ from backtester.errors import DataError, UsageError, format_time
 from backtester.market.carry import source_on
 from backtester.market.funding_records import FundingRecords
 from backtester.market.schema import timeframe_ms, timeframe_name
-from backtester.market.series import bar_source, ceil_to, floor_to, stored_timeframes, trade_source
+from backtester.market.series import bar_source, ceil_to, delisting, floor_to, stored_timeframes, trade_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +153,7 @@ def symbol_series(
     found = []
     for symbol in symbols:
         trade = trade_source(store, venue, symbol, step_ms)
-        delisted = _delisting(store, venue, symbol)
+        delisted = delisting(store, venue, symbol)
         if is_spot_name(symbol):
             found.append(SymbolSeries(symbol, trade, None, None, None, is_spot=True, delisted=delisted))
             continue
@@ -170,11 +170,6 @@ def symbol_series(
     found += [_hidden_series(store, venue, row, step_ms) for row in hidden]
     _check_grids(found)
     return tuple(found)
-
-
-def _delisting(store: Store, venue: str, symbol: str) -> int | None:
-    """Return the end of trading that the newest terms that know it state [ms]."""
-    return next((t.delisted for t in reversed(store.instruments(venue, symbol)) if t.delisted is not None), None)
 
 
 def _hidden_series(store: Store, venue: str, row: HiddenSeries, step_ms: int) -> SymbolSeries:

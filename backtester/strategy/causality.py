@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtester.errors import StrategyError, format_time
+from backtester.kernel.state import REQUEST
 from backtester.strategy.base import Strategy, kind_of
 from backtester.strategy.coarse import bar_length
 from backtester.strategy.columns import KEYS
@@ -208,6 +209,7 @@ class _Trial:
         self.clock: NDArray[np.int64] = times.dt.epoch("ms").to_numpy()
         self.whole = evaluator.columns(strategy)
         self.script: Script | None = None
+        self.requests: NDArray[np.void] = np.zeros(0, REQUEST)
         self.names = [name for name in self.whole.columns if name not in KEYS]
 
     def watch_requests(self, seed: int) -> None:
@@ -217,24 +219,30 @@ class _Trial:
         """
         loop_bars = loop_bars_of(self.strategy, self.bars, self.symbols, self.whole, self.bar_ms)
         self.script = drawn_script(loop_bars, seed)
-        self.whole = self._with_requests(self.whole, self.bars)
+        self.requests = dry_run(self.strategy, loop_bars, self.script)
+        self.whole = self.whole.with_columns(request_column(self.requests, loop_bars, self.bars))
         self.names.append(REQUESTS)
 
-    def _with_requests(self, said: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
-        if self.script is None:
-            return said
+    def _requests(self, said: pl.DataFrame, keep: NDArray[np.bool_], script: Script) -> pl.Series:
+        """Return the column of requests of the bars that are kept; the whole's, where they are the same bit by bit."""
+        bars = self.bars.filter(keep)
         loop_bars = loop_bars_of(self.strategy, bars, self.symbols, said, self.bar_ms)
-        requests = dry_run(self.strategy, loop_bars, first_bars(self.script, loop_bars.open_time.size))
-        return said.with_columns(request_column(requests, loop_bars, bars))
+        count = loop_bars.open_time.size
+        requests = dry_run(self.strategy, loop_bars, first_bars(script, count))
+        before = self.requests[self.requests["decision_bar"] < count]
+        if requests.tobytes() == before.tobytes():
+            return self.whole[REQUESTS].filter(keep)
+        return request_column(requests, loop_bars, bars)
 
-    def _said(self, bars: pl.DataFrame, *, is_tried: bool) -> pl.DataFrame:
-        """Return what the strategy says about bars from the start on."""
-        said = Evaluator(bars, is_tried=is_tried, bar_ms=self.bar_ms).columns(self.strategy)
-        return self._with_requests(said, bars)
+    def _said(self, keep: NDArray[np.bool_], *, is_tried: bool) -> pl.DataFrame:
+        """Return what the strategy says about the bars that are kept, from the first one on."""
+        evaluator = Evaluator(self.bars.filter(keep), is_tried=is_tried, bar_ms=self.bar_ms)
+        said = evaluator.columns(self.strategy)
+        return said if self.script is None else said.with_columns(self._requests(said, keep, self.script))
 
     def repeated(self) -> list[Finding]:
         """Return a finding when a second evaluation of the same bars differs."""
-        again = self._said(self.bars, is_tried=False)
+        again = self._said(np.ones(self.bars.height, bool), is_tried=False)
         for name in self.names:
             rows = np.flatnonzero(differing(self.whole[name], again[name], SAME))
             if rows.size:
@@ -276,7 +284,7 @@ class _Trial:
         for cut in reversed(places):
             keep = self.times < cut
             try:
-                part = self._said(self.bars.filter(keep), is_tried=True)
+                part = self._said(keep, is_tried=True)
             except StrategyError as error:
                 failed = error
                 continue

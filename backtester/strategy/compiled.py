@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from backtester.errors import StrategyError, nearest_names
 from backtester.kernel._jit import OPTIONS, config
-from backtester.kernel.loop import BAR, LOST, SIGNATURE, LoopContext
+from backtester.kernel.loop import BAR, LOST, REQUESTED, SIGNATURE, LoopContext
 from backtester.strategy.base import Strategy
-from backtester.strategy.fault import blaming, own_files, place_text
+from backtester.strategy.fault import blaming, method_place, own_files, place_text
+from backtester.strategy.sound_requests import WAYS_ON, fault_text, first_fault
 
 _CONTEXT = str(SIGNATURE.args[0])  # numba spells out every array of it, over many lines
 _PLACES = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)|(?P<other>\S+\.py) \((?P<at>\d+)\)')
@@ -27,10 +28,15 @@ _WRAPPER = """
 def call(ctx):
     if ctx.clock[LOST] < 0:
         return
+    first = ctx.clock[REQUESTED]
+    is_sound = True
     try:
         on_bar(ctx, Params({values}))
     except Exception:
+        is_sound = False
+    if not is_sound or first_fault(ctx, first)[1] > 0:
         ctx.clock[LOST] = -1 - ctx.clock[BAR]
+        ctx.clock[REQUESTED] = first
 """
 
 
@@ -82,8 +88,10 @@ def compiled_on_bar(strategy: Strategy) -> Any:
     Returns
     -------
     numba.core.ccallback.CFunc
-        Of the signature ``kernel.loop.SIGNATURE``. Once the function has raised, it is not called again, and
-        ``failed_bar`` tells the bar. Where compilation is switched off, what ``python_on_bar`` returns.
+        Of the signature ``kernel.loop.SIGNATURE``. Once the function has raised, or asked for what no order can be
+        (a size that is not a number, a contract that is not there), it is not called again, the requests of that bar
+        are taken back, and ``failed_bar`` tells the bar. Where compilation is switched off, what ``python_on_bar``
+        returns.
 
     Raises
     ------
@@ -98,20 +106,27 @@ def compiled_on_bar(strategy: Strategy) -> Any:
 def python_on_bar(strategy: Strategy) -> Callable[[LoopContext], None]:
     """Return a strategy's ``on_bar`` as a plain function of the context: slow, with the same result.
 
-    What it raises comes as a ``StrategyError`` with the strategy's own line.
+    What it raises, or asks for and no order can be, comes as a ``StrategyError`` with the strategy's own line.
     """
     cls = type(strategy)
     function, params = source_function(cls), _params_type(cls)
 
     def call(ctx: LoopContext) -> None:
+        first = int(ctx.clock[REQUESTED])
         with blaming(cls, "on_bar"):
             function(ctx, params(*ctx.params.tolist()))
+        number, fault = first_fault(ctx, first)
+        if fault:
+            raise StrategyError(
+                f"on_bar() of strategy {strategy.name!r} {fault_text(ctx, number, fault)}.",
+                f"{WAYS_ON[fault]}\n{method_place(cls, 'on_bar')}",
+            )
 
     return call
 
 
 def failed_bar(ctx: LoopContext) -> int | None:
-    """Return the number of the signal bar at whose close a compiled ``on_bar`` raised; None where it did not.
+    """Return the number of the signal bar at whose close a compiled ``on_bar`` failed; None where it did not.
 
     Parameters
     ----------
@@ -139,7 +154,8 @@ def _compiled(strategy: type[Strategy]) -> Any:
     params = _params_type(strategy)
     inner = numba.njit(**OPTIONS, boundscheck=True)(source_function(strategy))
     values = ", ".join(f"ctx.params[{place}]" for place in range(len(strategy.model_fields)))
-    names: dict[str, Any] = {"on_bar": inner, "Params": params, "LOST": LOST, "BAR": BAR}
+    names: dict[str, Any] = {"on_bar": inner, "Params": params, "first_fault": first_fault}
+    names |= {"BAR": BAR, "LOST": LOST, "REQUESTED": REQUESTED}
     exec(_WRAPPER.format(values=values), names)  # noqa: S102 - compiled code takes a fixed number of arguments
     try:
         return numba.cfunc(SIGNATURE)(names["call"])

@@ -30,6 +30,7 @@ from backtester.kernel.loop import (
     TIME,
     WALLET,
     LoopContext,
+    empty_context,
 )
 from backtester.kernel.state import REQUEST
 from backtester.strategy.base import Strategy
@@ -172,8 +173,9 @@ def loop_bars_of(
     times = bars["open_time"].dt.epoch("ms").to_numpy()
     clock: NDArray[np.int64] = np.unique(times)
     place = np.searchsorted(clock, times)
-    number = bars.select(pl.col("symbol").replace_strict(names, range(len(names)), return_dtype=pl.Int64))
-    row = number["symbol"].to_numpy()
+    numbers = {symbol: number for number, symbol in enumerate(names)}
+    row = np.array([numbers[symbol] for symbol in bars["symbol"].unique(maintain_order=True)], np.int64)
+    row = row[bars["symbol"].rle_id().to_numpy()]
     shape = (len(names), clock.size)
 
     def spread(values: pl.Series | None) -> Floats:
@@ -224,11 +226,12 @@ def _raised(strategy: Strategy, bars: LoopBars, script: Script, bar: int) -> Str
 
 def _context(strategy: Strategy, bars: LoopBars) -> LoopContext:
     symbols = len(bars.symbols)
+    empty = empty_context()
     return LoopContext(
-        clock=np.zeros(7, np.int64),
+        clock=empty.clock,
         **bars.series,
         indicators=bars.indicators,
-        account=np.zeros(3),
+        account=empty.account,
         legs=np.zeros((symbols, 3, 2)),
         params=loop_params(strategy),
         state=loop_state(strategy, symbols),

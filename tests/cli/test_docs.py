@@ -81,5 +81,4 @@ def test_every_section_and_key_of_the_run_file_is_documented() -> None:
         model = _first_model(field.annotation)
         assert model is not None
         for key in model.model_fields:
-            if key != "position_mode":  # it has one value in this version
-                assert f"`{key}`" in documented, f"{section}.{key}"
+            assert f"`{key}`" in documented, f"{section}.{key}"

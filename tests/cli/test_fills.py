@@ -1,9 +1,11 @@
-"""``backtester run --fills``: what is refused before anything is replayed."""
+"""``backtester run --fills`` from end to end, and what is refused before anything is replayed."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from backtester.cli.app import exit_code
@@ -51,3 +53,30 @@ def test_a_strategy_replaces_the_trades_of_the_run_file(shell) -> None:
     code, _, err = shell("run", "trend", "--config", "run.toml", *short)
     assert code == 0, err
     assert "the strategy trend is run: strategy.fills of the run file not used" in err
+
+
+def test_the_trades_are_settled(shell, tmp_path: Path) -> None:
+    """0.1 is bought at the open of a bar and sold at that of another for stated fees; the run file repeats it."""
+    bars = pl.read_parquet(
+        tmp_path / "data/venue=synthetic/symbol=BTC%2FUSDT%3AUSDT/series=trade/timeframe=1h/2024.parquet"
+    )
+    times = ("2024-11-02 08:00", "2024-11-03 20:00")
+    first, last = (
+        float(bars.filter(pl.col("open_time").dt.strftime("%Y-%m-%d %H:%M") == time)["open"][0]) for time in times
+    )
+    (tmp_path / "two.csv").write_text(
+        "time,symbol,side,quantity,price,fee\n"
+        f"{times[0]}:30,BTCUSDT,buy,0.1,{first},1.5\n{times[1]}:30,BTCUSDT,sell,0.1,{last},2.5\n"
+    )
+    short = ("--start", "2024-11-01", "--end", "2024-11-05", "--no-report", "--json")
+    code, out, err = shell("run", "--fills", "two.csv", *short)
+    assert code == 0, err
+    content = json.loads(out)
+    assert (content["strategy"], content["symbols"], content["trades"]) == ("two", "BTC/USDT:USDT", 1)
+    assert content["fees"] == pytest.approx(-4.0)
+    assert content["settlements"] == 4  # 16:00, then 00:00, 08:00 and 16:00
+    expected = 0.1 * (last - first) - 4.0 + content["funding"]
+    assert content["net_profit"] == pytest.approx(expected)
+    assert "No symbols were named: those of the trades" in " ".join(note["text"] for note in content["notices"])
+    again = shell("run", "--config", str(Path(content["run_dir"]) / "config.toml"), "--no-report", "--json")
+    assert json.loads(again[1])["net_profit"] == content["net_profit"]

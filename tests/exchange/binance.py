@@ -46,6 +46,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -128,6 +129,13 @@ def _klines(market: Market, request: Request, series: str) -> Answer:
     wanted = BarRequest(contract, series, step, first, last, request.now, request.number)
     bars = market.page(wanted, limit, newest="startTime" not in request.query)
     return _page(_kline_rows(bars, series, step), weight=_kline_weight(limit))
+
+
+def spot_klines(market: Market, request: Request) -> Answer:
+    """Return the trades of a spot pair, at most 1,000 bars whatever is asked for."""
+    limit = min(_whole(request, "limit", 500), 1000)
+    wanted = {**request.query, "limit": str(limit)}
+    return _klines(market, replace(request, query=wanted), "trade")
 
 
 def _kline_weight(limit: int) -> int:

@@ -37,7 +37,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from tests.exchange import binance, bitget, blofin, bybit, coinm, gate, hyperliquid, krakenfutures, okx
+from tests.exchange import binance, binance_spot, bitget, blofin, bybit, coinm, gate, hyperliquid, krakenfutures, okx
 from tests.exchange.answer import Answer, Request
 from tests.exchange.contract import utc
 from tests.exchange.faults import ROW_FAULTS, Fault, FaultKind, FaultPlan, Rule
@@ -117,7 +117,7 @@ class ExchangeServer:
     market : Market
         What it serves.
     venue : str
-        A key of ``_VENUES``; ``binance`` speaks for USD-M (``/fapi``) and for COIN-M (``/dapi``).
+        A key of ``_VENUES``; ``binance`` speaks for USD-M (``/fapi``), COIN-M (``/dapi``) and spot.
     now : int, callable or None
         The exchange's clock [ms]: a fixed moment, a function, or None for this machine's clock.
     faults : FaultPlan or None
@@ -222,7 +222,8 @@ class ExchangeServer:
         self._open.wait()
         request = Request(parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), headers, self.now, number)
         try:
-            venue = coinm if parts.path.startswith(coinm.PREFIX) else _VENUES[self.venue]
+            others = (m for m in (coinm, binance_spot) if parts.path.startswith(m.PREFIX) and self.venue == "binance")
+            venue = next(others, _VENUES[self.venue])
             answer = venue.answer(self.market, request)
         except Exception as error:  # noqa: BLE001 # a bug of the server must reach the test, not only a thread
             self._errors.append(error)

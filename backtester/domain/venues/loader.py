@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from backtester.domain.venues.pack import Figure, RuleBlock, VenuePack, VenueRules, day_ms
 from backtester.errors import ConfigError, UnknownNameError
 
-_HEAD = ("name", "title", "about", "extends", "exchanges", "rules")
+_HEAD = ("name", "title", "about", "extends", "exchanges", "spot_exchange", "rules")
 _FALLBACK = "generic"
 _EXCHANGE = re.compile(r"[a-z0-9_]+")
 
@@ -103,6 +103,7 @@ def _parse(text: str, file: str) -> VenuePack:
     _dates_ascend(own, file)
     head = {key: data[key] for key in _HEAD[:-1] if key in data}
     head["exchanges"] = _exchanges(data, base, file)
+    head.setdefault("spot_exchange", base.spot_exchange if base else "")
     layers = (*base.blocks, *own) if base else tuple(own)
     try:
         pack = VenuePack.model_validate({**head, "file": Path(file).name, "blocks": layers})

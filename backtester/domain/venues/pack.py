@@ -214,6 +214,8 @@ class VenuePack(Strict):
         Name of the pack on which this one is built; empty: none.
     exchanges : tuple of str
         The venue's names in ccxt, from which market data is fetched; the one of its linear contracts first.
+    spot_exchange : str
+        The one that serves spot pairs; empty: the first of ``exchanges``.
     file : str
         File name, for messages.
     blocks : tuple of RuleBlock
@@ -225,6 +227,7 @@ class VenuePack(Strict):
     about: str = ""
     extends: str = ""
     exchanges: tuple[str, ...] = ()
+    spot_exchange: str = ""
     file: str = ""
     blocks: tuple[RuleBlock, ...] = Field(min_length=1)
 

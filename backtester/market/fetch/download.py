@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from backtester.errors import BacktesterError, DataError, KeyRequiredError, UnknownNameError
 from backtester.market.fetch.bring import Brought, bring
@@ -115,7 +116,10 @@ class _Fetch:
         return [self._possible(target) for target in targets]
 
     def _possible(self, target: Target) -> Target:
-        """Return a target without what its exchange lacks, which is said once."""
+        """Return a target without what its exchange lacks, which is said once; spot has trades and terms alone."""
+        if target.client.is_spot:
+            served = tuple((s, t) for s, t in target.wanted if target.client.has(s))
+            target = replace(target, wanted=served or target.wanted)
         for text in lacks(target.client, target.wanted):
             if text not in self._result.notes:
                 self._note(text)

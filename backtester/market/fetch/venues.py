@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from backtester.domain.instrument import is_spot_name
 from backtester.domain.venues import load_pack, pack_names
 from backtester.errors import UnknownNameError, UsageError
 from backtester.market.fetch.request import is_pattern
 from backtester.market.retry import RetryPolicy
 from backtester.market.schema import EVENT
-from backtester.market.sources.ccxt_client import Client, known_exchanges
+from backtester.market.sources.ccxt_client import Client, known_exchanges, spot_id
 
 _POLICY = RetryPolicy(attempts=9)
 _LINEAR = ("USDT", "USDC", "BUSD", "FDUSD", "USD")
@@ -28,10 +29,13 @@ class VenueExchanges:
         Name under which the store keeps its data.
     ids : tuple of str
         Ids in ccxt, the one of the linear contracts first.
+    spot : str
+        Id of the one that serves spot pairs.
     """
 
     venue: str
     ids: tuple[str, ...]
+    spot: str
 
 
 @dataclass(frozen=True)
@@ -73,21 +77,30 @@ def venue_exchanges(name: str) -> VenueExchanges:
                 f"ccxt serves no exchange for the venue {pack.name!r}: nothing can be fetched.",
                 "Import files with `backtester data import`, or name another --venue.",
             )
-        return VenueExchanges(pack.name, pack.exchanges)
+        return VenueExchanges(pack.name, pack.exchanges, pack.spot_exchange or pack.exchanges[0])
     exchanges = known_exchanges()
     if name not in exchanges:
         raise UnknownNameError("venue", name, [*pack_names(), *exchanges])
-    return VenueExchanges(name, (name,))
+    return VenueExchanges(name, (name,), name)
 
 
 def needed_ids(exchanges: VenueExchanges, symbols: Iterable[str]) -> tuple[str, ...]:
-    """Return the exchanges that have to be opened: the later ones (coin-margined) only where a name asks for them."""
-    pairs = [s.rpartition(":") for s in symbols if ":" in s]
+    """Return the exchanges that have to be opened, by the ids that `Client` takes.
+
+    The later ones (coin-margined) are opened only where a name asks for them, that of spot pairs where one is named
+    (``BTC/USDT``, ``*/USDT``), and it alone where nothing else is.
+    """
+    names = list(symbols)
+    spot = [s for s in names if is_spot_name(s) and not s.endswith("*")]  # 'BTC/*' means contracts
+    pairs = [s.rpartition(":") for s in names if ":" in s]
     # '*/USD:*' means coins, '*/USDT:*' does not
     is_linear_only = all(
         settle in _LINEAR or (is_pattern(settle) and not pair.endswith("/USD")) for pair, _, settle in pairs
     )
-    return exchanges.ids[:1] if is_linear_only else exchanges.ids
+    ids = exchanges.ids[:1] if is_linear_only else exchanges.ids
+    if not spot:
+        return ids
+    return (*(ids if len(spot) < len(names) else ()), spot_id(exchanges.spot))
 
 
 @asynccontextmanager

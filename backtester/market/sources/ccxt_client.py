@@ -22,10 +22,11 @@ import aiohttp
 import ccxt.async_support as ccxt
 import polars as pl
 
+from backtester.domain.instrument import is_spot_name
 from backtester.errors import ExchangeError, KeyRequiredError
 from backtester.market.retry import RetryPolicy, is_transient, retry_after_seconds
 from backtester.market.schema import TIME, timeframe_ms
-from backtester.market.sources.ccxt_profiles import PROFILES, Profile
+from backtester.market.sources.ccxt_profiles import PROFILES, SPOT_PROFILES, Profile
 from backtester.market.windows import Window
 
 _FIRST_CONTACT = RetryPolicy(attempts=3)
@@ -46,6 +47,7 @@ _CLOSING_GRACE_MS = 2_000  # a bar is finished some moments after its end
 _HOUR_MS = 3_600_000
 _DOUBTS = 3  # answers to one question before a numbered page counts as the last one
 _WORTH_TELLING_SECONDS = 2.0
+_SPOT = "-spot"  # ends the id of a client of spot pairs
 _PAGES_IN_A_ROW = 200  # of numbered pages
 
 
@@ -112,13 +114,18 @@ def known_exchanges() -> list[str]:
     return list(ccxt.exchanges)
 
 
+def spot_id(exchange_id: str) -> str:
+    """Return the id under which `Client` opens the spot pairs of an exchange."""
+    return f"{exchange_id}{_SPOT}"
+
+
 class Client:
     """One exchange, opened.
 
     Parameters
     ----------
     exchange_id : str
-        Name in ccxt.
+        Name in ccxt, or what `spot_id` makes of it.
     base_url : str, optional
         Scheme and host that take the place of the exchange's own in every request: a mirror or proxy.
     pause_ms : float, optional
@@ -131,9 +138,11 @@ class Client:
     Attributes
     ----------
     id : str
-        Name in ccxt.
+        The same.
+    is_spot : bool
+        Whether it serves spot pairs.
     contracts : dict of str to dict
-        Perpetual contracts by unified name, in ccxt's form; empty before `open`.
+        Perpetual contracts, or spot pairs, by unified name, in ccxt's form; empty before `open`.
     profile : Profile
         What the exchange allows.
     told : callable
@@ -150,9 +159,11 @@ class Client:
         policy: RetryPolicy = _DOWNLOAD,
     ) -> None:
         self.id = exchange_id
-        self.profile = PROFILES.get(exchange_id, Profile())
-        base = getattr(ccxt, exchange_id)
-        name = exchange_id.upper()
+        self.is_spot = exchange_id.endswith(_SPOT)
+        ccxt_id = exchange_id.removesuffix(_SPOT)
+        self.profile = (SPOT_PROFILES if self.is_spot else PROFILES).get(ccxt_id, Profile())
+        base = getattr(ccxt, ccxt_id)
+        name = ccxt_id.upper()
         keys = {"apiKey": os.environ.get(f"{name}_APIKEY"), "secret": os.environ.get(f"{name}_SECRET")}
         options = {
             "enableRateLimit": True,
@@ -162,7 +173,7 @@ class Client:
         }
         if pause_ms is not None:
             options |= {"enableRateLimit": pause_ms > 0, "rateLimit": pause_ms}
-        self._exchange = type(exchange_id, (_Watched, base), {})(options)
+        self._exchange = type(ccxt_id, (_Watched, base), {})(options)
         self.host = urlsplit(base_url).netloc if base_url else _host(self._exchange)
         self._exchange.options |= self.profile.options
         self._exchange.timeframes = {**(self._exchange.timeframes or {}), **self.profile.timeframes}
@@ -187,7 +198,10 @@ class Client:
             The exchange cannot be reached, or refuses.
         """
         markets = await self._call("its contracts", self._exchange.load_markets, _FIRST_CONTACT)
-        self.contracts = {m["symbol"]: m for m in markets.values() if m.get("swap")}
+        if self.is_spot:
+            self.contracts = {m["symbol"]: m for m in markets.values() if m.get("spot") and is_spot_name(m["symbol"])}
+        else:
+            self.contracts = {m["symbol"]: m for m in markets.values() if m.get("swap")}
         before = time.time()
         if self._exchange.has.get("fetchTime"):
             server = await self._call("its time", self._exchange.fetch_time, _FIRST_CONTACT)
@@ -240,7 +254,9 @@ class Client:
     # ---- what the exchange has
 
     def has(self, series: str) -> bool:
-        """Return whether a series can be asked for."""
+        """Return whether a series can be asked for; of spot pairs trades and terms alone."""
+        if self.is_spot and series not in ("trade", "instrument"):
+            return False
         if series in _HAS:
             return bool(self._exchange.has.get(_HAS[series])) or series in self.profile.raw_candles
         if series == "funding":
@@ -273,7 +289,8 @@ class Client:
 
     def _stated_limit(self) -> int:
         features = self._exchange.features or {}
-        linear = (features.get("swap") or {}).get("linear") or {}
+        linear = features.get("spot") if self.is_spot else (features.get("swap") or {}).get("linear")
+        linear = linear or {}
         return int((linear.get("fetchOHLCV") or {}).get("limit") or 0)
 
     # ---- pages
@@ -443,7 +460,9 @@ class Client:
         return out
 
     async def volumes(self) -> dict[str, float]:
-        """Return the quote volume of the last 24 hours by symbol."""
+        """Return the quote volume of the last 24 hours by symbol; nothing for spot pairs."""
+        if self.is_spot:
+            return {}
         is_linear = any(market.get("linear") for market in self.contracts.values())
         params = {"type": "swap", "subType": "linear" if is_linear else "inverse"}
         tickers = await self._call("volumes", lambda: self._exchange.fetch_tickers(None, params))
@@ -506,7 +525,7 @@ class Client:
         if isinstance(error, _RefusedError):
             raise ExchangeError(f"{self.id} ({self.host}): {error}.") from error
         if isinstance(error, ccxt.AuthenticationError | ccxt.ArgumentsRequired | ccxt.PermissionDenied):
-            name = self.id.upper()
+            name = self.id.removesuffix(_SPOT).upper()
             raise KeyRequiredError(
                 f"{self.id} wants an API key for {what}.",
                 f"Set {name}_APIKEY and {name}_SECRET in the environment to a key that may read.",

@@ -173,3 +173,20 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         ),
     }
 )
+
+
+def _spot_markets(**more: Any) -> Mapping[str, Any]:
+    return MappingProxyType({"fetchMarkets": {"types": ["spot"]}, "defaultType": "spot", **more})
+
+
+# The same for spot pairs. An exchange without an entry gets what ccxt states.
+SPOT_PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        "binance": Profile(1000, request_cost=2, options=_spot_markets(fetchCurrencies=False, fetchMargins=False)),
+        "bybit": Profile(1000, request_cost=5, options=_spot_markets()),
+        "okx": Profile(300, options=_spot_markets()),
+        "hyperliquid": Profile(5000, newest_bars=5000, request_cost=20, options=_spot_markets()),
+        "gate": Profile(1000, newest_bars=10_000, options=_spot_markets()),
+        "bitget": Profile(200, longest_window_ms=90 * _DAY_MS, options=_spot_markets()),
+    }
+)

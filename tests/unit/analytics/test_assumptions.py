@@ -79,7 +79,7 @@ def test_participation_counts_what_the_fills_take(run: Result) -> None:
         {
             "time": run.equity["open_time"].gather([1, 2, 3, run.equity.height - 1]),
             "bar": [1, 2, 3, run.equity.height - 1],
-            "order_id": [0, 1, -1, 2],  # the third is the engine's, the fourth in a bar without volume
+            "reason": ["target", "own", "liquidation", "order"],  # the fourth is in a bar without volume
             "symbol": ["X"] * 4,
             "quantity": [2.0, 1.0, 5.0, 1.0],
             "price": [50.0] * 4,
@@ -99,7 +99,7 @@ def test_sizes_of_inverse_contracts_are_put_in_base_units(run: Result) -> None:
     from backtester.domain.config import InstrumentConfig
 
     bars = run.equity.select("open_time").with_columns(symbol=pl.lit("X"), close=pl.lit(50.0), volume=pl.lit(100.0))
-    fills = pl.DataFrame({"time": [None], "bar": [0], "order_id": [0], "symbol": ["X"], "quantity": [100.0]})
+    fills = pl.DataFrame({"time": [None], "bar": [0], "reason": ["target"], "symbol": ["X"], "quantity": [100.0]})
     config = run.config.model_copy(update={"instruments": {"X": InstrumentConfig(kind="inverse")}})
     one = replace(run, bars=bars, fills=fills.with_columns(price=pl.lit(50.0)), config=config)
     assert participation(one)["participation"].to_list() == [0.02]

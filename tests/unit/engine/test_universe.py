@@ -10,9 +10,10 @@ import pytest
 from backtester.domain.config import RunConfig
 from backtester.domain.instrument import Instrument
 from backtester.engine.run_file import build_config
-from backtester.engine.universe import has_universe, universe_members, universe_warmup
+from backtester.engine.universe import first_bars, has_universe, universe_members, universe_warmup
 from backtester.errors import ConfigError, DataError
-from backtester.market.schema import TIME
+from backtester.market.schema import TIME, DatasetKey
+from backtester.market.store import Store
 
 DAY = 86_400_000
 T0 = 1_735_689_600_000  # 2025-01-01
@@ -70,8 +71,19 @@ def test_age_counts_from_the_listing_else_from_the_first_bar() -> None:
     found = members(config(min_age_days=2.0), rows, instruments=listed)
     # B is 0.5, 1.5, 2.5 days old at the closes; C's first bar opens a day after T0 and closes at the age of one
     assert found == {A: [True] * 4, B: [False, False, True, True], C: [False, True, True]}
-    stored = members(config(min_age_days=2.0), rows, instruments=listed, first_bars={C: T0 - 30 * DAY})
+    stored = members(config(min_age_days=2.0), rows, instruments=listed, begun={C: T0 - 30 * DAY})
     assert stored[C] == [True] * 3
+
+
+def test_the_first_stored_bar_of_any_timeframe_counts(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    frame = bars(A=[1, 1]).select(
+        "open_time", "volume", *(pl.lit(2.0).alias(p) for p in ("open", "high", "low", "close"))
+    )
+    store.write(DatasetKey("test", A, "trade", "1d"), frame, source="test")
+    earlier = frame.with_columns(pl.col("open_time").dt.offset_by("-3d"))
+    store.write(DatasetKey("test", A, "trade", "4h"), earlier, source="test")
+    assert first_bars(store, "test", (A, B)) == {A: T0 - 3 * DAY}
 
 
 def test_the_largest_of_the_days_before_are_members() -> None:

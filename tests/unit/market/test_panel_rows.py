@@ -10,6 +10,7 @@ import pytest
 
 from backtester.domain.instrument import Instrument
 from backtester.errors import DataError
+from backtester.market.frame import signal_bars
 from backtester.market.panel import Panel, load_panel
 from backtester.market.schema import TIME, DatasetKey, instrument_frame, timeframe_ms
 from backtester.market.span import HiddenSeries
@@ -159,6 +160,18 @@ def test_bars_after_the_delisting_are_left_out(store: Store) -> None:
     panel = load(store, (PERP, OTHER))
     assert panel.last_bar.tolist() == [-1, 20]
     assert np.isnan(panel.trade.close[1, 21:]).all()
+
+
+def test_a_strategy_sees_no_bar_after_the_delisting(store: Store) -> None:
+    put_perp(store)
+    put_spot(store)
+    put_delisted(store, PERP, T0 + 20 * H + H // 2)
+    frame = signal_bars(store, VENUE, (PERP, SPOT), "1h", T0)
+    assert dict(frame.group_by("symbol").len().iter_rows()) == {PERP: 21, SPOT: 48}
+    spot = frame.filter(pl.col("symbol") == SPOT)
+    assert spot["mark_close"].to_list() == spot["close"].to_list()
+    for column in ("funding_rate", "hours_to_funding", "premium"):
+        assert spot[column].null_count() == 48
 
 
 def test_a_delisted_symbol_whose_last_days_are_missing_is_refused(store: Store) -> None:

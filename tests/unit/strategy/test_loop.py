@@ -278,6 +278,71 @@ def test_a_function_that_raised_is_not_called_again(make_bars) -> None:
     assert ctx.state[0, 0] == 4.0
 
 
+class Odd(Strategy):
+    """Asks at the fifth bar for something odd."""
+
+    case: int = Param(0)
+
+    @staticmethod
+    def on_bar(ctx, params):
+        if loop.bar_number(ctx) != 4:
+            return
+        nothing = loop.close_price(ctx, 0, 99)
+        loop.submit_market(ctx, 0, 1.0)
+        if params.case == 0:
+            loop.submit_market(ctx, 2, 1.0)
+        elif params.case == 1:
+            loop.submit_market(ctx, -1, 1.0)
+        elif params.case == 2:
+            loop.submit_market(ctx, 1, 1.0 / nothing)
+        elif params.case == 3:
+            loop.submit_limit(ctx, 1, 1.0, nothing)
+        elif params.case == 4:
+            loop.submit_stop(ctx, 1, 1.0, 0.0)
+        elif params.case == 5:
+            loop.submit_trailing(ctx, 1, 1.0, 0.0)
+        elif params.case == 6:
+            loop.set_exit(ctx, 1, loop.SettingField.STOP_LOSS, nothing)
+        elif params.case == 7:
+            loop.close_position(ctx, 5)
+        else:
+            loop.submit_limit(ctx, 1, 1.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        (0, "asks for contract number 2 of 2, counted from 0,"),
+        (1, "asks for contract number -1 of 2, counted from 0,"),
+        (2, "asks for a market order of nan units"),
+        (3, "asks for a limit order at nan"),
+        (4, "asks for a stop order with its trigger at 0.0"),
+        (5, "asks for a trailing stop at a distance of 0.0"),
+        (6, "sets an exit to nan"),
+        (7, "asks for contract number 5 of 2, counted from 0,"),
+    ],
+)
+def test_what_no_order_can_be_is_refused(case, text, make_bars) -> None:
+    for is_compiled in (True, False):
+        with pytest.raises(StrategyError, match=re.escape(f"{text} at the close at 2025-01-01 05:00 UTC")) as caught:
+            requests_of(Odd(case=case), make_bars(6, SYMBOLS), is_compiled=is_compiled)
+        assert HERE in caught.value.hint
+        assert ("loop.symbol_count(ctx)" in caught.value.hint) == ("contract number" in text)
+
+
+def test_requests_of_a_bar_that_failed_are_taken_back(make_bars) -> None:
+    from backtester.strategy import dry_run
+
+    for case, asked in ((2, 0), (9, 2)):
+        strategy = Odd(case=case)
+        bars = loop_bars_of(strategy, make_bars(6, SYMBOLS))
+        ctx = dry_run._context(strategy, bars)
+        script = first_bars(drawn_script(bars, 1), 6)
+        drive, log = dry_run._drive, np.zeros(1, ctx.requests.dtype)
+        assert drive(loop.compiled_on_bar(strategy), ctx, bars.open_time, script, log) == asked
+        assert loop.failed_bar(ctx) == (None if asked else 4)
+
+
 def test_more_requests_than_a_bar_may_make(make_bars) -> None:
     def body(ctx, params):
         for _ in range(2000):

@@ -42,8 +42,8 @@ def names(folders=()) -> dict[str, str]:
 
 
 def test_bundled_ones_are_always_there() -> None:
-    bundled = {"trend", "breakout", "funding_fade", "premium_reversion", "cross_momentum", "pairs", "buy_and_hold"}
-    assert set(names()) == bundled
+    assert {"trend", "breakout", "pairs", "grid", "funding_carry"} <= set(names())
+    assert set(names()) == {path.stem for path in registry.bundled_folder().glob("[a-z]*.py")}
     assert registry.find("trend").name == "trend"
 
 
