@@ -173,7 +173,8 @@ def _forced_notices(orders: pl.DataFrame, fills: pl.DataFrame) -> list[Notice]:
     sold = fills.filter(pl.col("reason") == label(FillReason.COLLATERAL))
     if sold.height:
         what = ", ".join(sold["symbol"].unique(maintain_order=True))
-        text = f"Collateral was sold to hold off a liquidation, {sold.height} times, first at "
+        often = "once" if sold.height == 1 else f"{sold.height} times"
+        text = f"Collateral was sold before a liquidation, {often}, first at "
         found.append(Notice("collateral_sold", "warning", f"{text}{_moment(sold['time'][0])}: {what}."))
     ended = fills.filter(pl.col("reason") == label(FillReason.DELISTING))
     if ended.height:

@@ -152,6 +152,26 @@ def test_targets_of_a_file_are_scaled_to_a_volatility(store: Store) -> None:
     assert [row[0] for row in fills(result)] == [at(5)]
 
 
+def test_what_is_delisted_is_settled_at_its_last_mark(store: Store) -> None:
+    gone = "GONE/USDT:USDT"
+    bars = store.read(DatasetKey("generic", A, "trade", "15m"))[:8]
+    store.write(DatasetKey("generic", gone, "trade", "15m"), bars, source="test")
+    options = {"symbols": [A, gone], "start": "2025-01-01", "end": "2025-01-01T04:00"}
+    settings = {"data": {"mark": "trade", "allow_gaps": True}}
+    text = f"open_time,symbol,target\n2025-01-01T00:00,{gone},2\n2025-01-01T03:00,{gone},5\n"
+    result = from_file(store, text, settings=settings, **options)
+    # Bought at 101; the eighth quarter is the last and closes at 108: settled there without a fee.
+    entry, exit_ = fills(result)
+    assert entry[:4] == (at(1), "buy", 2.0, 101.0)
+    assert at(7) < exit_[0] <= at(8)
+    assert (exit_[1], exit_[3], exit_[5]) == ("sell", 108.0, "delisting")
+    assert result.trades["exit_reason"].to_list() == ["delisting"]
+    assert result.summary["net_profit"] == pytest.approx(2 * 7 - 0.202)
+    told = {n.code: n.text for n in result.notices}
+    assert told["delisted"].startswith(f"Positions were settled at the mark when their contracts were delisted: {gone}")
+    assert told["signals_outside"].startswith("1 rows of the signals lie outside")
+
+
 class Always(Strategy):
     """Two coins, whenever they may be held."""
 
