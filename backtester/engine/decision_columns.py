@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from backtester.domain.enums import SettingField
 from backtester.errors import DataError, UnknownNameError
-
-TARGETS = ("target", "target_long", "target_short")
-BOOLEANS = ("active", "universe")
-MOST_RUNGS = 4
-"""Take-profits, and limit orders of one target, at most."""
+from backtester.strategy.columns import COLUMNS, LEGS, MOST_RUNGS, TARGETS, first_fault, numbered
 
 # Columns that are settings of a slot; those of take-profits may be repeated with a number.
 SETTINGS = {
@@ -31,14 +25,6 @@ SETTINGS = {
     "active": SettingField.ACTIVE,
     "leverage": SettingField.LEVERAGE,
 }
-REPEATED = ("take_profit", "take_profit_price", "take_profit_share", "limit_price", "limit_share")
-
-NAMES = (*TARGETS, "universe", *SETTINGS, "limit_price", "limit_share")
-"""Every column that decides something, without the numbered ones."""
-
-_FRACTIONS = ("stop_loss", "trailing_stop")
-_SHARES = ("take_profit_share", "limit_share")
-_COUNTS = ("hold_bars", "cooldown_bars")
 
 
 @dataclass(frozen=True)
@@ -52,10 +38,10 @@ class DecisionColumn:
 
 def decision_column(name: str) -> DecisionColumn | None:
     """Return what a column of decisions means, None where it is not one: ``take_profit_2`` is rung 1."""
-    if name in NAMES:
-        return DecisionColumn(name, name)
-    found = re.fullmatch(rf"({'|'.join(REPEATED)})_([2-{MOST_RUNGS}])", name)
-    return DecisionColumn(name, found[1], int(found[2]) - 1) if found else None
+    if name not in COLUMNS:
+        return None
+    base, _, number = name.rpartition("_")
+    return DecisionColumn(name, base, int(number) - 1) if number.isdigit() else DecisionColumn(name, name)
 
 
 def decision_columns(names: Iterable[str]) -> list[DecisionColumn]:
@@ -73,7 +59,7 @@ def refuse_unknown(names: Iterable[str], series: str) -> None:
     """
     for name in names:
         if decision_column(name) is None:
-            raise UnknownNameError("column", name, NAMES, f"in {series}")
+            raise UnknownNameError("column", name, COLUMNS, f"in {series}")
 
 
 def refuse_apart(columns: Iterable[DecisionColumn], series: str) -> None:
@@ -92,9 +78,9 @@ def refuse_apart(columns: Iterable[DecisionColumn], series: str) -> None:
             series, "target and a target of one leg are both there", hint="Keep target, or the two legs' columns."
         )
     for column in columns:
-        if column.rung and _numbered(column.base, column.rung - 1) not in names:
+        if column.rung and numbered(column.base, column.rung - 1) not in names:
             raise DataError(
-                series, f"there is {column.name} without {_numbered(column.base, column.rung - 1)}", hint="Add it."
+                series, f"there is {column.name} without {numbered(column.base, column.rung - 1)}", hint="Add it."
             )
     _refuse_without_shares(names, series)
 
@@ -105,19 +91,15 @@ def _refuse_without_shares(names: set[str], series: str) -> None:
         (("take_profit", "take_profit_price"), "take_profit_share"),
         (("limit_price",), "limit_share"),
     ):
-        several = any(_numbered(level, 1) in names for level in levels)
+        several = any(numbered(level, 1) in names for level in levels)
         for rung in range(MOST_RUNGS):
-            share = _numbered(shares, rung)
-            has_level = any(_numbered(level, rung) in names for level in levels)
+            share = numbered(shares, rung)
+            has_level = any(numbered(level, rung) in names for level in levels)
             if share in names and not has_level:
-                raise DataError(series, f"there is {share} without its {_numbered(levels[0], rung)}", hint="Add it.")
+                raise DataError(series, f"there is {share} without its {numbered(levels[0], rung)}", hint="Add it.")
             if several and has_level and share not in names:
                 problem = f"there are several {levels[0]}, but no {share}"
                 raise DataError(series, problem, hint="Say which part (0 to 1) each of them takes.")
-
-
-def _numbered(base: str, rung: int) -> str:
-    return base if rung == 0 else f"{base}_{rung + 1}"
 
 
 def refuse_untradable(frame: pl.DataFrame, columns: Iterable[DecisionColumn], series: str, time: str) -> None:
@@ -140,52 +122,25 @@ def refuse_untradable(frame: pl.DataFrame, columns: Iterable[DecisionColumn], se
         Naming the column, the symbol and the first bad time.
     """
     for column in columns:
-        if column.base in BOOLEANS:
-            continue
-        values = frame[column.name].to_numpy()
-        known = frame[column.name].is_not_null().to_numpy()
-        bad = np.flatnonzero(known & ~(np.isfinite(values) & _is_allowed(column.base, values)))
-        if bad.size:
-            row = int(bad[0])
-            value = float(values[row])
-            wrong = f"{_ALLOWED[column.base]}, got {value:g}"
+        values = frame[column.name]
+        fault = first_fault(values)
+        if fault is None and column.base in LEGS:
+            wrong = (values > 0 if column.base == "target_short" else values < 0).fill_null(value=False)
+            fault = (wrong, _SIGNS[column.base]) if wrong.any() else None
+        if fault is not None:
+            wrong, allowed = fault
+            row = int(wrong.arg_max() or 0)
+            problem = f"must be {allowed}, got {values[row]:g}" if allowed else _not_finite(values[row])
             raise DataError(
                 series,
-                f"{column.name} of {frame['symbol'][row]} "
-                + ("is NaN" if math.isnan(value) else "is infinite" if math.isinf(value) else wrong),
+                f"{column.name} of {frame['symbol'][row]} {problem}",
                 int(frame[time].dt.epoch("ms")[row]),
                 "Leave it empty (null) where nothing is decided.",
             )
 
 
-_ALLOWED = {
-    "target": "must be a number",
-    "target_long": "must not be negative",
-    "target_short": "must not be positive (a short leg has a negative target)",
-    **dict.fromkeys(_FRACTIONS, "must be a fraction of at least 0 and below 1 (0 switches off)"),
-    **dict.fromkeys(_SHARES, "must be a share above 0 and of at most 1"),
-    **dict.fromkeys(_COUNTS, "must be a whole number of bars, not negative"),
-    "leverage": "must be above 0",
-    "limit_price": "must not be negative (0 is a market order)",
-    "take_profit": "must not be negative (0 switches off)",
-    "stop_price": "must not be negative (0 switches off)",
-    "take_profit_price": "must not be negative (0 switches off)",
-}
+_SIGNS = {"target_long": "at least 0", "target_short": "at most 0 (a short leg has a negative target)"}
 
 
-def _is_allowed(
-    base: str, values: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return which values a column may have; NaN stands for null and does not matter."""
-    if base == "target":
-        return np.ones(values.size, dtype=np.bool_)
-    if base == "target_short":
-        return values <= 0
-    if base in _SHARES:
-        return (values > 0) & (values <= 1)
-    if base == "leverage":
-        return values > 0
-    if base in _FRACTIONS:
-        return (values >= 0) & (values < 1)
-    whole = np.equal(values, np.floor(values)) if base in _COUNTS else True
-    return np.asarray((values >= 0) & whole)
+def _not_finite(value: float) -> str:
+    return "is NaN" if math.isnan(value) else "is infinite"

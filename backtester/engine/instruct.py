@@ -10,10 +10,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtester.domain.enums import SettingField
-from backtester.engine.decision_columns import MOST_RUNGS, SETTINGS, TARGETS, DecisionColumn, decision_columns
+from backtester.engine.decision_columns import SETTINGS, DecisionColumn, decision_columns
 from backtester.engine.instructions import Floats, Instructions, Ints, Ladder, SettingRows, TargetRows, no_targets
 from backtester.engine.signal_clock import SignalClock
 from backtester.errors import DataError
+from backtester.strategy.columns import MOST_RUNGS, TARGETS
 
 _SIDES = {"target": 0, "target_long": 1, "target_short": -1}
 _SHARE_ROOM = 1e-9  # shares that add up to 1 in decimals may exceed it in floats

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from backtester.engine.decision_columns import (
-    BOOLEANS,
     DecisionColumn,
     decision_columns,
     refuse_apart,
@@ -19,6 +18,7 @@ from backtester.engine.decision_columns import (
 from backtester.engine.frames import TIME
 from backtester.engine.signal_clock import SignalClock
 from backtester.errors import DataError, UnknownNameError, UsageError, format_time
+from backtester.strategy.columns import FLAGS
 
 _FORMAT_HINT = (
     "Columns: open_time (the bar at whose close the row was decided) or decision_time, symbol, target, and where "
@@ -112,7 +112,7 @@ def _typed(raw: pl.DataFrame, time: str, columns: list[DecisionColumn], clock: S
 
 def _values(values: pl.Series, column: DecisionColumn, name: str) -> pl.Series:
     """Return a column of decisions with its type: a number, or yes and no."""
-    is_boolean = column.base in BOOLEANS
+    is_boolean = column.base in FLAGS
     if values.dtype == pl.Null or (is_boolean and values.dtype == pl.Boolean):
         return values.cast(pl.Boolean if is_boolean else pl.Float64)
     if not values.dtype.is_numeric():

@@ -93,7 +93,7 @@ def test_times_of_a_csv(tmp_path: Path, text: str) -> None:
         (
             {"open_time": [at(0)], "target": [1.0], "stop_loss": [9.0]},
             DataError,
-            "stop_loss of A/USDT:USDT must be a fraction",
+            "stop_loss of A/USDT:USDT must be at least 0 and below 1",
         ),
         ({"open_time": [at(0)], "target": [1.0], "size": [9.0]}, UnknownNameError, "Unknown column 'size'"),
         ({"open_time": ["soon"], "target": [1.0]}, DataError, "row 1 has no time"),
