@@ -28,7 +28,7 @@ class FundingCarry(Strategy):
     The short leg needs margin, and the gain of the coins does not count for it unless they are collateral
     (``haircut``): a sharp rise can liquidate it while the pair as a whole has lost nothing. Funding turns, and the pair
     is then held at a cost until the rule leaves. The forecast takes the interval between settlements from the past day.
-    The exposure is per pair: two pairs at 0.5 spend the whole wallet on spot.
+    Without leverage on spot, an exposure near 1 leaves nothing for the margin of the short legs.
     """
 
     horizon: float = Param(168.0, gt=0, description="Hours over which funding is expected to be earned.")
@@ -40,7 +40,7 @@ class FundingCarry(Strategy):
     )
     window: int = Param(168, ge=2, description="Bars of the mean that the rate falls back to.")
     persistence: float = Param(0.9, ge=0, lt=1, description="Part of the distance that is left after a settlement.")
-    exposure: float = Param(0.5, gt=0, le=1, description="Size of each leg as a fraction of equity.")
+    exposure: float = Param(0.5, gt=0, le=1, description="Size of all spot legs together as a fraction of equity.")
 
     def check_params(self) -> None:
         """Refuse to leave only where it would enter."""
@@ -62,11 +62,13 @@ class FundingCarry(Strategy):
         return {"expected_funding": expected, "is_worth_it": wanted.forward_fill()}
 
     def target(self) -> pl.Expr:
-        """Return equal and opposite weights for both legs of a pair: spot long, perpetual short."""
+        """Return equal and opposite weights for both legs of a pair: spot long, perpetual short; pairs share alike."""
         symbol = pl.col("symbol")
         is_contract = symbol.str.contains(":", literal=True)
         pair = symbol.str.split(":").list.first()
         keys = ("open_time", pair)
         has_both = is_contract.any().over(*keys) & (~is_contract).any().over(*keys)
-        side = pl.when(is_contract).then(-1.0).otherwise(1.0)
-        return pl.when(has_both).then(pl.col("is_worth_it").max().over(*keys) * side * self.exposure)
+        pairs = pl.len().over("open_time") - pair.n_unique().over("open_time")  # symbols beyond one a pair
+        weight = pl.when(is_contract).then(-self.exposure).otherwise(self.exposure) / pairs
+        is_worth_it = pl.col("is_worth_it").max().over(*keys)
+        return pl.when(has_both).then(pl.when(is_worth_it > 0).then(weight).when(is_worth_it == 0).then(0.0))

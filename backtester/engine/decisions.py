@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtester.domain.config import RunConfig
-from backtester.engine.decision_columns import decision_columns
+from backtester.engine.decision_columns import decision_columns, refuse_untradable
 from backtester.engine.frames import TIME, times
 from backtester.engine.instruct import instructions_of
 from backtester.engine.instructions import Instructions
@@ -30,6 +30,7 @@ from backtester.market.series import bar_source, stored_timeframes, trade_source
 from backtester.market.store import DatasetKey, Store
 from backtester.strategy import Strategy, evaluate, registry
 from backtester.strategy.base import kind_of
+from backtester.strategy.columns import LEGS
 from backtester.strategy.evaluate import Evaluator
 
 
@@ -119,6 +120,8 @@ def decide(strategy: Strategy, resolved: ResolvedRun, store: Store, panel: Panel
         decided = pl.DataFrame(schema={"open_time": TIME, "symbol": pl.String, "target": pl.Float64})
     else:
         decided = scaled_targets(config, bars, evaluate(strategy, bars, members)).filter(replayed)
+        legs = [column for column in decision_columns(decided.columns) if column.base in LEGS]
+        refuse_untradable(decided, legs, f"strategy {strategy.name}", "open_time")
     return Decisions(
         targets=_deciding(decided),
         bars=bars.filter(replayed),

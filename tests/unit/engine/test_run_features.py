@@ -10,7 +10,7 @@ import pytest
 
 import backtester
 from backtester import MarginTier, Param, Strategy
-from backtester.errors import StrategyError
+from backtester.errors import DataError, StrategyError
 from backtester.market.store import DatasetKey, Store
 from backtester.strategy.loop import close_price, indicator, quantity, submit_limit, submit_market
 
@@ -192,6 +192,21 @@ def test_what_leaves_the_universe_of_the_run_is_closed(store: Store) -> None:
         (at(4), "sell", 104.0),
         (at(8), "buy", 108.0),
     ]
+
+
+class Upside(Strategy):
+    """A short leg with the sign of a long one."""
+
+    def target_long(self) -> float:
+        return 1.0
+
+    def target_short(self) -> float:
+        return 0.5
+
+
+def test_a_short_leg_of_the_wrong_sign_is_refused(store: Store) -> None:
+    with pytest.raises(DataError, match=r"strategy upside: target_short of .* must be at most 0 .*, got 0\.5 at 2025"):
+        run(store, Upside(), position_mode="hedge")
 
 
 class Pulse(Strategy):

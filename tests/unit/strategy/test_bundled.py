@@ -301,7 +301,7 @@ def test_carry_holds_equal_and_opposite_legs_while_it_is_worth_it(make_bars) -> 
     # expected = 2 * mean + (rate - mean) * (1 - 0.25) / 0.5:
     #   0.002; 0.004 + 0.001 * 1.5 = 0.0055; 0.006; 0.003 - 0.00225 = 0.00075 (kept); -0.001 - 0.00075 (left)
     legs = evaluate(strategy, bars).partition_by("symbol", as_dict=True)
-    spot = [None, None, 0.4, 0.4, 0.4, 0.0]
+    spot = [None, None, 0.2, 0.2, 0.2, 0.0]  # two pairs share 0.4
     for symbol in ("A/USDT", "C/USDT"):
         assert legs[symbol,]["target"].to_list() == spot
         contract = legs[symbol + ":USDT",]["target"].to_list()
