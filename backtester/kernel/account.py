@@ -394,6 +394,7 @@ def record_positions(setup: Setup, book: Book, journal: Journal) -> None:
         row["time"] = account["time"]
         row["bar"] = account["bar"]
         row["symbol"] = p["row"]
+        row["position_side"] = setup.instruments[i]["leg"]
         row["position_quantity"] = p["quantity"]
         row["entry_price"] = math.nan
         row["margin"] = 0.0

@@ -260,3 +260,23 @@ def test_a_loop_over_finer_bars_is_called_at_the_decisions_closes(store: Store) 
 def test_a_loop_that_raises_names_its_line(store: Store) -> None:
     with pytest.raises(StrategyError, match=r"test_run_features\.py:\d+"):
         run(store, Careless())
+
+
+def test_legs_stand_beside_each_other(store: Store) -> None:
+    text = "open_time,target_long,target_short\n2025-01-01T00:00,2,-1\n2025-01-01T00:30,0,\n"
+    result = from_file(store, text, position_mode="hedge")
+    # Both open at 101; the long leg is sold at 103, the short one is held to the end, 116.
+    assert [(time, side, size, price) for time, side, size, price, _, _ in fills(result)] == [
+        (at(1), "buy", 2.0, 101.0),
+        (at(1), "sell", 1.0, 101.0),
+        (at(3), "sell", 2.0, 103.0),
+    ]
+    assert result.fills["position_side"].to_list() == ["long", "short", "long"]
+    legs = result.positions.select("position_side", "position_quantity")
+    assert list(legs.iter_rows()) == [("long", 2.0), ("short", -1.0), ("long", 0.0)]
+    long, short = result.trades.sort("position_side").iter_rows(named=True)
+    assert (long["pnl"], long["exit_reason"]) == (4.0, "target")
+    assert (short["pnl"], short["exit_reason"]) == (-15.0, "open")
+    assert result.orders["position_side"].to_list() == ["long", "short", "long"]
+    assert result.summary["net_profit"] == pytest.approx(4 - 15 - 0.001 * (202 + 101 + 206))
+    assert max(result.manifest["identities"].values()) < 1e-9
