@@ -113,7 +113,7 @@ class LoopStrategy:
             close=series.close,
             volume=series.volume,
             mark=series.mark_close,
-            index=series.index_close,
+            index_close=series.index_close,
             indicators=series.indicators,
             legs=_flat_legs(rows),
             params=loop_params(self.strategy),

@@ -98,22 +98,23 @@ class PartLibrary(JITCodeLibrary):
 
     def _finalize_final_module(self) -> None:
         """Make no machine code: nothing but other compiled functions calls a part."""
-        self._finalize_dynamic_globals()
+        self._finalize_dynamic_globals()  # type: ignore[no-untyped-call]
         self._finalized = True
 
 
-@register_pass(mutates_CFG=False, analysis_only=True)
+@register_pass(mutates_CFG=False, analysis_only=True)  # type: ignore[no-untyped-call]
 class ChoosePartLibrary(AnalysisPass):
     """Give the function a library of the kind above."""
 
     _name = "choose_part_library"
 
     def __init__(self) -> None:
-        AnalysisPass.__init__(self)
+        AnalysisPass.__init__(self)  # type: ignore[no-untyped-call]
 
     def run_pass(self, state: Any) -> bool:
         """Set the library before the code is written."""
-        state.library = PartLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        library: Any = PartLibrary
+        state.library = library(state.targetctx.codegen(), state.func_id.func_qualname)
         return False
 
 
@@ -122,7 +123,8 @@ class PartCompiler(CompilerBase):
 
     def define_pipelines(self) -> list[Any]:
         """Return the passes."""
-        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        builder: Any = DefaultPassBuilder
+        passes = builder.define_nopython_pipeline(self.state)
         passes.add_pass_after(ChoosePartLibrary, AnnotateTypes)
         passes.finalize()
         return [passes]
@@ -166,7 +168,7 @@ def _compiled(function: F, **options: Any) -> F:
     before = config.CACHE_DIR
     config.CACHE_DIR = str(CACHE_FOLDER)  # read at decoration: other packages keep theirs
     try:
-        return cast(F, numba.njit(**OPTIONS, **options)(function))  # type: ignore[call-overload]  # private options
+        return cast(F, numba.njit(**OPTIONS, **options)(function))
     finally:
         config.CACHE_DIR = before
 

@@ -74,14 +74,20 @@ def empty_context() -> LoopContext:
     """Return a context without bars, for runs that call no function."""
     nothing = np.zeros((0, 0))
     return LoopContext(
-        np.zeros(7, np.int64),
-        *([nothing] * 7),
-        np.zeros((0, 0, 0)),
-        np.zeros(3),
-        np.zeros((0, 3, 2)),
-        np.zeros(0),
-        nothing,
-        np.zeros(1, REQUEST),
+        clock=np.zeros(7, np.int64),
+        open=nothing,
+        high=nothing,
+        low=nothing,
+        close=nothing,
+        volume=nothing,
+        mark=nothing,
+        index_close=nothing,
+        indicators=np.zeros((0, 0, 0)),
+        account=np.zeros(3),
+        legs=np.zeros((0, 3, 2)),
+        params=np.zeros(0),
+        state=nothing,
+        requests=np.zeros(1, REQUEST),
     )
 
 
@@ -124,7 +130,7 @@ def close_time(ctx: LoopContext) -> int:
 @njit
 def _past(ctx: LoopContext, series: NDArray[np.float64], i: int, back: int) -> float:
     bar = ctx.clock[BAR] - back
-    if back < 0 or bar < 0 or series.shape[1] == 0:
+    if back < 0 or bar < 0 or series.shape[1] == 0 or i < 0 or i >= series.shape[0]:
         return math.nan
     return float(series[i, bar])
 
@@ -175,7 +181,8 @@ def index_price(ctx: LoopContext, i: int, back: int = 0) -> float:
 def indicator(ctx: LoopContext, k: int, i: int, back: int = 0) -> float:
     """Return the ``k``-th entry of the strategy's ``indicators()``, counted from 0; NaN where it has no value."""
     bar = ctx.clock[BAR] - back
-    if back < 0 or bar < 0:
+    known = 0 <= k < ctx.indicators.shape[0] and 0 <= i < ctx.indicators.shape[1]
+    if back < 0 or bar < 0 or not known:
         return math.nan
     return float(ctx.indicators[k, i, bar])
 
