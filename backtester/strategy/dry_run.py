@@ -48,7 +48,7 @@ SERIES = {
     "close": "close",
     "volume": "volume",
     "mark": "mark_close",
-    "index": "index_close",
+    "index_close": "index_close",
 }
 
 

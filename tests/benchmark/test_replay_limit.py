@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from backtester.domain.config import AccountConfig, RunConfig
 from backtester.domain.enums import MarginMode
 from backtester.domain.instrument import Instrument
-from backtester.engine.prepare import ContractTerms, Prepared, TargetRows, prepare
+from backtester.engine.contract_terms import ContractTerms
+from backtester.engine.instructions import Instructions, TargetRows
+from backtester.engine.prepare import Prepared, prepare
 from backtester.engine.replay import replay, run_kernel
 from backtester.market.panel import Bars, Panel, Settlements
 from tests.benchmark.market import FUNDING_MS, MINUTE_MS, SYMBOL, TIERS, VENUE, tier_table, walk
@@ -80,7 +82,7 @@ class Case:
             Instrument(symbol=SYMBOL, lot=LOT), (tier_table(),), MarginMode.CROSS, LEVERAGE, taker_fee=FEE
         )
         rows = TargetRows(self.decided, np.zeros(self.decided.size, np.int64), self.target)
-        return prepare(panel, [terms], RunConfig(account=AccountConfig(balance=BALANCE)), rows)
+        return prepare(panel, [terms], RunConfig(account=AccountConfig(balance=BALANCE)), Instructions(rows))
 
 
 @pytest.fixture(scope="module")
