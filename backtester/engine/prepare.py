@@ -395,7 +395,14 @@ def _book(  # noqa: PLR0917 - one value of each kind
         requests,
         volumes,
         np.zeros(count, np.int64),
+        _stale_lines(count),
     )
+
+
+def _stale_lines(count: int) -> NDArray[np.void]:
+    lines = np.zeros(count, state.LINE)
+    lines["is_stale"] = 1
+    return lines
 
 
 def chain_free(resting: NDArray[np.void], start: int) -> None:

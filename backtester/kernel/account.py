@@ -198,6 +198,9 @@ def set_quantity(setup: Setup, book: Book, i: int, quantity: float) -> None:
     p["touched"] = 1
     p["refresh"] = max(p["refresh"], CHANGED)
     book.account[0]["views"] = 1
+    book.lines[i]["is_stale"] = 1
+    if setup.instruments[i]["sibling"] >= 0:
+        book.lines[setup.instruments[i]["sibling"]]["is_stale"] = 1
     if was_flat:
         p["opened"] = book.account[0]["bar_open"]
     if quantity == 0.0:
@@ -384,10 +387,13 @@ def clear_debt(book: Book, journal: Journal) -> None:
 def record_positions(setup: Setup, book: Book, journal: Journal) -> None:
     """Write the positions that changed since the last row; ``value_now`` holds the marks."""
     account = book.account[0]
+    excess = math.nan
     for i in range(book.positions.size):
         p = book.positions[i]
         if p["touched"] == 0:
             continue
+        if math.isnan(excess):
+            excess = cross_equity(book) - cross_requirement(setup, book)
         p["touched"] = 0
         sign = setup.instruments[i]["sign"]
         row = journal.positions[account["positions"]]
@@ -404,5 +410,5 @@ def record_positions(setup: Setup, book: Book, journal: Journal) -> None:
             row["margin"] = p["margin"]
             if setup.instruments[i]["margin_mode"] != ISOLATED:
                 row["margin"] = initial_margin(p["quantity"], p["value_now"], p["leverage"])
-            row["liquidation_price"] = value_to_price(displayed_liquidation(setup, book, i), sign)
+            row["liquidation_price"] = value_to_price(displayed_liquidation(setup, book, i, excess), sign)
         account["positions"] += 1

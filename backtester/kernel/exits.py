@@ -48,6 +48,7 @@ SET_TAKE_SHARE = constant(SettingField.TAKE_PROFIT_SHARE)
 SET_HOLD = constant(SettingField.HOLD_BARS)
 SET_COOLDOWN = constant(SettingField.COOLDOWN_BARS)
 SET_ACTIVE = constant(SettingField.ACTIVE)
+SET_LEVERAGE = constant(SettingField.LEVERAGE)
 
 
 @step
@@ -75,6 +76,8 @@ def apply_setting(book: Book, i: int, setting: int, rung: int, value: float) -> 
         p["inactive"] = 0 if value != 0.0 else 1
     else:
         p["leverage"] = value
+    if setting not in (SET_COOLDOWN, SET_ACTIVE, SET_LEVERAGE):
+        p["has_exits"] = 1
     p["refresh"] = max(p["refresh"], SET)
 
 
@@ -224,6 +227,8 @@ def refresh_exits(setup: Setup, market: Market, book: Book, journal: Journal, i:
     if change == 0:
         return
     p["refresh"] = 0
+    if p["has_exits"] == 0:
+        return
     if p["quantity"] == 0.0 or closes_other_side(book, i):
         detach(book, journal, i)
     if p["quantity"] == 0.0:

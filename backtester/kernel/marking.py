@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from backtester.domain.enums import MarginMode
 from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.account import wallet_balance
-from backtester.kernel.margin import BASIS_ENTRY
+from backtester.kernel.lines import is_safe_between, refresh_line, requirement_on_line
 from backtester.kernel.path import FALLING, RISING, has_fixed_tier, line_in_tier, requirement_at, tier_at, tier_boundary
 from backtester.kernel.state import Book, Columns, Market, Setup
 
-FIRST_TIER = constant(0)
+SHORT = constant(8)  # bars of a block up to which brackets are looked up bar by bar, from the last one found
 ISOLATED = constant(MarginMode.ISOLATED)
 
 
@@ -75,30 +75,36 @@ def subtract_worst(
 def count_safe(setup: Setup, market: Market, book: Book, columns: Columns, start: int, stop: int) -> int:
     """Return how many bars from ``start`` on cannot liquidate on any path, at most ``stop - start`` (one block)."""
     account = book.account[0]
-    held = held_count(book)
-    if held == 0:
+    if held_count(book) == 0:
         return stop - start
+    low = market.path_low
+    high = market.path_high
     count = stop - start
+    if count <= SHORT:
+        for t in range(count):
+            if not is_safe_between(setup, book, low, high, start + t):
+                return t
+        return count
     worst = columns.scratch[:count]
     first = count
     for j in range(account["isolated_count"]):
         i = book.isolated[j]
         row = book.positions[i]["row"]
         worst[:] = book.positions[i]["margin"]
-        subtract_worst(setup, book, i, market.path_low[row, start:stop], market.path_high[row, start:stop], worst)
+        subtract_worst(setup, book, i, low[row, start:stop], high[row, start:stop], worst)
         first = min(first, first_not_positive(worst))
     if account["cross_count"] > 0:
         worst[:] = account["free_wallet"]
         for j in range(account["cross_count"]):
             i = book.cross[j]
             row = book.positions[i]["row"]
-            subtract_worst(setup, book, i, market.path_low[row, start:stop], market.path_high[row, start:stop], worst)
+            subtract_worst(setup, book, i, low[row, start:stop], high[row, start:stop], worst)
         for j in range(account["cross_count"], account["cross_count"] + account["collateral_count"]):
             p = book.positions[book.cross[j]]
             worth = p["weight"] * p["quantity"]
-            low = market.path_low[p["row"], start:stop]
+            lows = low[p["row"], start:stop]
             for t in range(count):
-                worst[t] += worth * low[t]
+                worst[t] += worth * lows[t]
         first = min(first, first_not_positive(worst))
     return first
 
@@ -146,23 +152,13 @@ def add_position(
 
 
 @step
-def close_fee_reserve(setup: Setup, book: Book, i: int) -> tuple[float, float]:
-    """Return the part of the requirement that is the fee to close, as a line in ``|v|``: what is not displayed."""
-    constant, slope = line_in_tier(setup, book, i, FIRST_TIER)
-    p = book.positions[i]
-    instrument = setup.instruments[i]
-    row = setup.tiers[setup.tables[p["table"]]["start"]]
-    size = abs(p["quantity"])
-    rate = row["rate"] + row["slope"] * size / instrument["contract_size"]
-    if setup.rules[0]["mmr_basis"] == BASIS_ENTRY:
-        return constant + row["deduction"] - size * abs(p["entry_value"]) * rate, slope
-    return constant + row["deduction"], slope - size * rate
-
-
-@step
 def mark_columns(setup: Setup, market: Market, book: Book, columns: Columns, start: int, stop: int) -> None:
     """Write what holds at the closes of a block of bars through which the positions stay as they are."""
     if stop <= start:
+        return
+    if stop - start <= SHORT and columns.gross.size > 0:
+        for t in range(start, stop):
+            mark_bar(setup, market, book, columns, t)
         return
     account = book.account[0]
     wallet = wallet_balance(book)
@@ -194,7 +190,10 @@ def mark_columns(setup: Setup, market: Market, book: Book, columns: Columns, sta
         i = held_at(book, j)
         quantity = book.positions[i]["quantity"]
         close = market.mark_close[book.positions[i]["row"], start:stop]
-        fee_constant, fee_slope = close_fee_reserve(setup, book, i)
+        if book.lines[i]["is_stale"] == 1:
+            refresh_line(setup, book, i, close[0])
+        fee_constant = book.lines[i]["fee_constant"]
+        fee_slope = book.lines[i]["fee_slope"]
         for t in range(close.size):
             unit = abs(close[t])
             gross[t] += abs(quantity) * unit
@@ -221,6 +220,63 @@ def mark_columns(setup: Setup, market: Market, book: Book, columns: Columns, sta
             ratio[t] = max(ratio[t], test_ratio(cross_requirement[t], cross_equity[t] + collateral[t]))
     for t in range(stop - start):
         maintenance[t] += requirement[t]
+
+
+@step
+def mark_bar(setup: Setup, market: Market, book: Book, columns: Columns, bar: int) -> None:
+    """Write what holds at one bar's close, position by position on its lines."""
+    account = book.account[0]
+    gross = 0.0
+    net = 0.0
+    fees = 0.0
+    cross = account["free_wallet"]
+    cross_requirement = 0.0
+    for j in range(account["cross_count"]):
+        i = book.cross[j]
+        line = book.lines[i]
+        value = market.mark_close[book.positions[i]["row"], bar]
+        cross_requirement += requirement_on_line(setup, book, i, value)
+        unit = abs(value)
+        cross += line["quantity"] * (value - line["entry"])
+        fees += line["fee_constant"] + line["fee_slope"] * unit
+        gross += abs(line["quantity"]) * unit
+        net += line["quantity"] * unit
+    equity = cross
+    requirement = cross_requirement
+    ratio = -math.inf
+    wallet = account["free_wallet"]
+    for j in range(account["isolated_count"]):
+        i = book.isolated[j]
+        line = book.lines[i]
+        value = market.mark_close[book.positions[i]["row"], bar]
+        own_requirement = requirement_on_line(setup, book, i, value)
+        unit = abs(value)
+        margin = book.positions[i]["margin"]
+        own = margin + line["quantity"] * (value - line["entry"])
+        fees += line["fee_constant"] + line["fee_slope"] * unit
+        gross += abs(line["quantity"]) * unit
+        net += line["quantity"] * unit
+        equity += own
+        wallet += margin
+        requirement += own_requirement
+        ratio = max(ratio, test_ratio(own_requirement, own))
+    for j in range(account["spot_count"]):
+        p = book.positions[book.spot[j]]
+        worth = p["quantity"] * market.mark_close[p["row"], bar]
+        equity += p["margin"] + worth - p["quantity"] * p["entry_value"]
+        wallet += p["margin"]
+        gross += worth
+        net += worth
+        cross += p["weight"] * worth
+    if account["cross_count"] > 0:
+        ratio = max(ratio, test_ratio(cross_requirement, cross))
+    columns.wallet[bar] = wallet
+    columns.equity[bar] = equity
+    columns.requirement[bar] = requirement
+    columns.maintenance[bar] = requirement - fees
+    columns.margin_ratio[bar] = 0.0 if held_count(book) == 0 else ratio
+    columns.gross[bar] = gross
+    columns.net[bar] = net
 
 
 @step

@@ -257,35 +257,28 @@ def collateral_worth(book: Book) -> float:
 
 
 @step
-def balance_base(setup: Setup, book: Book, i: int, leg: int) -> float:
-    """Return what backs position ``i`` (and ``leg``): its isolated margin, or the wallet with the other cross ones.
-
-    The others count with their unrealised profit less their requirements at ``value_now``.
-    """
-    if setup.instruments[i]["margin_mode"] == ISOLATED:
-        margin: float = book.positions[i]["margin"]
-        return margin
-    base = book.account[0]["free_wallet"] + collateral_worth(book)
-    for j in range(book.account[0]["cross_count"]):
-        other = book.cross[j]
-        if other not in (i, leg):
-            p = book.positions[other]
-            base += p["quantity"] * (p["value_now"] - p["entry_value"])
-            base -= requirement_at(setup, book, other, p["value_now"])
-    return base
+def excess_now(setup: Setup, book: Book, i: int) -> float:
+    """Return the unrealised profit of position ``i`` less its requirement, at ``value_now``."""
+    p = book.positions[i]
+    return p["quantity"] * (p["value_now"] - p["entry_value"]) - requirement_at(setup, book, i, p["value_now"])
 
 
 @step
-def displayed_liquidation(setup: Setup, book: Book, i: int) -> float:
+def displayed_liquidation(setup: Setup, book: Book, i: int, cross_excess: float) -> float:
     """Return the liquidation value of position ``i`` nearest its mark (``value_now``), or NaN where there is none.
 
-    Legs of one contract under cross margin share it.
+    Legs of one contract under cross margin share it. ``cross_excess`` is the cross balance less all requirements, at
+    the marks (``value_now``).
     """
     leg = NO_LEG
     sibling = setup.instruments[i]["sibling"]
     if sibling >= 0 and setup.instruments[i]["margin_mode"] != ISOLATED and book.positions[sibling]["quantity"] != 0.0:
         leg = sibling
-    base = balance_base(setup, book, i, leg)
+    base = book.positions[i]["margin"]
+    if setup.instruments[i]["margin_mode"] != ISOLATED:
+        base = cross_excess - excess_now(setup, book, i)
+        if leg != NO_LEG:
+            base -= excess_now(setup, book, leg)
     now = book.positions[i]["value_now"]
     down = trigger_from(setup, book, i, leg, base, now, DOWN)
     up = trigger_from(setup, book, i, leg, base, now, UP)

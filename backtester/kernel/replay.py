@@ -21,6 +21,7 @@ from backtester.kernel.account import (
 )
 from backtester.kernel.costs import set_engine_slippage
 from backtester.kernel.exits import apply_setting
+from backtester.kernel.lines import is_safe_between
 from backtester.kernel.loop import DONE, REQUESTED, LoopContext
 from backtester.kernel.marking import count_safe, held_count, mark_columns
 from backtester.kernel.movements import apply_transfers, book_own_fill, enter_holdings, settle_delistings
@@ -133,6 +134,7 @@ def switch_tables(schedule: Schedule, book: Book, bar: int) -> None:
     while account["switch"] < rows.size and rows[account["switch"]]["bar"] <= bar:
         row = rows[account["switch"]]
         book.positions[row["symbol"]]["table"] = row["table"]
+        book.lines[row["symbol"]]["is_stale"] = 1
         account["switch"] += 1
 
 
@@ -176,7 +178,7 @@ def open_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journ
     switch_tables(schedule, book, bar)
     settle_due(setup, schedule, book, journal, bar, AT_OPEN, market.mark_open)
     stamp(book, open_time, bar)
-    if held_count(book) > 0:
+    if held_count(book) > 0 and not is_safe_between(setup, book, market.path_open, market.path_open, bar):
         set_engine_slippage(setup, market, book, bar)
         walk_own_bar(setup, market, book, journal, bar, YES)
 
@@ -249,7 +251,7 @@ def replay_bar(
         attach_at_point(setup, market, book, journal, bar, market.trade_open, market.path_open, market.index_open)
     stamp(book, market.open_time[bar + 1] - 1, bar)
     if held_count(book) > 0 or account["resting_count"] > 0:
-        walk_bar(setup, market, book, journal, columns, bar)
+        walk_bar(setup, market, book, journal, bar)
     if market.coarse_bar.size > 0 and market.coarse_ends[bar] == 1 and held_count(book) > 0:
         set_engine_slippage(setup, market, book, bar)
         walk_coarse_bar(setup, market, book, journal, bar)
@@ -263,8 +265,11 @@ def replay_bar(
     record_positions(setup, book, journal)
     mark_columns(setup, market, book, columns, bar, bar + 1)
     for i in range(book.positions.size):
-        book.positions[i]["tier_bound"] = NO_TIER_BOUND
-        book.positions[i]["stepped"] = 0
+        p = book.positions[i]
+        if p["tier_bound"] != NO_TIER_BOUND:
+            p["tier_bound"] = NO_TIER_BOUND
+            book.lines[i]["is_stale"] = 1
+        p["stepped"] = 0
     if account["stopped_bar"] == bar:
         stop_trading(setup, market, schedule, book, journal, bar, STOPPED)
 

@@ -146,6 +146,7 @@ POSITION = np.dtype(
         ("base", np.float64),  # size at the last increase
         ("opened", np.int64),  # open time of the bar in which it was opened
         ("closed", np.int64),  # of the bar in which it was closed last; negative: never
+        ("has_exits", np.int64),  # a stop, target, trailing stop or time exit was ever set
         ("exit_order", np.int64),  # resting stop, or NONE
         ("trail_order", np.int64),
         ("refresh", np.int64),  # 1: size or settings changed since attached orders were looked at; 2: increased or set
@@ -182,6 +183,22 @@ RUNG = np.dtype(  # a take-profit of a slot: row slot * RUNGS + rung
         ("share", np.float64),  # of the base
         ("order", np.int64),  # resting, or NONE
         ("is_done", np.int64),  # it has closed its share since the last increase
+    ]
+)
+
+LINE = np.dtype(  # what a position's balance and requirement are as lines in its value, while it stays in a bracket
+    [
+        ("is_stale", np.int64),
+        ("row", np.int64),
+        ("sign", np.float64),
+        ("quantity", np.float64),
+        ("entry", np.float64),
+        ("constant", np.float64),  # requirement = constant + slope * |v|, for |v| in [low, high)
+        ("slope", np.float64),
+        ("low", np.float64),
+        ("high", np.float64),
+        ("fee_constant", np.float64),  # the part of it that is the fee to close
+        ("fee_slope", np.float64),
     ]
 )
 
@@ -422,6 +439,7 @@ class Book(NamedTuple):
     requests: NDArray[np.void]  # REQUEST, a ring: request n stands in row n modulo the size
     volumes: NDArray[np.float64]  # (31,), traded notional by UTC day modulo 31
     awake: NDArray[np.int64]  # slots whose orders can fire in the bar under way
+    lines: NDArray[np.void]  # LINE, a row per slot
 
 
 class Journal(NamedTuple):

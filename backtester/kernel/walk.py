@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from backtester.domain.enums import Intrabar, JointPath, MarginMode
 from backtester.kernel._jit import constant, step
-from backtester.kernel.account import cross_equity, cross_requirement, set_values_now
 from backtester.kernel.costs import set_engine_slippage
 from backtester.kernel.groups import CROSS_GROUP
+from backtester.kernel.lines import is_safe_between, requirement_on_line
 from backtester.kernel.liquidation import liquidate
-from backtester.kernel.marking import count_safe, held_at, held_count
+from backtester.kernel.marking import held_at, held_count
 from backtester.kernel.path import NEVER, first_trigger
-from backtester.kernel.state import NONE, Book, Columns, Journal, Market, Setup
+from backtester.kernel.state import NONE, Book, Journal, Market, Setup
 from backtester.kernel.triggers import NOTHING, fire, has_passed, move_to, next_on_leg, rouse, watched_now
 
 ISOLATED = constant(MarginMode.ISOLATED)
@@ -43,8 +43,17 @@ NO_SPOT = constant(0)
 @step
 def cross_excess(setup: Setup, book: Book, values: NDArray[np.float64], bar: int) -> float:
     """Return the cross balance less its requirement with every mark in one column of a bar."""
-    set_values_now(book, values, bar)
-    return cross_equity(book) - cross_requirement(setup, book)
+    account = book.account[0]
+    excess = account["free_wallet"]
+    for j in range(account["cross_count"]):
+        i = book.cross[j]
+        p = book.positions[i]
+        value = values[p["row"], bar]
+        excess += p["quantity"] * (value - p["entry_value"]) - requirement_on_line(setup, book, i, value)
+    for j in range(account["cross_count"], account["cross_count"] + account["collateral_count"]):
+        p = book.positions[book.cross[j]]
+        excess += p["weight"] * p["quantity"] * values[p["row"], bar]
+    return float(excess)
 
 
 @step
@@ -337,13 +346,22 @@ def walk(
 
 
 @step
-def enter_walk(market: Market, book: Book, bar: int) -> None:
+def enter_walk(setup: Setup, market: Market, book: Book, bar: int) -> None:
     """Let every position take part in a walk on the bar's own path."""
     book.account[0]["walk_cross"] = YES
     for i in range(book.positions.size):
-        p = book.positions[i]
-        p["walked"] = YES
-        p["up"] = int(market.trade_close[p["row"], bar] >= market.trade_open[p["row"], bar])
+        book.positions[i]["walked"] = YES
+        if setup.rules[0]["intrabar"] == COLOR or setup.instruments[i]["sibling"] != NONE:
+            set_color(market, book, i, bar)
+    for n in range(book.account[0]["awake"]):
+        set_color(market, book, book.awake[n], bar)
+
+
+@step
+def set_color(market: Market, book: Book, i: int, bar: int) -> None:
+    """Keep whether a slot's traded bar closed at or above its open: only some paths depend on it."""
+    p = book.positions[i]
+    p["up"] = int(market.trade_close[p["row"], bar] >= market.trade_open[p["row"], bar])
 
 
 @step
@@ -370,7 +388,7 @@ def enter_coarse_walk(setup: Setup, market: Market, book: Book, bar: int) -> Non
 @step
 def walk_own_bar(setup: Setup, market: Market, book: Book, journal: Journal, bar: int, only_open: int) -> None:
     """Walk the bar's own path (step 5) without orders, or look at its open alone (step 2)."""
-    enter_walk(market, book, bar)
+    enter_walk(setup, market, book, bar)
     walk(
         setup,
         book,
@@ -476,7 +494,6 @@ def fire_on_leg(
     market: Market,
     book: Book,
     journal: Journal,
-    columns: Columns,
     bar: int,
     leg: int,
     disputed: int,
@@ -515,7 +532,7 @@ def fire_on_leg(
             liquidate(setup, book, journal, group, disputed if group == CROSS_GROUP else UNDISPUTED)
             continue
         fire(setup, market, book, journal, k, bar, is_gap)
-        if watch == NO and held_count(book) > 0 and count_safe(setup, market, book, columns, bar, bar + 1) == 0:
+        if watch == NO and not is_safe_between(setup, book, market.path_low, market.path_high, bar):
             watch = YES
             put_all_on_leg(setup, market, book, leg, watch, bar)
     move_to(book, bar, 1.0)
@@ -523,10 +540,10 @@ def fire_on_leg(
 
 
 @step
-def walk_bar(setup: Setup, market: Market, book: Book, journal: Journal, columns: Columns, bar: int) -> None:
+def walk_bar(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
     """Walk a bar's own path: resting orders and liquidations (step 5)."""
     account = book.account[0]
-    is_safe = held_count(book) == 0 or count_safe(setup, market, book, columns, bar, bar + 1) == 1
+    is_safe = is_safe_between(setup, book, market.path_low, market.path_high, bar)
     rouse(setup, market, book, bar, market.trade_open, market.path_open, market.index_open)
     if account["awake"] == 0:
         if not is_safe:
@@ -534,7 +551,7 @@ def walk_bar(setup: Setup, market: Market, book: Book, journal: Journal, columns
             walk_own_bar(setup, market, book, journal, bar, NO)
         return
     set_engine_slippage(setup, market, book, bar)
-    enter_walk(market, book, bar)
+    enter_walk(setup, market, book, bar)
     watch = YES if not is_safe or may_open(book, bar) else NO
     disputed = UNDISPUTED
     if not is_safe:
@@ -543,5 +560,5 @@ def walk_bar(setup: Setup, market: Market, book: Book, journal: Journal, columns
         )
     choose_order(setup, book, setup.rules[0]["joint"], market.path_low, market.path_high, bar)
     for leg in range(1 if setup.rules[0]["intrabar"] == CLOSE_ONLY else 3):
-        watch = fire_on_leg(setup, market, book, journal, columns, bar, leg, disputed, watch)
+        watch = fire_on_leg(setup, market, book, journal, bar, leg, disputed, watch)
     account["awake"] = 0
