@@ -192,7 +192,7 @@ def test_prices_are_shown_as_the_venue_rounds_them():
 @numba.njit
 def displayed_liquidation(setup, book):
     """Call the kernel's step, which has no entry from Python."""
-    return path.displayed_liquidation(setup, book, 0)
+    return path.displayed_liquidation(setup, book, 0, 0.0)
 
 
 def kernel_liquidation(h: calc.Holding, rules: VenueRules, balance: float) -> float | None:
@@ -219,7 +219,8 @@ def kernel_liquidation(h: calc.Holding, rules: VenueRules, balance: float) -> fl
     positions["leverage"] = positions["held_leverage"] = h.leverage
     held_slots = [np.zeros(1, np.int64) for _ in range(4)]
     orders = [np.zeros(0, state.RUNG), np.zeros(0, state.RESTING), np.zeros(0, state.REQUEST)]
-    book = state.Book(np.zeros(1, state.ACCOUNT), positions, *held_slots, *orders, np.zeros(31), np.zeros(1, np.int64))
+    rest = [np.zeros(31), np.zeros(1, np.int64), np.zeros(1, state.LINE)]
+    book = state.Book(np.zeros(1, state.ACCOUNT), positions, *held_slots, *orders, *rest)
     found = displayed_liquidation(setup, book)
     return None if math.isnan(found) else h.sign * found if h.sign > 0 else -1 / found
 
