@@ -14,7 +14,7 @@ from backtester.domain.enums import CloseFeeBasis, LedgerKind, MarginMode, Setti
 from backtester.engine.prepare import Prepared, chain_free
 from backtester.kernel import replay as kernel
 from backtester.kernel import state, views
-from backtester.kernel.loop import LOST, LoopContext, NoFunction, empty_context
+from backtester.kernel.loop import BACK_FIGURES, LOST, LoopContext, NoFunction, empty_context
 
 CHUNK = 1 << 18  # bars between two reports of progress, and two chances to interrupt
 
@@ -124,7 +124,10 @@ class _Run:
         self.prepared = prepared
         self.columns = _columns(prepared)
         self.journal = _first_journal(prepared)
-        self.context = empty_context() if loop is None else loop.context._replace(requests=prepared.book.requests)
+        self.context = empty_context()
+        if loop is not None:
+            backing = np.zeros((prepared.book.positions.size, BACK_FIGURES))
+            self.context = loop.context._replace(requests=prepared.book.requests, backing=backing)
         self.function = NoFunction() if loop is None or loop.compiled is None else loop.compiled
         self.python = None if loop is None else loop.python
         self.setup.rules[0]["has_loop"] = int(loop is not None and self.python is None)

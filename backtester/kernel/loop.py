@@ -42,7 +42,10 @@ POST_ONLY = 2
 # places in the clock
 BAR, TIME, DECISION_BAR, DUE_BAR, REQUESTED, DONE, LOST = range(7)
 # places in the account's figures
-EQUITY, WALLET, AVAILABLE = range(3)
+EQUITY, WALLET, FREE = range(3)
+# places of a slot's backing: what the margin of the whole account is computed from
+BACK_FIGURES = 6
+BACK_SYMBOL, BACK_SIGN, BACK_QUANTITY, BACK_ENTRY, BACK_MARGIN_RATE, BACK_WEIGHT = range(BACK_FIGURES)
 # places of a leg's figures
 LEG_QUANTITY, LEG_ENTRY = range(2)
 
@@ -65,6 +68,7 @@ class LoopContext(NamedTuple):
     indicators: NDArray[np.float64]  # (K, N, S)
     account: NDArray[np.float64]
     legs: NDArray[np.float64]  # (N, 3, 2): net, long, short; quantity and entry price
+    backing: NDArray[np.float64]  # (slots, 6): what each cross position and collateral does to the available margin
     params: NDArray[np.float64]
     state: NDArray[np.float64]  # (rows, columns): the function's own
     requests: NDArray[np.void]  # REQUEST, a ring
@@ -85,6 +89,7 @@ def empty_context() -> LoopContext:
         indicators=np.zeros((0, 0, 0)),
         account=np.zeros(3),
         legs=np.zeros((0, 3, 2)),
+        backing=np.zeros((0, 6)),
         params=np.zeros(0),
         state=nothing,
         requests=np.zeros(1, REQUEST),
@@ -204,8 +209,21 @@ def wallet_balance(ctx: LoopContext) -> float:
 
 @njit
 def available_margin(ctx: LoopContext) -> float:
-    """Return what a cross position could be opened with [settlement currency]."""
-    return float(ctx.account[AVAILABLE])
+    """Return what a cross position could be opened with at the bar's mark close [settlement currency]."""
+    total = ctx.account[FREE]
+    bar = ctx.clock[BAR]
+    for k in range(ctx.backing.shape[0]):
+        held = ctx.backing[k, BACK_QUANTITY]
+        if held == 0.0:
+            continue
+        symbol = int(ctx.backing[k, BACK_SYMBOL])
+        value = ctx.backing[k, BACK_ENTRY]  # what is held and not shown stands at its entry
+        if symbol < ctx.mark.shape[0]:
+            price = ctx.mark[symbol, bar]
+            value = price if ctx.backing[k, BACK_SIGN] > 0.0 else -1.0 / price
+        total += held * (value - ctx.backing[k, BACK_ENTRY]) - abs(held * value) * ctx.backing[k, BACK_MARGIN_RATE]
+        total += ctx.backing[k, BACK_WEIGHT] * held * ctx.backing[k, BACK_ENTRY]
+    return max(total, 0.0)
 
 
 @njit

@@ -42,7 +42,7 @@ from backtester.kernel.targets import (
     write_undue_targets,
 )
 from backtester.kernel.triggers import attach_at_point, expire_orders, fill_market_orders, fire_at_point, settle_in
-from backtester.kernel.views import show_account
+from backtester.kernel.views import show_bar, show_positions
 from backtester.kernel.walk import walk_bar, walk_coarse_bar, walk_own_bar
 
 BAND = constant(Rebalance.BAND)
@@ -361,12 +361,6 @@ def watch_closes(
     return struck + 1
 
 
-@step
-def has_news(book: Book, before: int) -> bool:
-    """Return whether an on_bar function has asked for anything since ``before`` requests were made."""
-    return bool(book.account[0]["requested"] > before)
-
-
 @entry
 def take_requests(book: Book, loop: LoopContext) -> None:
     """Take over what an on_bar function asked for, and tell it how far its requests were carried out."""
@@ -395,12 +389,13 @@ def call_until_asked(
     account = book.account[0]
     while account["call"] < schedule.calls.size and schedule.calls[account["call"]] < stop:
         bar = schedule.calls[account["call"]]
-        show_account(setup, market, schedule, book, columns, loop)
-        before = account["requested"]
+        show_bar(market, schedule, book, columns, loop)
+        if account["views"] == 1:
+            show_positions(setup, book, loop)
         on_bar(loop)
         account["call"] += 1
-        take_requests(book, loop)
-        if has_news(book, before):
+        if loop.clock[REQUESTED] != account["requested"]:
+            take_requests(book, loop)
             return int(bar + 1)
     return stop
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import math
 
-from backtester.kernel._jit import entry, step
-from backtester.kernel.account import set_values_now
+from backtester.domain.enums import MarginMode
+from backtester.kernel._jit import constant, entry, inlined, step
 from backtester.kernel.loop import (
-    AVAILABLE,
+    BACK_ENTRY,
+    BACK_MARGIN_RATE,
+    BACK_QUANTITY,
+    BACK_SIGN,
+    BACK_SYMBOL,
+    BACK_WEIGHT,
     BAR,
     DECISION_BAR,
     DONE,
     DUE_BAR,
     EQUITY,
+    FREE,
     LEG_ENTRY,
     LEG_QUANTITY,
     TIME,
     WALLET,
     LoopContext,
 )
-from backtester.kernel.movements import withdrawable
 from backtester.kernel.state import Book, Columns, Market, Schedule, Setup
 from backtester.kernel.value import value_to_price
+
+ISOLATED = constant(MarginMode.ISOLATED)
 
 
 @entry
@@ -29,6 +36,14 @@ def show_account(
     setup: Setup, market: Market, schedule: Schedule, book: Book, columns: Columns, loop: LoopContext
 ) -> None:
     """Put the account as it stands at the close of the next signal bar into the function's context."""
+    show_bar(market, schedule, book, columns, loop)
+    if book.account[0]["views"] == 1:
+        show_positions(setup, book, loop)
+
+
+@inlined
+def show_bar(market: Market, schedule: Schedule, book: Book, columns: Columns, loop: LoopContext) -> None:
+    """Show the bar that has just closed and what the account is worth there."""
     account = book.account[0]
     call = account["call"]
     bar = schedule.calls[call]
@@ -39,13 +54,36 @@ def show_account(
     loop.clock[DONE] = account["request"]
     loop.account[EQUITY] = columns.equity[bar]
     loop.account[WALLET] = columns.wallet[bar]
-    set_values_now(book, market.mark_close, bar)
-    loop.account[AVAILABLE] = withdrawable(book)
-    if account["views"] == 0:
-        return
-    account["views"] = 0
+    loop.account[FREE] = account["free_wallet"]
+
+
+@step
+def show_positions(setup: Setup, book: Book, loop: LoopContext) -> None:
+    """Show every slot; only after something changed."""
+    book.account[0]["views"] = 0
     for i in range(book.positions.size):
         show_position(setup, book, loop, i)
+        show_backing(setup, book, loop, i)
+
+
+@step
+def show_backing(setup: Setup, book: Book, loop: LoopContext, i: int) -> None:
+    """Show what a cross position, or spot that counts as collateral, does to the available margin."""
+    p = book.positions[i]
+    instrument = setup.instruments[i]
+    back = loop.backing[i]
+    back[BACK_SYMBOL] = p["row"]
+    back[BACK_SIGN] = instrument["sign"]
+    back[BACK_QUANTITY] = p["quantity"]
+    back[BACK_ENTRY] = p["entry_value"]
+    back[BACK_MARGIN_RATE] = 1.0 / p["leverage"]
+    back[BACK_WEIGHT] = 0.0
+    if instrument["is_spot"] == 1:  # weight * Q * v, as a profit and what it was bought for
+        back[BACK_QUANTITY] *= p["weight"]
+        back[BACK_MARGIN_RATE] = 0.0
+        back[BACK_WEIGHT] = 1.0
+    elif instrument["margin_mode"] == ISOLATED:
+        back[BACK_QUANTITY] = 0.0
 
 
 @step

@@ -17,12 +17,12 @@ from backtester.domain.enums import OrderKind, RequestKind, SettingField, label
 from backtester.errors import StrategyError, format_time
 from backtester.kernel._jit import njit
 from backtester.kernel.loop import (
-    AVAILABLE,
     BAR,
     DECISION_BAR,
     DONE,
     DUE_BAR,
     EQUITY,
+    FREE,
     LEG_ENTRY,
     LEG_QUANTITY,
     LOST,
@@ -233,6 +233,7 @@ def _context(strategy: Strategy, bars: LoopBars) -> LoopContext:
         indicators=bars.indicators,
         account=empty.account,
         legs=np.zeros((symbols, 3, 2)),
+        backing=empty.backing,
         params=loop_params(strategy),
         state=loop_state(strategy, symbols),
         requests=np.zeros(RING, REQUEST),
@@ -265,7 +266,7 @@ def _drive(
 def _show_account(ctx: LoopContext, script: Script, bar: int) -> None:
     ctx.account[EQUITY] = script.equity[bar]
     ctx.account[WALLET] = script.equity[bar]
-    ctx.account[AVAILABLE] = script.available[bar]
+    ctx.account[FREE] = script.available[bar]
     for i in range(script.quantity.shape[1]):
         size, entry = script.quantity[bar, i], script.entry_price[bar, i]
         for leg in range(3):  # net, long, short
