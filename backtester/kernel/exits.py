@@ -9,8 +9,8 @@ import math
 
 from backtester.domain.enums import FillReason, RejectReason, SettingField, TriggerPrice
 from backtester.kernel._jit import constant, step
-from backtester.kernel.account import INCREASED, NO_BAR, SET
-from backtester.kernel.fills import floor_to_step
+from backtester.kernel.account import CHANGED, INCREASED, NO_BAR, SET
+from backtester.kernel.fills import add_on_grid, floor_to_step
 from backtester.kernel.resting import (
     CANCELLED,
     LIMIT,
@@ -37,6 +37,7 @@ BY_TRAILING = constant(FillReason.TRAILING_STOP)
 POSITION_CLOSED = constant(RejectReason.POSITION_CLOSED)
 REQUESTED = constant(RejectReason.REQUESTED)
 NO_REQUEST = constant(NONE)
+OFF = 0.0
 LAST = constant(TriggerPrice.LAST)
 MARK = constant(TriggerPrice.MARK)
 SET_STOP_LOSS = constant(SettingField.STOP_LOSS)
@@ -54,28 +55,98 @@ SET_ACTIVE = constant(SettingField.ACTIVE)
 def apply_setting(book: Book, i: int, setting: int, rung: int, value: float) -> None:
     """Put a setting in force; prices are values, bars ms."""
     p = book.positions[i]
-    r = book.rungs[i * RUNGS + rung]
-    if setting == SET_STOP_LOSS:
-        p["stop_loss"] = value
-    elif setting == SET_STOP_PRICE:
-        p["stop_value"] = value
-    elif setting == SET_TRAILING:
-        p["trailing"] = value
-    elif setting == SET_TAKE_PROFIT:
-        r["fraction"] = value
-    elif setting == SET_TAKE_PRICE:
-        r["value"] = value
-    elif setting == SET_TAKE_SHARE:
-        r["share"] = value
-    elif setting == SET_HOLD:
+    if setting == SET_HOLD:
         p["hold_ms"] = value
+        p["refresh"] = max(p["refresh"], CHANGED)
     elif setting == SET_COOLDOWN:
         p["cooldown_ms"] = value
     elif setting == SET_ACTIVE:
         p["inactive"] = 0 if value != 0.0 else 1
+    elif setting in (SET_STOP_LOSS, SET_STOP_PRICE, SET_TRAILING):
+        apply_stop(book, i, setting, value)
+    elif setting in (SET_TAKE_PROFIT, SET_TAKE_PRICE, SET_TAKE_SHARE):
+        apply_target(book, i, setting, rung, value)
     else:
         p["leverage"] = value
+
+
+@step
+def apply_stop(book: Book, i: int, setting: int, value: float) -> None:
+    """Put a setting of the stop or the trailing stop in force; one that changes nothing attaches nothing."""
+    p = book.positions[i]
+    if setting == SET_STOP_LOSS:
+        before = p["stop_loss"]
+        p["stop_loss"] = value
+    elif setting == SET_STOP_PRICE:
+        before = p["stop_value"]
+        p["stop_value"] = value
+    else:
+        before = p["trailing"]
+        p["trailing"] = value
+    if before != value:
+        p["refresh"] = max(p["refresh"], SET)
+
+
+@step
+def apply_target(book: Book, i: int, setting: int, rung: int, value: float) -> None:
+    """Put a setting of a take-profit in force; one that has closed its share may do so again."""
+    p = book.positions[i]
+    r = book.rungs[i * RUNGS + rung]
+    if setting == SET_TAKE_PROFIT:
+        before = r["fraction"]
+        r["fraction"] = value
+    elif setting == SET_TAKE_PRICE:
+        before = r["value"]
+        r["value"] = value
+    else:
+        before = r["share"]
+        r["share"] = value
+    if before == value:
+        return
     p["refresh"] = max(p["refresh"], SET)
+    if r["is_done"] == 1:
+        r["is_done"] = 0
+        r["taken"] = 0.0
+
+
+@step
+def drop_exits(setup: Setup, book: Book, journal: Journal) -> None:
+    """Cancel the attached orders that the settings have switched off."""
+    for i in range(book.positions.size):
+        p = book.positions[i]
+        if p["refresh"] < SET or p["quantity"] == 0.0:
+            continue
+        if p["exit_order"] != NONE and stop_level(setup, book, i) == OFF:
+            end_resting(book, journal, p["exit_order"], CANCELLED, REQUESTED)
+        if p["trail_order"] != NONE and p["trailing"] == OFF:
+            end_resting(book, journal, p["trail_order"], CANCELLED, REQUESTED)
+        for rung in range(RUNGS):
+            k = book.rungs[i * RUNGS + rung]["order"]
+            if k != NONE and target_level(setup, book, i, rung) == OFF:
+                end_resting(book, journal, k, CANCELLED, REQUESTED)
+
+
+@step
+def stop_level(setup: Setup, book: Book, i: int) -> float:
+    """Return the value at which the settings stop a held position; ``OFF`` where they do not, or below a price of 0."""
+    p = book.positions[i]
+    sign = setup.instruments[i]["sign"]
+    level = p["stop_value"]
+    if level == OFF and p["stop_loss"] > 0.0:
+        level = slipped(p["entry_value"], -1.0 if p["quantity"] > 0.0 else 1.0, p["stop_loss"], sign)
+    return level if level * sign > 0.0 else OFF
+
+
+@step
+def target_level(setup: Setup, book: Book, i: int, rung: int) -> float:
+    """Return the value at which a rung takes a held position's profit; ``OFF`` where none, or below a price of 0."""
+    p = book.positions[i]
+    r = book.rungs[i * RUNGS + rung]
+    sign = setup.instruments[i]["sign"]
+    level = r["value"]
+    if level == OFF and r["fraction"] > 0.0:
+        level = slipped(p["entry_value"], 1.0 if p["quantity"] > 0.0 else -1.0, r["fraction"], sign)
+    return level if level * sign > 0.0 else OFF
 
 
 @step
@@ -120,10 +191,8 @@ def place_stop(setup: Setup, market: Market, book: Book, journal: Journal, i: in
     rules = setup.rules[0]
     sign = setup.instruments[i]["sign"]
     side = 1.0 if p["quantity"] > 0.0 else -1.0
-    level = p["stop_value"]
-    if level == 0.0 and p["stop_loss"] > 0.0:
-        level = slipped(p["entry_value"], -side, p["stop_loss"], sign)
-    if level == 0.0:
+    level = stop_level(setup, book, i)
+    if level == OFF:
         if p["exit_order"] != NONE:
             end_resting(book, journal, p["exit_order"], CANCELLED, REQUESTED)
         return
@@ -155,13 +224,9 @@ def place_trailing(setup: Setup, market: Market, book: Book, journal: Journal, i
 @step
 def place_target(setup: Setup, market: Market, book: Book, journal: Journal, i: int, rung: int, bar: int) -> None:
     """Place, move or take away a take-profit of a held position."""
-    p = book.positions[i]
     r = book.rungs[i * RUNGS + rung]
-    side = 1.0 if p["quantity"] > 0.0 else -1.0
-    level = r["value"]
-    if level == 0.0 and r["fraction"] > 0.0:
-        level = slipped(p["entry_value"], side, r["fraction"], setup.instruments[i]["sign"])
-    if level == 0.0:
+    level = target_level(setup, book, i, rung)
+    if level == OFF:
         if r["order"] != NONE:
             end_resting(book, journal, r["order"], CANCELLED, REQUESTED)
         return
@@ -209,7 +274,7 @@ def resize_targets(setup: Setup, book: Book, journal: Journal, i: int) -> None:
             left = floor_to_step(r["share"] * p["base"], step_num, instrument["step_den"])
             if step_num > 0.0:
                 left = max(left, step_num / instrument["step_den"])
-            left = max(left - abs(journal.orders[book.resting[k]["number"]]["filled_quantity"]), 0.0)
+            left = max(add_on_grid(left, -r["taken"], step_num, instrument["step_den"]), 0.0)
         resize(book, journal, k, min(left, held))
 
 
@@ -232,14 +297,15 @@ def refresh_exits(setup: Setup, market: Market, book: Book, journal: Journal, i:
         if change == INCREASED:
             for rung in range(RUNGS):
                 book.rungs[i * RUNGS + rung]["is_done"] = 0
+                book.rungs[i * RUNGS + rung]["taken"] = 0.0
         place_stop(setup, market, book, journal, i, bar)
         place_trailing(setup, market, book, journal, i, bar)
         for rung in range(RUNGS):
             place_target(setup, market, book, journal, i, rung, bar)
-        p["exit_bar"] = NO_BAR
-        if p["hold_ms"] > 0:
-            p["exit_bar"] = max(first_bar_at(market, p["opened"] + p["hold_ms"]), bar + 1)
-            book.account[0]["wake"] = min(book.account[0]["wake"], p["exit_bar"])
+    p["exit_bar"] = NO_BAR
+    if p["hold_ms"] > 0:
+        p["exit_bar"] = max(first_bar_at(market, p["opened"] + p["hold_ms"]), bar + 1)
+        book.account[0]["wake"] = min(book.account[0]["wake"], p["exit_bar"])
     if p["exit_order"] != NONE:
         resize(book, journal, p["exit_order"], abs(p["quantity"]))
     if p["trail_order"] != NONE:

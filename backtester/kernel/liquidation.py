@@ -20,7 +20,7 @@ from backtester.domain.enums import (
     Takeover,
 )
 from backtester.kernel._jit import constant, step
-from backtester.kernel.account import cross_equity, post, record_fill, set_quantity
+from backtester.kernel.account import SET, cross_equity, post, record_fill, set_quantity
 from backtester.kernel.exits import detach
 from backtester.kernel.fills import add_on_grid, trading_fee
 from backtester.kernel.groups import (
@@ -207,6 +207,19 @@ def cancel_orders(setup: Setup, book: Book, journal: Journal, group: int) -> Non
         if i == group or (group == CROSS_GROUP and instrument["margin_mode"] != ISOLATED):
             cancel_waiting(book, journal, i)
             cancel_slot(book, journal, i, BY_LIQUIDATION)
+
+
+@step
+def ask_for_exits(setup: Setup, book: Book, group: int) -> None:
+    """Have stops and targets attached anew, at the next open, to what a liquidation leaves of a group."""
+    account = book.account[0]
+    for i in range(book.positions.size):
+        p = book.positions[i]
+        in_group = i == group or (group == CROSS_GROUP and setup.instruments[i]["margin_mode"] != ISOLATED)
+        if in_group and p["quantity"] != 0.0:
+            p["refresh"] = max(p["refresh"], SET)
+            p["exit_bar"] = account["bar"] + 1  # so that the next bar is visited
+            account["wake"] = min(account["wake"], account["bar"] + 1)
 
 
 @step
@@ -455,3 +468,4 @@ def liquidate(setup: Setup, book: Book, journal: Journal, group: int, disputed: 
             if setup.rules[0]["stop_after"] == 1 and book.account[0]["stopped_bar"] < 0:
                 book.account[0]["stopped_bar"] = book.account[0]["bar"]
             break
+    ask_for_exits(setup, book, group)

@@ -20,7 +20,7 @@ from backtester.kernel.account import (
     stamp,
 )
 from backtester.kernel.costs import set_engine_slippage
-from backtester.kernel.exits import apply_setting
+from backtester.kernel.exits import apply_setting, drop_exits
 from backtester.kernel.loop import DONE, REQUESTED, LoopContext
 from backtester.kernel.marking import count_safe, held_count, mark_columns
 from backtester.kernel.movements import apply_transfers, book_own_fill, enter_holdings, settle_delistings
@@ -137,14 +137,17 @@ def switch_tables(schedule: Schedule, book: Book, bar: int) -> None:
 
 
 @step
-def apply_settings(schedule: Schedule, book: Book, bar: int) -> None:
-    """Put the settings in force that are due by a bar."""
+def apply_settings(setup: Setup, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
+    """Put the settings in force that are due by a bar, and cancel the attached orders that they switch off."""
     account = book.account[0]
     rows = schedule.settings
+    first = account["setting"]
     while account["setting"] < rows.size and rows[account["setting"]]["due_bar"] <= bar:
         row = rows[account["setting"]]
         account["setting"] += 1
         apply_setting(book, row["symbol"], row["setting"], row["rung"], row["value"])
+    if account["setting"] > first:
+        drop_exits(setup, book, journal)
 
 
 @inlined
@@ -205,7 +208,7 @@ def trade_at_open(
     close_drawn_down(setup, market, book, journal, bar)
     expire_orders(book, journal, bar)
     if not at_close:
-        apply_settings(schedule, book, bar)
+        apply_settings(setup, schedule, book, journal, bar)
     carry_out_due(setup, market, book, journal, bar)
     if not at_close:
         take_due_targets(market, schedule, book, journal, bar)
@@ -220,7 +223,7 @@ def trade_at_open(
 def trade_at_close(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
     """Under ``fill = "close"``: what was decided at this very close fills there."""
     decide_by_band(setup, market, schedule, book, bar)
-    apply_settings(schedule, book, bar)
+    apply_settings(setup, schedule, book, journal, bar)
     take_due_targets(market, schedule, book, journal, bar)
     fill_targets(setup, market, schedule, book, journal, bar, market.trade_close, market.mark_close, EVERY_ORDER)
     attach_at_point(setup, market, book, journal, bar, market.trade_close, market.path_close, market.index_close)

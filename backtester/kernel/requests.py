@@ -9,7 +9,7 @@ import math
 
 from backtester.domain.enums import FillReason, OrderKind, RejectReason, RequestKind, SettingField
 from backtester.kernel._jit import constant, step
-from backtester.kernel.exits import apply_setting
+from backtester.kernel.exits import apply_setting, drop_exits
 from backtester.kernel.fills import floor_to_step
 from backtester.kernel.resting import (
     CANCELLED,
@@ -159,7 +159,7 @@ def close_slot(setup: Setup, market: Market, book: Book, journal: Journal, n: in
 
 
 @step
-def carry_out_setting(setup: Setup, book: Book, n: int, i: int) -> None:
+def carry_out_setting(setup: Setup, book: Book, journal: Journal, n: int, i: int) -> None:
     """Put a setting of an on_bar function in force."""
     row = book.requests[n]
     value = row["value"]
@@ -168,6 +168,7 @@ def carry_out_setting(setup: Setup, book: Book, n: int, i: int) -> None:
     elif row["setting"] in (HOLD, COOLDOWN):
         value *= setup.rules[0]["signal_ms"]
     apply_setting(book, i, row["setting"], FIRST_RUNG, value)
+    drop_exits(setup, book, journal)
 
 
 @step
@@ -192,7 +193,7 @@ def carry_out(setup: Setup, market: Market, book: Book, journal: Journal, n: int
             elif ask == CLOSE:
                 close_slot(setup, market, book, journal, n, i, bar)
             else:
-                carry_out_setting(setup, book, n, i)
+                carry_out_setting(setup, book, journal, n, i)
 
 
 @step

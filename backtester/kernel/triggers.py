@@ -14,7 +14,7 @@ from backtester.domain.enums import FillReason, Liquidity, RejectReason
 from backtester.kernel._jit import constant, step
 from backtester.kernel.account import DUST, set_values_now
 from backtester.kernel.execution import BY_REDUCE_ONLY, execute
-from backtester.kernel.exits import refresh_exits
+from backtester.kernel.exits import POSITION_CLOSED, refresh_exits
 from backtester.kernel.fills import add_on_grid, floor_to_step
 from backtester.kernel.path import NEVER
 from backtester.kernel.resting import (
@@ -38,7 +38,7 @@ from backtester.kernel.resting import (
 )
 from backtester.kernel.sizing import NO_REASON
 from backtester.kernel.state import NONE, Book, Journal, Market, Setup
-from backtester.kernel.targets import is_tradable
+from backtester.kernel.targets import cancel_limits, is_tradable
 
 TAKER = constant(Liquidity.TAKER)
 MAKER = constant(Liquidity.MAKER)
@@ -128,11 +128,12 @@ def volume_room(setup: Setup, market: Market, book: Book, k: int, bar: int) -> f
 
 @step
 def use_volume(setup: Setup, book: Book, i: int, filled: float, limit: float, is_short: bool) -> None:
-    """Count what a limit order filled against the bar's volume; one that is short of it leaves nothing to others."""
+    """Count what a limit order filled against the bar's volume; without lots, one that is short of it leaves nothing."""
     instrument = setup.instruments[i]
     first = setup.slots[instrument["row"], 0]
     base = abs(filled) if instrument["sign"] > 0.0 else abs(filled * limit)
-    book.positions[first]["volume_used"] = math.inf if is_short else book.positions[first]["volume_used"] + base
+    uses_all = is_short and instrument["step_num"] == 0.0
+    book.positions[first]["volume_used"] = math.inf if uses_all else book.positions[first]["volume_used"] + base
 
 
 @step
@@ -153,6 +154,8 @@ def settle_firing(
     group = o["group"]
     number = o["number"]
     origin = o["origin"]
+    if o["rung"] >= 0:
+        book.rungs[o["rung"]]["taken"] += abs(filled)
     if why != NO_REASON:
         status = status_of(row["filled_quantity"], row["wanted_quantity"], why)
         if filled == 0.0 and why == BY_REDUCE_ONLY:
@@ -166,6 +169,8 @@ def settle_firing(
         cancel_group(book, journal, group, number)
     if filled != 0.0 and p["quantity"] == 0.0 and origin not in (BY_ORDER, BY_TARGET):
         p["blocked"] = 1
+        if origin != BY_CLOSE:
+            cancel_limits(book, journal, i, CANCELLED, POSITION_CLOSED)
     refresh_exits(setup, market, book, journal, i, bar)
 
 
@@ -205,7 +210,7 @@ def fill_resting(
         o["origin"],
     )
     if is_limit:
-        use_volume(setup, book, i, filled, o["limit"], room < o["left"])
+        use_volume(setup, book, i, filled, o["limit"], room < o["left"] and abs(filled) == room)
     settle_firing(setup, market, book, journal, k, filled, why, bar)
 
 
@@ -213,15 +218,15 @@ def fill_resting(
 def fire_limit(setup: Setup, market: Market, book: Book, journal: Journal, k: int, bar: int, as_taker: bool) -> None:
     """Fill a limit order: at its limit as maker, or as taker at the present price."""
     o = book.resting[k]
+    if as_taker and o["post_only"] == 1:
+        has_filled = journal.orders[o["number"]]["filled_quantity"] != 0.0
+        end_resting(book, journal, k, CANCELLED if has_filled else REJECTED, POST_ONLY)
+        return
     room = volume_room(setup, market, book, k, bar)
     o["is_new"] = 0
     if room < o["left"]:
         o["used_up"] = bar  # what the volume leaves waits for the next bar
     if room == 0.0:
-        return
-    if as_taker and o["post_only"] == 1:
-        has_filled = journal.orders[o["number"]]["filled_quantity"] != 0.0
-        end_resting(book, journal, k, CANCELLED if has_filled else REJECTED, POST_ONLY)
         return
     if as_taker:
         fill_resting(setup, market, book, journal, k, bar, book.positions[o["slot"]]["trade_now"], TAKER, room)

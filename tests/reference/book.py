@@ -17,7 +17,7 @@ from tests.reference.slots import Slot, slots_of
 from tests.reference.terms import Terms
 
 ZERO = Fraction(0)
-REJECTING = {"margin", "tier_cap", "debt", "limit", "cooldown", "inactive", "post_only", "no_stop"}
+REJECTING = {"margin", "tier_cap", "debt", "limit", "cooldown", "inactive", "post_only", "no_stop", "drawdown"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Position:
     opened: int = 0  # open of the bar in which it was opened
     base: Fraction = ZERO  # size at the last increase
     taken: set[int] = field(default_factory=set)  # take-profit rungs that have filled since
+    of_base: dict[int, Fraction] = field(default_factory=dict)  # units that each rung has closed since
     bound: int | None = None  # highest bracket that may apply until the bar ends
     stepped: bool = False  # a partial liquidation was tried in this bar
 
@@ -102,7 +103,6 @@ class Order:
     expires: int | None = None
     attached: str = ""  # "stop_loss", "trailing_stop" or "take_profit"
     rung: int = 0
-    of_base: Fraction = ZERO  # filled by a take-profit since the last increase
     best: Fraction | None = None
     triggered: bool = False
     is_new: bool = True

@@ -176,12 +176,13 @@ class Decisions:
             if order not in book.live:
                 continue  # another order of its group was filled
             if order.slot not in traded:
-                order.waited += 1
-                book.outcome.counts["bars_waited"] += 1
                 continue
             if order.origin == "close" and book.positions[order.slot].size != 0:
                 order.left = order.wanted = -book.positions[order.slot].size
             fill_resting(book, order, moment.trades[order.slot], moment, attaches=False)
+        for order in [o for o in book.live if o.kind == "market"]:
+            order.waited += 1
+            book.outcome.counts["bars_waited"] += 1
 
     def attach_exits(self, moment: Moment) -> None:
         """Attach stops and targets to the positions that need it."""

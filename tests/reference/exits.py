@@ -26,9 +26,7 @@ class Wish:
 def rebase(book: Book, i: int) -> None:
     """Note that a position was increased."""
     position = book.positions[i]
-    position.base, position.taken = abs(position.size), set()
-    for order in attached_to(book, i):
-        order.of_base = ZERO
+    position.base, position.taken, position.of_base = abs(position.size), set(), {}
     book.touched.add(i)
 
 
@@ -120,7 +118,7 @@ def refresh(book: Book, i: int) -> None:
         share = book.terms[i].share(order.rung)
         if order.attached == "take_profit" and share < 1 and len(targets) > 1:
             whole = max(whole_steps(share * position.base, step), step)
-            size = min(held, max(ZERO, whole - order.of_base))
+            size = min(held, max(ZERO, whole - position.of_base.get(order.rung, ZERO)))
         order.left = -position.side * size
         order.wanted = order.filled + order.left
 
