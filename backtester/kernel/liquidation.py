@@ -237,6 +237,7 @@ def sell_collateral(setup: Setup, book: Book, journal: Journal) -> None:
         detach(book, journal, i)
         set_quantity(setup, book, i, 0.0)
         p["refresh"] = 0
+        p["blocked"] = 1
         post(book, journal, i, REALIZED_PNL, realized)
         record_fill(
             setup,

@@ -167,10 +167,9 @@ def settle_firing(
         end_resting(book, journal, k, status_of(row["filled_quantity"], row["filled_quantity"], why), why)
     if filled != 0.0 and group > 0:
         cancel_group(book, journal, group, number)
-    if filled != 0.0 and p["quantity"] == 0.0 and origin not in (BY_ORDER, BY_TARGET):
+    if filled != 0.0 and p["quantity"] == 0.0 and origin not in (BY_ORDER, BY_TARGET, BY_CLOSE):
         p["blocked"] = 1
-        if origin != BY_CLOSE:
-            cancel_limits(book, journal, i, CANCELLED, POSITION_CLOSED)
+        cancel_limits(book, journal, i, CANCELLED, POSITION_CLOSED)
     refresh_exits(setup, market, book, journal, i, bar)
 
 
@@ -209,6 +208,9 @@ def fill_resting(
         o["reduce_only"],
         o["origin"],
     )
+    can_open = o["reduce_only"] == 0 and o["side"] * setup.instruments[i]["only_side"] >= 0.0
+    if why == NO_REASON and p["quantity"] == 0.0 and size < o["left"] and not can_open:
+        why = BY_REDUCE_ONLY  # what the volume left of it has nothing to reduce any more
     if is_limit:
         use_volume(setup, book, i, filled, o["limit"], room < o["left"] and abs(filled) == room)
     settle_firing(setup, market, book, journal, k, filled, why, bar)

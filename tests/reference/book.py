@@ -230,9 +230,9 @@ class Book:
         return i + self.slots[i].leg
 
     def other_measure(self, i: int, mark: Fraction) -> Fraction:
-        """Return what the other leg adds to the measure that chooses the bracket."""
+        """Return what the other leg adds to the measure that chooses the bracket: its size, at this leg's price."""
         twin = self.twin(i)
-        return ZERO if twin is None else self.own_measure(twin, self.positions[twin].size, mark)
+        return ZERO if twin is None else self.own_measure(i, self.positions[twin].size, mark)
 
     def measure(self, i: int, size: Fraction, mark: Fraction) -> Fraction:
         """Return what chooses the bracket: contracts, or notional at mark or at entry."""

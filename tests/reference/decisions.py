@@ -41,7 +41,7 @@ class Decisions:
     def decide(self, closes: Mapping[int, Fraction]) -> None:
         """Turn the targets decided at this bar's close into orders."""
         book = self.book
-        for i in book.taken_over | {i for i in book.left_flat if book.positions[i].size == 0}:
+        for i in book.taken_over | book.left_flat:
             if i in self.last_target:
                 self.blocked_by[i] = self.last_target[i]
         if self.stopped:
