@@ -289,9 +289,8 @@ def refresh_exits(setup: Setup, market: Market, book: Book, journal: Journal, i:
     if change == 0:
         return
     p["refresh"] = 0
-    if p["quantity"] == 0.0 or closes_other_side(book, i):
-        detach(book, journal, i)
     if p["quantity"] == 0.0:
+        detach(book, journal, i)
         return
     if change >= SET:
         if change == INCREASED:
@@ -311,25 +310,6 @@ def refresh_exits(setup: Setup, market: Market, book: Book, journal: Journal, i:
     if p["trail_order"] != NONE:
         resize(book, journal, p["trail_order"], abs(p["quantity"]))
     resize_targets(setup, book, journal, i)
-
-
-@step
-def closes_other_side(book: Book, i: int) -> bool:
-    """Return whether what is attached belongs to a position that has turned round since."""
-    k = book.positions[i]["first_order"]
-    while k != NONE:
-        o = book.resting[k]
-        if is_attached(book, i, k) and o["side"] * book.positions[i]["quantity"] > 0.0:
-            return True
-        k = o["next"]
-    return False
-
-
-@step
-def is_attached(book: Book, i: int, k: int) -> bool:
-    """Return whether an order follows the position of its slot."""
-    p = book.positions[i]
-    return bool(k in (p["exit_order"], p["trail_order"]) or book.resting[k]["rung"] != NONE)
 
 
 @step

@@ -202,8 +202,8 @@ def close_drawn_down(setup: Setup, market: Market, book: Book, journal: Journal,
 def trade_at_open(
     setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, at_close: bool
 ) -> None:
-    """Take step 3: what is due at the open, and what the open has passed; nothing once trading has stopped."""
-    if book.account[0]["stopped_bar"] >= 0:
+    """Take step 3: what is due at the open, and what the open has passed; nothing after the bar that ended trading."""
+    if 0 <= book.account[0]["stopped_bar"] < bar:
         return
     close_drawn_down(setup, market, book, journal, bar)
     expire_orders(book, journal, bar)

@@ -205,5 +205,5 @@ def carry_out_due(setup: Setup, market: Market, book: Book, journal: Journal, ba
         if book.requests[n]["due_bar"] > bar:
             return
         account["request"] += 1
-        if account["drawn_down"] == 0 and account["stopped_bar"] < 0:
+        if account["drawn_down"] == 0:
             carry_out(setup, market, book, journal, n, bar)

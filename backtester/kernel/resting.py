@@ -407,7 +407,7 @@ def look_ahead(setup: Setup, market: Market, book: Book, k: int, start: int) -> 
         o["best_before"] = o["best"]
         wake = first_trail(setup, market, book, k, start, stop, must_hold=False)
     else:
-        _, highs, lows, _ = watched(market, o["watches"])
+        _, highs, lows, _ = watched(market, WATCHES_LAST if o["kind"] == LIMIT else o["watches"])
         level = level_of(setup, book, k)
         wake = start + first_reach(lows[row, start:stop], highs[row, start:stop], level, fires_below(book, k))
     if wake == stop and stop == bars:

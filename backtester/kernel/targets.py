@@ -193,7 +193,8 @@ def write_undue_targets(
 def stop_trading(
     setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, reason: int
 ) -> None:
-    """End a run's trading: cancel what waits, what rests and what is not due yet."""
+    """End a run's trading: cancel what waits, what rests and what is not due yet; settings change nothing any more."""
+    book.account[0]["setting"] = schedule.settings.size
     for i in range(book.positions.size):
         if book.positions[i]["pending"] != IDLE:
             write_target_order(setup, book, journal, i)

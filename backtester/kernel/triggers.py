@@ -403,7 +403,9 @@ def attach_at_point(
     mark_values: NDArray[np.float64],
     index_values: NDArray[np.float64],
 ) -> None:
-    """Place, move and resize what is attached to positions whose size or settings changed."""
+    """Place, move and resize what is attached to positions whose size or settings changed; nothing once trading ended."""
+    if book.account[0]["drawn_down"] == 1 or 0 <= book.account[0]["stopped_bar"] < bar:
+        return
     for i in range(book.positions.size):
         if book.positions[i]["refresh"] > 0:
             stand_at(book, i, bar, trade_values, mark_values, index_values)

@@ -41,8 +41,6 @@ def replay_book(case: Case) -> Book:
     for bar in range(len(case.open_time)):
         begin_bar(book, bar)
         replay_bar(book, market, decisions, walker)
-        if book.taken_over and case.settings.then == "stop":
-            decisions.stop("stopped")
     decisions.leave_pending()
     return book
 
@@ -86,6 +84,8 @@ def replay_bar(book: Book, market: Market, decisions: Decisions, walker: Walker)
     record(book, closing.marks)
     if not at_close:
         decisions.decide(closing.marks)
+    if book.taken_over and book.case.settings.then == "stop":
+        decisions.stop("stopped")
     if has_fallen(book):
         decisions.stop("drawdown")
 

@@ -136,6 +136,7 @@ class Book:
     waiting: dict[int, Order] = field(default_factory=dict)  # targets at the market, by slot
     live: list[Order] = field(default_factory=list)  # all others, by number
     placed: int = 0
+    has_ended: bool = False  # trading: nothing is attached any more
     taken_over: set[int] = field(default_factory=set)  # slots, in this bar
     left_flat: set[int] = field(default_factory=set)  # slots closed in this bar by what a strategy must not undo
     touched: set[int] = field(default_factory=set)  # slots whose attached orders have to be looked at

@@ -201,6 +201,7 @@ class Decisions:
             return
         self.stopped, self.closing = True, reason == "drawdown"
         book = self.book
+        book.has_ended = True
         orders = [*book.waiting.values(), *book.live, *self._undue()]
         book.cancel(orders, book.case.end_of(book.bar) - 1, reason)
         book.waiting, self.due = {}, {}

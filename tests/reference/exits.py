@@ -127,7 +127,7 @@ def follow(book: Book, i: int, moment: Moment) -> None:
     """Attach where an increase or new settings ask for it, else let the attached orders follow the size."""
     is_touched = i in book.touched
     book.touched.discard(i)
-    if book.positions[i].size == 0:
+    if book.positions[i].size == 0 or book.has_ended:
         return
     if is_touched:
         attach(book, i, moment)
