@@ -50,7 +50,8 @@ def opening_part(setup: Setup, i: int, change: float, reducing: float) -> float:
     instrument = setup.instruments[i]
     if change * instrument["only_side"] < 0.0:
         return 0.0
-    return add_on_grid(change, -reducing, instrument["step_num"], instrument["step_den"])
+    opening: float = add_on_grid(change, -reducing, instrument["step_num"], instrument["step_den"])
+    return opening if abs(opening) > DUST * abs(change) else 0.0
 
 
 @step

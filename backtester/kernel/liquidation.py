@@ -210,6 +210,14 @@ def cancel_orders(setup: Setup, book: Book, journal: Journal, group: int) -> Non
 
 
 @step
+def end_trading(setup: Setup, book: Book) -> None:
+    """Let trading end with this bar where a takeover does so; after a drawdown stop it has ended already."""
+    account = book.account[0]
+    if setup.rules[0]["stop_after"] == 1 and account["stopped_bar"] < 0 and account["drawn_down"] == 0:
+        account["stopped_bar"] = account["bar"]
+
+
+@step
 def ask_for_exits(setup: Setup, book: Book, group: int) -> None:
     """Have stops and targets attached anew, at the next open, to what a liquidation leaves of a group."""
     account = book.account[0]
@@ -466,7 +474,6 @@ def liquidate(setup: Setup, book: Book, journal: Journal, group: int, disputed: 
         first = False
         if not try_step(setup, book, journal, group, balance, requirement, disputed):
             take_over(setup, book, journal, group, disputed)
-            if setup.rules[0]["stop_after"] == 1 and book.account[0]["stopped_bar"] < 0:
-                book.account[0]["stopped_bar"] = book.account[0]["bar"]
+            end_trading(setup, book)
             break
     ask_for_exits(setup, book, group)

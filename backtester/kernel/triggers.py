@@ -154,6 +154,7 @@ def settle_firing(
     group = o["group"]
     number = o["number"]
     origin = o["origin"]
+    kind = o["kind"]
     if o["rung"] >= 0:
         book.rungs[o["rung"]]["taken"] += abs(filled)
     if why != NO_REASON:
@@ -170,7 +171,8 @@ def settle_firing(
     if filled != 0.0 and p["quantity"] == 0.0 and origin not in (BY_ORDER, BY_TARGET, BY_CLOSE):
         p["blocked"] = 1
         cancel_limits(book, journal, i, CANCELLED, POSITION_CLOSED)
-    refresh_exits(setup, market, book, journal, i, bar)
+    if kind != MARKET:  # after the market orders of an open all is attached together
+        refresh_exits(setup, market, book, journal, i, bar)
 
 
 @step

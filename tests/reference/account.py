@@ -77,7 +77,7 @@ def replay_bar(book: Book, market: Market, decisions: Decisions, walker: Walker)
     if at_close:
         decisions.decide(closing.marks)
         decisions.fill_targets(closing, market.traded(book.bar))
-        decisions.attach_exits(closing)
+        decisions.attach_exits(seen_by_triggers(book, market, closing))
     delist(book, market)
     if not book.held() and book.free_wallet < 0:
         book.post(closing.time, -1, "insurance_clearance", -book.free_wallet)
@@ -102,27 +102,32 @@ def moment_at(book: Book, market: Market, end: str) -> Moment:
     )
 
 
+def seen_by_triggers(book: Book, market: Market, moment: Moment) -> Moment:
+    """Return a moment with the marks that liquidation and triggers see."""
+    end = "close" if moment.is_close else "open"
+    return replace(moment, marks={i: getattr(market.path_bar(i, book.bar), end) for i in moment.marks})
+
+
 def settle_at_open(book: Book, market: Market, opening: Moment) -> None:
     """Settle the funding due at the open, then test what is held."""
     for due in market.settlements(book.bar):
         if due.time == opening.time:
             settle(book, market, due, opening.marks)
-    on_path = replace(opening, marks={i: market.path_bar(i, book.bar).open for i in opening.marks})
+    on_path = seen_by_triggers(book, market, opening)
     for group in groups_held(book):
         liquidate(group, on_path)
 
 
 def trade_at_open(book: Book, market: Market, decisions: Decisions, opening: Moment) -> None:
     """Let orders end, come and fill at the open."""
-    traded = market.traded(book.bar)
+    traded, on_path = market.traded(book.bar), seen_by_triggers(book, market, opening)
     expire(book, opening.time)
-    decisions.take_effect(opening)
+    decisions.take_effect(on_path)
     if book.case.settings.fill != "close":
         decisions.fill_targets(opening, traded)
     decisions.fill_market_orders(opening, traded)
-    decisions.attach_exits(opening)
-    on_path = {i: market.path_bar(i, book.bar).open for i in opening.marks}
-    fire_at_open(book, replace(opening, marks=on_path), traded)
+    decisions.attach_exits(on_path)
+    fire_at_open(book, on_path, traded)
 
 
 def inside_bar(book: Book, market: Market) -> None:
@@ -135,7 +140,7 @@ def inside_bar(book: Book, market: Market) -> None:
         if isinstance(event, Due):
             settle(book, market, event, marks)
         else:
-            book_own_fill(book, event, moment_at(book, market, "open"))
+            book_own_fill(book, event, seen_by_triggers(book, market, moment_at(book, market, "open")))
 
 
 def book_own_fill(book: Book, fill: OwnFill, opening: Moment) -> None:
