@@ -249,6 +249,7 @@ def replay_bar(
     own_fills = account["own_fill"]
     settle_due(setup, schedule, book, journal, bar, INSIDE, market.mark_close)
     if account["own_fill"] > own_fills:
+        stamp(book, schedule.own_fills[account["own_fill"] - 1]["time"], bar)
         attach_at_point(setup, market, book, journal, bar, market.trade_open, market.path_open, market.index_open)
     stamp(book, market.open_time[bar + 1] - 1, bar)
     if held_count(book) > 0 or account["resting_count"] > 0:

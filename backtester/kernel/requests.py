@@ -89,7 +89,7 @@ def carry_out_submit(setup: Setup, market: Market, book: Book, journal: Journal,
     if not math.isnan(row["trigger"]):
         set_trigger(setup, book, journal, k, price_to_value(row["trigger"], instrument["sign"]))
     if row["good_for"] > 0:
-        expire(market, book, k, bar, row["good_for"] * setup.rules[0]["signal_ms"])
+        expire(market, book, k, row["good_for"] * setup.rules[0]["signal_ms"])
 
 
 @step

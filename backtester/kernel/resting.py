@@ -455,6 +455,6 @@ def first_bar_at(market: Market, time: int) -> int:
 
 
 @step
-def expire(market: Market, book: Book, k: int, bar: int, length_ms: int) -> None:
-    """Let an order placed in a bar end after a time [ms]."""
-    book.resting[k]["expire_bar"] = first_bar_at(market, market.open_time[bar] + length_ms)
+def expire(market: Market, book: Book, k: int, length_ms: int) -> None:
+    """Let an order placed now end after a time [ms]."""
+    book.resting[k]["expire_bar"] = first_bar_at(market, book.account[0]["time"] + length_ms)

@@ -240,7 +240,7 @@ def place_ladder(
         book.resting[k]["post_only"] = rules["post_only"]
         set_limit(setup, book, journal, k, rung["value"])
         if rules["limit_bars"] > 0:
-            expire(market, book, k, bar, rules["limit_bars"] * rules["signal_ms"])
+            expire(market, book, k, rules["limit_bars"] * rules["signal_ms"])
 
 
 @step

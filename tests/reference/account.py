@@ -75,9 +75,11 @@ def replay_bar(book: Book, market: Market, decisions: Decisions, walker: Walker)
         walker.walk_mark_bar()
     closing = moment_at(book, market, "close")
     if at_close:
+        on_path = seen_by_triggers(book, market, closing)
         decisions.decide(closing.marks)
+        decisions.take_effect(on_path)
         decisions.fill_targets(closing, market.traded(book.bar))
-        decisions.attach_exits(seen_by_triggers(book, market, closing))
+        decisions.attach_exits(on_path)
     delist(book, market)
     if not book.held() and book.free_wallet < 0:
         book.post(closing.time, -1, "insurance_clearance", -book.free_wallet)
@@ -122,8 +124,10 @@ def trade_at_open(book: Book, market: Market, decisions: Decisions, opening: Mom
     """Let orders end, come and fill at the open."""
     traded, on_path = market.traded(book.bar), seen_by_triggers(book, market, opening)
     expire(book, opening.time)
-    decisions.take_effect(on_path)
-    if book.case.settings.fill != "close":
+    if book.case.settings.fill == "close":
+        decisions.close_out(opening, traded)
+    else:
+        decisions.take_effect(on_path)
         decisions.fill_targets(opening, traded)
     decisions.fill_market_orders(opening, traded)
     decisions.attach_exits(on_path)
@@ -132,7 +136,7 @@ def trade_at_open(book: Book, market: Market, decisions: Decisions, opening: Mom
 
 def inside_bar(book: Book, market: Market) -> None:
     """Book own fills and settle funding inside the bar, by time; funding first where both have the same time."""
-    marks = moment_at(book, market, "close").marks
+    marks, opening = moment_at(book, market, "close").marks, seen_by_triggers(book, market, moment_at(book, market, "open"))
     dues = [d for d in market.settlements(book.bar) if d.time > book.open_time]
     fills = [f for f in book.case.own_fills if book.open_time <= f.time < book.case.end_of(book.bar)]
     events: list[Due | OwnFill] = [*dues, *fills]
@@ -140,7 +144,9 @@ def inside_bar(book: Book, market: Market) -> None:
         if isinstance(event, Due):
             settle(book, market, event, marks)
         else:
-            book_own_fill(book, event, seen_by_triggers(book, market, moment_at(book, market, "open")))
+            book_own_fill(book, event, opening)
+    for i in range(len(book.slots)) if fills else ():
+        follow(book, i, replace(opening, time=fills[-1].time))
 
 
 def book_own_fill(book: Book, fill: OwnFill, opening: Moment) -> None:
@@ -164,7 +170,6 @@ def book_own_fill(book: Book, fill: OwnFill, opening: Moment) -> None:
     )
     reduce(book, ticket, moment)
     increase(book, ticket, moment)
-    follow(book, i, moment)
 
 
 # -- funding -----------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ class Decisions:
         acts = self._acts(i, target, closes)
         self.last_target[i] = target
         if acts:
-            due_bar = book.bar if book.case.settings.fill == "close" else self.due_bar(book.bar)
+            due_bar = self.due_bar(book.bar)
             self.due.setdefault(due_bar, []).append(
                 Order(
                     slot=i,
@@ -72,8 +72,10 @@ class Decisions:
             )
 
     def due_bar(self, bar: int) -> int:
-        """Return the bar at whose open a decision takes effect; bars beyond the end go on at equal distances."""
+        """Return the bar at whose open (or close) a decision takes effect; bars beyond the end follow evenly."""
         case = self.book.case
+        if case.settings.fill == "close":
+            return bar
         last = bar + case.settings.latency_bars * case.signal_bars
         found = last + 1
         if case.settings.latency_ms:
@@ -144,6 +146,11 @@ class Decisions:
                 book.outcome.counts["bars_waited"] += 1
         closing = [] if moment.is_close else self._closing_orders({o.slot for o in ready}, moment, traded)
         execute(book, ready, closing, moment)
+
+    def close_out(self, moment: Moment, traded: Collection[int]) -> None:
+        """Close at an open what is to be closed, where targets fill at the close alone."""
+        if not self.stopped or self.closing:
+            execute(self.book, [], self._closing_orders(self.book.waiting, moment, traded), moment)
 
     def _replace_older(self, order: Order, time: int) -> None:
         """Let a target that is due take the place of the older one of its slot."""
