@@ -9,11 +9,13 @@ import math
 
 from backtester.domain.enums import FillReason, RejectReason, SettingField, TriggerPrice
 from backtester.kernel._jit import constant, step
-from backtester.kernel.account import CHANGED, INCREASED, NO_BAR, SET
+from backtester.kernel.account import CHANGED, DUST, INCREASED, NO_BAR, SET
 from backtester.kernel.fills import add_on_grid, floor_to_step
 from backtester.kernel.resting import (
     CANCELLED,
+    FILLED,
     LIMIT,
+    NO_REASON,
     STOP,
     STOP_LIMIT,
     TAKE_PROFIT,
@@ -22,7 +24,6 @@ from backtester.kernel.resting import (
     end_resting,
     first_bar_at,
     place,
-    recall_best,
     set_limit,
     set_trigger,
     wake_now,
@@ -161,7 +162,6 @@ def present_value(book: Book, i: int, watches: int) -> float:
 @step
 def attach(
     setup: Setup,
-    market: Market,
     book: Book,
     journal: Journal,
     i: int,
@@ -173,7 +173,6 @@ def attach(
     """Return the attached order to work on: the one there is, or a new one."""
     side = -1.0 if book.positions[i]["quantity"] > 0.0 else 1.0
     if k != NONE:
-        recall_best(setup, market, book, k, bar)
         wake_now(book, k, bar)
         return k
     now = book.account[0]["time"]
@@ -185,7 +184,7 @@ def attach(
 
 
 @step
-def place_stop(setup: Setup, market: Market, book: Book, journal: Journal, i: int, bar: int) -> None:
+def place_stop(setup: Setup, book: Book, journal: Journal, i: int, bar: int) -> None:
     """Place, move or take away the stop of a held position."""
     p = book.positions[i]
     rules = setup.rules[0]
@@ -197,7 +196,7 @@ def place_stop(setup: Setup, market: Market, book: Book, journal: Journal, i: in
             end_resting(book, journal, p["exit_order"], CANCELLED, REQUESTED)
         return
     kind = STOP if rules["stop_limit"] < 0.0 else STOP_LIMIT
-    k = attach(setup, market, book, journal, i, p["exit_order"], kind, BY_STOP_LOSS, bar)
+    k = attach(setup, book, journal, i, p["exit_order"], kind, BY_STOP_LOSS, bar)
     p["exit_order"] = k
     if book.resting[k]["kind"] == LIMIT:
         return  # triggered already, and waiting at its limit
@@ -207,14 +206,14 @@ def place_stop(setup: Setup, market: Market, book: Book, journal: Journal, i: in
 
 
 @step
-def place_trailing(setup: Setup, market: Market, book: Book, journal: Journal, i: int, bar: int) -> None:
+def place_trailing(setup: Setup, book: Book, journal: Journal, i: int, bar: int) -> None:
     """Place, change or take away the trailing stop of a held position."""
     p = book.positions[i]
     if p["trailing"] == 0.0:
         if p["trail_order"] != NONE:
             end_resting(book, journal, p["trail_order"], CANCELLED, REQUESTED)
         return
-    k = attach(setup, market, book, journal, i, p["trail_order"], TRAILING_STOP, BY_TRAILING, bar)
+    k = attach(setup, book, journal, i, p["trail_order"], TRAILING_STOP, BY_TRAILING, bar)
     p["trail_order"] = k
     o = book.resting[k]
     o["fraction"] = p["trailing"]
@@ -222,7 +221,7 @@ def place_trailing(setup: Setup, market: Market, book: Book, journal: Journal, i
 
 
 @step
-def place_target(setup: Setup, market: Market, book: Book, journal: Journal, i: int, rung: int, bar: int) -> None:
+def place_target(setup: Setup, book: Book, journal: Journal, i: int, rung: int, bar: int) -> None:
     """Place, move or take away a take-profit of a held position."""
     r = book.rungs[i * RUNGS + rung]
     level = target_level(setup, book, i, rung)
@@ -233,7 +232,7 @@ def place_target(setup: Setup, market: Market, book: Book, journal: Journal, i: 
     if r["is_done"] == 1:
         return
     as_limit = setup.rules[0]["take_profit_limit"] == 1
-    k = attach(setup, market, book, journal, i, r["order"], LIMIT if as_limit else TAKE_PROFIT, BY_TAKE_PROFIT, bar)
+    k = attach(setup, book, journal, i, r["order"], LIMIT if as_limit else TAKE_PROFIT, BY_TAKE_PROFIT, bar)
     r["order"] = k
     book.resting[k]["rung"] = i * RUNGS + rung
     if as_limit:
@@ -255,27 +254,56 @@ def resize(book: Book, journal: Journal, k: int, left: float) -> None:
 
 
 @step
-def resize_targets(setup: Setup, book: Book, journal: Journal, i: int) -> None:
-    """Give each take-profit its share of the base, the last one left all that is held."""
-    p = book.positions[i]
+def share_left(setup: Setup, book: Book, i: int, rung: int) -> float:
+    """Return what a take-profit has still to close of its share of the base: at least one lot, less what it closed."""
     instrument = setup.instruments[i]
-    held = abs(p["quantity"])
+    r = book.rungs[i * RUNGS + rung]
+    step_num = instrument["step_num"]
+    whole = floor_to_step(r["share"] * book.positions[i]["base"], step_num, instrument["step_den"])
+    if step_num > 0.0:
+        whole = max(whole, step_num / instrument["step_den"])
+    left = add_on_grid(whole, -r["taken"], step_num, instrument["step_den"])
+    return left if left > DUST * whole else 0.0
+
+
+@step
+def count_targets(book: Book, i: int) -> int:
+    """Return how many take-profits of a slot rest."""
     resting = 0
     for rung in range(RUNGS):
         resting += int(book.rungs[i * RUNGS + rung]["order"] != NONE)
+    return resting
+
+
+@step
+def end_done_targets(setup: Setup, book: Book, journal: Journal, i: int, resting: int) -> int:
+    """End the take-profits that have closed all of a smaller share; return how many are left."""
     for rung in range(RUNGS):
         r = book.rungs[i * RUNGS + rung]
         k = r["order"]
-        if k == NONE:
+        if k == NONE or r["share"] == 1.0 or resting == 1 or share_left(setup, book, i, rung) > 0.0:
+            continue
+        r["is_done"] = 1
+        resting -= 1
+        has_filled = journal.orders[book.resting[k]["number"]]["filled_quantity"] != 0.0
+        resize(book, journal, k, 0.0)
+        end_resting(book, journal, k, FILLED if has_filled else CANCELLED, NO_REASON if has_filled else REQUESTED)
+    return resting
+
+
+@step
+def resize_targets(setup: Setup, book: Book, journal: Journal, i: int) -> None:
+    """Give each take-profit its share of the base, the last one left all that is held."""
+    resting = end_done_targets(setup, book, journal, i, count_targets(book, i))
+    held = abs(book.positions[i]["quantity"])
+    for rung in range(RUNGS):
+        r = book.rungs[i * RUNGS + rung]
+        if r["order"] == NONE:
             continue
         left = held
         if r["share"] < 1.0 and resting > 1:
-            step_num = instrument["step_num"]
-            left = floor_to_step(r["share"] * p["base"], step_num, instrument["step_den"])
-            if step_num > 0.0:
-                left = max(left, step_num / instrument["step_den"])
-            left = max(add_on_grid(left, -r["taken"], step_num, instrument["step_den"]), 0.0)
-        resize(book, journal, k, min(left, held))
+            left = min(share_left(setup, book, i, rung), held)
+        resize(book, journal, r["order"], left)
 
 
 @step
@@ -297,10 +325,10 @@ def refresh_exits(setup: Setup, market: Market, book: Book, journal: Journal, i:
             for rung in range(RUNGS):
                 book.rungs[i * RUNGS + rung]["is_done"] = 0
                 book.rungs[i * RUNGS + rung]["taken"] = 0.0
-        place_stop(setup, market, book, journal, i, bar)
-        place_trailing(setup, market, book, journal, i, bar)
+        place_stop(setup, book, journal, i, bar)
+        place_trailing(setup, book, journal, i, bar)
         for rung in range(RUNGS):
-            place_target(setup, market, book, journal, i, rung, bar)
+            place_target(setup, book, journal, i, rung, bar)
     p["exit_bar"] = NO_BAR
     if p["hold_ms"] > 0:
         p["exit_bar"] = max(first_bar_at(market, p["opened"] + p["hold_ms"]), bar + 1)

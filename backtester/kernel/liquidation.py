@@ -33,6 +33,7 @@ from backtester.kernel.groups import (
     tier_requirement,
     unit_slippage,
 )
+from backtester.kernel.path import tier_at
 from backtester.kernel.resting import cancel_slot
 from backtester.kernel.state import Book, Journal, Setup
 from backtester.kernel.steps import restore_step, step_candidate, tier_of_size, tier_step
@@ -155,6 +156,7 @@ def try_step(
     p["tier"] = min(target, tier_of_size(setup, book, i, left))
     pay_from_group(setup, book, i, realized)
     set_quantity(setup, book, i, side * left)
+    find_leg_tier(setup, book, i)
     post(book, journal, i, REALIZED_PNL, realized)
     pay_from_group(setup, book, i, -fee)
     post(book, journal, i, LIQUIDATION_FEE, -fee)
@@ -178,9 +180,18 @@ def try_step(
 
 
 @step
+def find_leg_tier(setup: Setup, book: Book, i: int) -> None:
+    """Find the bracket of the other leg again where the size of position ``i`` counts in it."""
+    leg = setup.instruments[i]["sibling"]
+    if setup.rules[0]["hedge_gross"] == 1 and leg >= 0 and book.positions[leg]["quantity"] != 0.0:
+        book.positions[leg]["tier"] = tier_at(setup, book, leg, book.positions[leg]["value_now"])
+
+
+@step
 def close_position(setup: Setup, book: Book, i: int) -> None:
     """Leave position ``i`` flat after a takeover."""
     set_quantity(setup, book, i, 0.0)
+    find_leg_tier(setup, book, i)
     book.positions[i]["refresh"] = 0
     book.positions[i]["blocked"] = 1
     book.account[0]["takeovers"] += 1

@@ -40,7 +40,7 @@ from backtester.kernel.targets import (
     take_time_exits,
     write_undue_targets,
 )
-from backtester.kernel.triggers import attach_at_point, expire_orders, fill_market_orders, fire_at_point, settle_in
+from backtester.kernel.triggers import attach_at_point, expire_orders, fill_market_orders, fire_at_point
 from backtester.kernel.views import show_account
 from backtester.kernel.walk import walk_bar, walk_coarse_bar, walk_own_bar
 
@@ -226,8 +226,9 @@ def trade_at_close(setup: Setup, market: Market, schedule: Schedule, book: Book,
     apply_settings(setup, schedule, book, journal, bar)
     take_due_targets(market, schedule, book, journal, bar)
     fill_targets(setup, market, schedule, book, journal, bar, market.trade_close, market.mark_close, EVERY_ORDER)
-    attach_at_point(setup, market, book, journal, bar, market.trade_close, market.path_close, market.index_close)
-    settle_in(book, bar)
+    attach_at_point(
+        setup, market, book, journal, bar, bar + 1, market.trade_close, market.path_close, market.index_close
+    )
 
 
 @step
@@ -250,7 +251,7 @@ def replay_bar(
     settle_due(setup, schedule, book, journal, bar, INSIDE, market.mark_close)
     if account["own_fill"] > own_fills:
         stamp(book, schedule.own_fills[account["own_fill"] - 1]["time"], bar)
-        attach_at_point(setup, market, book, journal, bar, market.trade_open, market.path_open, market.index_open)
+        attach_at_point(setup, market, book, journal, bar, bar, market.trade_open, market.path_open, market.index_open)
     stamp(book, market.open_time[bar + 1] - 1, bar)
     if held_count(book) > 0 or account["resting_count"] > 0:
         walk_bar(setup, market, book, journal, columns, bar)

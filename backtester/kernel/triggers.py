@@ -34,7 +34,9 @@ from backtester.kernel.resting import (
     fires_below,
     level_of,
     note_left,
+    recall_best,
     status_of,
+    wake_now,
 )
 from backtester.kernel.sizing import NO_REASON
 from backtester.kernel.state import NONE, Book, Journal, Market, Setup
@@ -128,7 +130,7 @@ def volume_room(setup: Setup, market: Market, book: Book, k: int, bar: int) -> f
 
 @step
 def use_volume(setup: Setup, book: Book, i: int, filled: float, limit: float, is_short: bool) -> None:
-    """Count what a limit order filled against the bar's volume; without lots, one that is short of it leaves nothing."""
+    """Count what a limit order filled against the bar's volume; without lots, one short of it leaves nothing."""
     instrument = setup.instruments[i]
     first = setup.slots[instrument["row"], 0]
     base = abs(filled) if instrument["sign"] > 0.0 else abs(filled * limit)
@@ -295,6 +297,24 @@ def next_at_point(setup: Setup, book: Book, bar: int, at_market: int) -> int:
 
 
 @step
+def rouse_trailing(setup: Setup, market: Market, book: Book, i: int, bar: int, seen: int) -> None:
+    """Wake the trailing stops of a slot, a fill of which may change them in the middle of a bar.
+
+    Parameters
+    ----------
+    seen : int
+        First bar whose path they have not followed yet: ``bar``, or the next one at its close.
+    """
+    k = book.positions[i]["first_order"]
+    while k != NONE:
+        o = book.resting[k]
+        if o["kind"] == TRAILING_STOP and o["wake"] > bar:
+            recall_best(setup, market, book, k, seen)
+            wake_now(book, k, bar)
+        k = o["next"]
+
+
+@step
 def rouse(
     setup: Setup,
     market: Market,
@@ -314,13 +334,14 @@ def rouse(
         if p["orders"] > 0 and p["wake"] <= bar and is_tradable(setup, market, i, bar, trade_values):
             book.awake[account["awake"]] = i
             account["awake"] += 1
+            rouse_trailing(setup, market, book, i, bar, bar)
             stand_at(book, i, bar, trade_values, mark_values, index_values)
             follow(book, i, bar)
 
 
 @step
 def expire_orders(book: Book, journal: Journal, bar: int) -> None:
-    """Cancel the resting orders whose time is over at a bar's open."""
+    """Cancel the resting orders whose time is over at a bar's open; the others are new no more."""
     account = book.account[0]
     if account["resting_count"] == 0 or account["wake"] > bar:
         return
@@ -332,6 +353,8 @@ def expire_orders(book: Book, journal: Journal, bar: int) -> None:
             following = book.resting[k]["next"]
             if book.resting[k]["expire_bar"] <= bar:
                 end_resting(book, journal, k, EXPIRED, NO_REASON)
+            else:
+                book.resting[k]["is_new"] = 0
             k = following
 
 
@@ -385,7 +408,7 @@ def count_waiting(book: Book, journal: Journal) -> None:
 
 @step
 def settle_in(book: Book, bar: int) -> None:
-    """Let the orders that came to a bar's open, or its close, be new no more."""
+    """Let the orders that came to a bar's open be new no more."""
     for i in range(book.positions.size):
         if book.positions[i]["orders"] > 0 and book.positions[i]["wake"] <= bar:
             k = book.positions[i]["first_order"]
@@ -401,15 +424,23 @@ def attach_at_point(
     book: Book,
     journal: Journal,
     bar: int,
+    seen: int,
     trade_values: NDArray[np.float64],
     mark_values: NDArray[np.float64],
     index_values: NDArray[np.float64],
 ) -> None:
-    """Place, move and resize what is attached to positions whose size or settings changed; nothing once trading ended."""
+    """Place, move and resize what is attached to positions whose size or settings changed; nothing once trading ended.
+
+    Parameters
+    ----------
+    seen : int
+        First bar whose path trailing stops have not followed yet: ``bar``, or the next one at its close.
+    """
     if book.account[0]["drawn_down"] == 1 or 0 <= book.account[0]["stopped_bar"] < bar:
         return
     for i in range(book.positions.size):
         if book.positions[i]["refresh"] > 0:
+            rouse_trailing(setup, market, book, i, bar, seen)
             stand_at(book, i, bar, trade_values, mark_values, index_values)
             refresh_exits(setup, market, book, journal, i, bar)
 
@@ -427,7 +458,7 @@ def fire_at_point(
 ) -> None:
     """Attach orders to positions that changed, then fire what the present prices have passed, in order of placing."""
     account = book.account[0]
-    attach_at_point(setup, market, book, journal, bar, trade_values, mark_values, index_values)
+    attach_at_point(setup, market, book, journal, bar, bar, trade_values, mark_values, index_values)
     if account["resting_count"] == 0:
         return
     rouse(setup, market, book, bar, trade_values, mark_values, index_values)

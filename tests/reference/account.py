@@ -136,7 +136,10 @@ def trade_at_open(book: Book, market: Market, decisions: Decisions, opening: Mom
 
 def inside_bar(book: Book, market: Market) -> None:
     """Book own fills and settle funding inside the bar, by time; funding first where both have the same time."""
-    marks, opening = moment_at(book, market, "close").marks, seen_by_triggers(book, market, moment_at(book, market, "open"))
+    marks, opening = (
+        moment_at(book, market, "close").marks,
+        seen_by_triggers(book, market, moment_at(book, market, "open")),
+    )
     dues = [d for d in market.settlements(book.bar) if d.time > book.open_time]
     fills = [f for f in book.case.own_fills if book.open_time <= f.time < book.case.end_of(book.bar)]
     events: list[Due | OwnFill] = [*dues, *fills]

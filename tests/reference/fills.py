@@ -8,7 +8,7 @@ from fractions import Fraction
 from tests.reference import exits
 from tests.reference.book import REJECTING, ZERO, Book, Order
 from tests.reference.costs import base_units, count_traded, fee_rate, slippage
-from tests.reference.limits import allowed_increase, initial_margin, whole_steps
+from tests.reference.limits import SLACK, allowed_increase, initial_margin, whole_steps
 from tests.reference.moment import Moment
 from tests.reference.prices import shortened, sign, slipped
 
@@ -88,8 +88,11 @@ def reduce(book: Book, ticket: Ticket, moment: Moment) -> None:
     price = fill_price(book, ticket, -side, closed)
     realised = shortened(rules.kind.profit(closed * side, position.entry, price))
     write_own_fill(book, ticket, -closed * side, price, realised, side, moment.time)
-    position.margin = shortened(position.margin * (abs(position.size) - closed) / abs(position.size))
-    position.size -= closed * side
+    left = abs(position.size) - closed
+    if rules.step == 0 and left <= SLACK * abs(position.size):  # what cutting sizes leaves
+        left = ZERO
+    position.margin = shortened(position.margin * left / abs(position.size))
+    position.size = left * side
     if position.size == 0:
         after_close(book, i, ticket.order.origin, moment.time)
 

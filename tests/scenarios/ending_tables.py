@@ -129,8 +129,8 @@ SCENARIOS = (
         wallet="1000+27*(4000/47.5-100)-460",
     ),
     # Cross: 40 of the first and half a unit of the second. Both orders go at 1000 + 40*(M-100) = 0.4*M + 0.5, where
-    # M = 3000.5/39.6 = 75.77. The 40 are sold there, which leaves 30.8 for the half unit: it goes on, and its stop, back
-    # at bar 3's open, sells at 98.
+    # M = 3000.5/39.6 = 75.77. The 40 are sold there, which leaves 30.8 for the half unit: it goes on, and its stop is
+    # back at bar 3's open and sells at 98.
     Scenario(
         name="what a liquidation spares has its stop again at the next open",
         bars=(
