@@ -372,7 +372,10 @@ def fill_market_orders(
     """Fill the market orders of an on_bar function one after another; those that cannot fill wait."""
     if book.account[0]["market_count"] == 0:
         return
-    rouse(setup, market, book, bar, trade_values, mark_values, index_values)
+    rouse(setup, market, book, bar, trade_values, market.path_open, index_values)  # as trailing stops see it
+    for n in range(book.account[0]["awake"]):
+        p = book.positions[book.awake[n]]
+        p["value_now"] = mark_values[p["row"], bar]
     set_values_now(book, mark_values, bar)
     k = next_at_point(setup, book, bar, ORDERS_AT_MARKET)
     while k != NOTHING:
