@@ -232,6 +232,8 @@ def end_trading(setup: Setup, book: Book) -> None:
 def ask_for_exits(setup: Setup, book: Book, group: int) -> None:
     """Have stops and targets attached anew, at the next open, to what a liquidation leaves of a group."""
     account = book.account[0]
+    if account["drawn_down"] == 1 or 0 <= account["stopped_bar"] < account["bar"]:
+        return  # trading has ended
     for i in range(book.positions.size):
         p = book.positions[i]
         in_group = i == group or (group == CROSS_GROUP and setup.instruments[i]["margin_mode"] != ISOLATED)
