@@ -128,6 +128,8 @@ def _check(panel: Panel, terms: Sequence[ContractTerms], config: RunConfig, inst
             f"rebalance = 'band' compares exposures: it does not go with sizing.unit = '{config.sizing.unit}'.",
             "Set execution.rebalance = 'on_change', or sizing.unit = 'weight'.",
         )
+    if config.account.position_mode == "hedge" and config.liquidation.hedge_tier == "gross":
+        _check_gross(terms)
     if execution.trigger == "index" and panel.index is None:
         raise DataError(
             f"{panel.venue} {panel.symbols[0]} index",
@@ -149,6 +151,17 @@ def _check(panel: Panel, terms: Sequence[ContractTerms], config: RunConfig, inst
                 "it is held from the start and has no price there",
                 int(panel.open_time[0]),
                 hint="Begin later, or leave it out of [collateral].",
+            )
+
+
+def _check_gross(terms: Sequence[ContractTerms]) -> None:
+    """Refuse deductions where both legs choose the bracket of each: a small leg would require less than nothing."""
+    for term in terms:
+        if any(t.form is TierForm.PROGRESSIVE and len(t.tiers) > 1 for t in term.tables):
+            raise ConfigError(
+                f"liquidation.hedge_tier = 'gross' does not go with the progressive tier table of "
+                f"{term.instrument.symbol}: its deductions belong to one position, not to each leg.",
+                "Set liquidation.hedge_tier = 'leg', or use a flat table.",
             )
 
 

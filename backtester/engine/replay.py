@@ -17,6 +17,7 @@ from backtester.kernel import state, views
 from backtester.kernel.loop import BACK_FIGURES, LOST, LoopContext, NoFunction, empty_context
 
 CHUNK = 1 << 18  # bars between two reports of progress, and two chances to interrupt
+CRUMB = 1e-12  # of the balance: a peak below it is what rounding leaves of money that was all withdrawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +257,8 @@ def _records(prepared: Prepared, journal: state.Journal, columns: state.Columns,
     names = ("disputed_bars", "coarse_unchecked", "bars_waited", "takeovers", "transfers_cut")
     counts = {name: int(account[name]) for name in names} | {"requests_lost": lost}
     with np.errstate(divide="ignore", invalid="ignore"):
-        drawdown = np.where(peak > 0.0, equity / peak - 1.0, 0.0)  # nothing was ever there, or all was withdrawn
+        is_money = peak > CRUMB * prepared.balance  # else nothing was ever there, or all was withdrawn
+        drawdown = np.where(is_money, equity / peak - 1.0, 0.0)
     return ReplayRecords(
         **rows,
         equity=equity,

@@ -11,6 +11,7 @@ from backtester.domain.enums import RejectReason
 from backtester.kernel._jit import constant, step
 from backtester.kernel.account import DUST, increase_position, reduce_position
 from backtester.kernel.costs import MAKER, count_volume, fee_rate, slippage
+from backtester.kernel.exits import BY_STOP_LOSS, BY_TAKE_PROFIT, BY_TRAILING, detach
 from backtester.kernel.fills import add_on_grid, trading_fee
 from backtester.kernel.sizing import NO_REASON, fitting_increase
 from backtester.kernel.state import Book, Journal, Market, Setup
@@ -49,7 +50,8 @@ def opening_part(setup: Setup, i: int, change: float, reducing: float) -> float:
     instrument = setup.instruments[i]
     if change * instrument["only_side"] < 0.0:
         return 0.0
-    return add_on_grid(change, -reducing, instrument["step_num"], instrument["step_den"])
+    opening: float = add_on_grid(change, -reducing, instrument["step_num"], instrument["step_den"])
+    return opening if abs(opening) > DUST * abs(change) else 0.0
 
 
 @step
@@ -72,6 +74,8 @@ def fill_reducing(
     fee = trading_fee(change, fill_value, fee_rate(setup, book, i, liquidity))
     reduce_position(setup, book, journal, i, order, change, reference, fill_value, fee, liquidity, reason)
     count_volume(setup, book, abs(change * fill_value))
+    if book.positions[i]["quantity"] == 0.0 and reason not in (BY_STOP_LOSS, BY_TAKE_PROFIT, BY_TRAILING):
+        detach(book, journal, i)  # what opens next is another position
 
 
 @step

@@ -9,11 +9,13 @@ import math
 
 from backtester.domain.enums import FillReason, RejectReason, SettingField, TriggerPrice
 from backtester.kernel._jit import constant, step
-from backtester.kernel.account import INCREASED, NO_BAR, SET
-from backtester.kernel.fills import floor_to_step
+from backtester.kernel.account import CHANGED, DUST, INCREASED, NO_BAR, SET
+from backtester.kernel.fills import add_on_grid, floor_to_step
 from backtester.kernel.resting import (
     CANCELLED,
+    FILLED,
     LIMIT,
+    NO_REASON,
     STOP,
     STOP_LIMIT,
     TAKE_PROFIT,
@@ -22,7 +24,6 @@ from backtester.kernel.resting import (
     end_resting,
     first_bar_at,
     place,
-    recall_best,
     set_limit,
     set_trigger,
     wake_now,
@@ -37,6 +38,7 @@ BY_TRAILING = constant(FillReason.TRAILING_STOP)
 POSITION_CLOSED = constant(RejectReason.POSITION_CLOSED)
 REQUESTED = constant(RejectReason.REQUESTED)
 NO_REQUEST = constant(NONE)
+OFF = 0.0
 LAST = constant(TriggerPrice.LAST)
 MARK = constant(TriggerPrice.MARK)
 SET_STOP_LOSS = constant(SettingField.STOP_LOSS)
@@ -48,37 +50,107 @@ SET_TAKE_SHARE = constant(SettingField.TAKE_PROFIT_SHARE)
 SET_HOLD = constant(SettingField.HOLD_BARS)
 SET_COOLDOWN = constant(SettingField.COOLDOWN_BARS)
 SET_ACTIVE = constant(SettingField.ACTIVE)
-SET_LEVERAGE = constant(SettingField.LEVERAGE)
 
 
 @step
 def apply_setting(book: Book, i: int, setting: int, rung: int, value: float) -> None:
     """Put a setting in force; prices are values, bars ms."""
     p = book.positions[i]
-    r = book.rungs[i * RUNGS + rung]
-    if setting == SET_STOP_LOSS:
-        p["stop_loss"] = value
-    elif setting == SET_STOP_PRICE:
-        p["stop_value"] = value
-    elif setting == SET_TRAILING:
-        p["trailing"] = value
-    elif setting == SET_TAKE_PROFIT:
-        r["fraction"] = value
-    elif setting == SET_TAKE_PRICE:
-        r["value"] = value
-    elif setting == SET_TAKE_SHARE:
-        r["share"] = value
-    elif setting == SET_HOLD:
+    if setting == SET_HOLD:
         p["hold_ms"] = value
+        p["has_exits"] = 1
+        p["refresh"] = max(p["refresh"], CHANGED)
     elif setting == SET_COOLDOWN:
         p["cooldown_ms"] = value
     elif setting == SET_ACTIVE:
         p["inactive"] = 0 if value != 0.0 else 1
+    elif setting in (SET_STOP_LOSS, SET_STOP_PRICE, SET_TRAILING):
+        apply_stop(book, i, setting, value)
+    elif setting in (SET_TAKE_PROFIT, SET_TAKE_PRICE, SET_TAKE_SHARE):
+        apply_target(book, i, setting, rung, value)
     else:
         p["leverage"] = value
-    if setting not in (SET_COOLDOWN, SET_ACTIVE, SET_LEVERAGE):
+
+
+@step
+def apply_stop(book: Book, i: int, setting: int, value: float) -> None:
+    """Put a setting of the stop or the trailing stop in force; one that changes nothing attaches nothing."""
+    p = book.positions[i]
+    if setting == SET_STOP_LOSS:
+        before = p["stop_loss"]
+        p["stop_loss"] = value
+    elif setting == SET_STOP_PRICE:
+        before = p["stop_value"]
+        p["stop_value"] = value
+    else:
+        before = p["trailing"]
+        p["trailing"] = value
+    if before != value:
         p["has_exits"] = 1
+        p["refresh"] = max(p["refresh"], SET)
+
+
+@step
+def apply_target(book: Book, i: int, setting: int, rung: int, value: float) -> None:
+    """Put a setting of a take-profit in force; one that has closed its share may do so again."""
+    p = book.positions[i]
+    r = book.rungs[i * RUNGS + rung]
+    if setting == SET_TAKE_PROFIT:
+        before = r["fraction"]
+        r["fraction"] = value
+    elif setting == SET_TAKE_PRICE:
+        before = r["value"]
+        r["value"] = value
+    else:
+        before = r["share"]
+        r["share"] = value
+    if before == value:
+        return
+    p["has_exits"] = 1
     p["refresh"] = max(p["refresh"], SET)
+    if r["is_done"] == 1:
+        r["is_done"] = 0
+        r["taken"] = 0.0
+
+
+@step
+def drop_exits(setup: Setup, book: Book, journal: Journal) -> None:
+    """Cancel the attached orders that the settings have switched off."""
+    for i in range(book.positions.size):
+        p = book.positions[i]
+        if p["refresh"] < SET or p["quantity"] == 0.0:
+            continue
+        if p["exit_order"] != NONE and stop_level(setup, book, i) == OFF:
+            end_resting(book, journal, p["exit_order"], CANCELLED, REQUESTED)
+        if p["trail_order"] != NONE and p["trailing"] == OFF:
+            end_resting(book, journal, p["trail_order"], CANCELLED, REQUESTED)
+        for rung in range(RUNGS):
+            k = book.rungs[i * RUNGS + rung]["order"]
+            if k != NONE and target_level(setup, book, i, rung) == OFF:
+                end_resting(book, journal, k, CANCELLED, REQUESTED)
+
+
+@step
+def stop_level(setup: Setup, book: Book, i: int) -> float:
+    """Return the value at which the settings stop a held position; ``OFF`` where they do not, or below a price of 0."""
+    p = book.positions[i]
+    sign = setup.instruments[i]["sign"]
+    level = p["stop_value"]
+    if level == OFF and p["stop_loss"] > 0.0:
+        level = slipped(p["entry_value"], -1.0 if p["quantity"] > 0.0 else 1.0, p["stop_loss"], sign)
+    return level if level * sign > 0.0 else OFF
+
+
+@step
+def target_level(setup: Setup, book: Book, i: int, rung: int) -> float:
+    """Return the value at which a rung takes a held position's profit; ``OFF`` where none, or below a price of 0."""
+    p = book.positions[i]
+    r = book.rungs[i * RUNGS + rung]
+    sign = setup.instruments[i]["sign"]
+    level = r["value"]
+    if level == OFF and r["fraction"] > 0.0:
+        level = slipped(p["entry_value"], 1.0 if p["quantity"] > 0.0 else -1.0, r["fraction"], sign)
+    return level if level * sign > 0.0 else OFF
 
 
 @step
@@ -93,7 +165,6 @@ def present_value(book: Book, i: int, watches: int) -> float:
 @step
 def attach(
     setup: Setup,
-    market: Market,
     book: Book,
     journal: Journal,
     i: int,
@@ -105,7 +176,6 @@ def attach(
     """Return the attached order to work on: the one there is, or a new one."""
     side = -1.0 if book.positions[i]["quantity"] > 0.0 else 1.0
     if k != NONE:
-        recall_best(setup, market, book, k, bar)
         wake_now(book, k, bar)
         return k
     now = book.account[0]["time"]
@@ -117,21 +187,19 @@ def attach(
 
 
 @step
-def place_stop(setup: Setup, market: Market, book: Book, journal: Journal, i: int, bar: int) -> None:
+def place_stop(setup: Setup, book: Book, journal: Journal, i: int, bar: int) -> None:
     """Place, move or take away the stop of a held position."""
     p = book.positions[i]
     rules = setup.rules[0]
     sign = setup.instruments[i]["sign"]
     side = 1.0 if p["quantity"] > 0.0 else -1.0
-    level = p["stop_value"]
-    if level == 0.0 and p["stop_loss"] > 0.0:
-        level = slipped(p["entry_value"], -side, p["stop_loss"], sign)
-    if level == 0.0:
+    level = stop_level(setup, book, i)
+    if level == OFF:
         if p["exit_order"] != NONE:
             end_resting(book, journal, p["exit_order"], CANCELLED, REQUESTED)
         return
     kind = STOP if rules["stop_limit"] < 0.0 else STOP_LIMIT
-    k = attach(setup, market, book, journal, i, p["exit_order"], kind, BY_STOP_LOSS, bar)
+    k = attach(setup, book, journal, i, p["exit_order"], kind, BY_STOP_LOSS, bar)
     p["exit_order"] = k
     if book.resting[k]["kind"] == LIMIT:
         return  # triggered already, and waiting at its limit
@@ -141,14 +209,14 @@ def place_stop(setup: Setup, market: Market, book: Book, journal: Journal, i: in
 
 
 @step
-def place_trailing(setup: Setup, market: Market, book: Book, journal: Journal, i: int, bar: int) -> None:
+def place_trailing(setup: Setup, book: Book, journal: Journal, i: int, bar: int) -> None:
     """Place, change or take away the trailing stop of a held position."""
     p = book.positions[i]
     if p["trailing"] == 0.0:
         if p["trail_order"] != NONE:
             end_resting(book, journal, p["trail_order"], CANCELLED, REQUESTED)
         return
-    k = attach(setup, market, book, journal, i, p["trail_order"], TRAILING_STOP, BY_TRAILING, bar)
+    k = attach(setup, book, journal, i, p["trail_order"], TRAILING_STOP, BY_TRAILING, bar)
     p["trail_order"] = k
     o = book.resting[k]
     o["fraction"] = p["trailing"]
@@ -156,22 +224,18 @@ def place_trailing(setup: Setup, market: Market, book: Book, journal: Journal, i
 
 
 @step
-def place_target(setup: Setup, market: Market, book: Book, journal: Journal, i: int, rung: int, bar: int) -> None:
+def place_target(setup: Setup, book: Book, journal: Journal, i: int, rung: int, bar: int) -> None:
     """Place, move or take away a take-profit of a held position."""
-    p = book.positions[i]
     r = book.rungs[i * RUNGS + rung]
-    side = 1.0 if p["quantity"] > 0.0 else -1.0
-    level = r["value"]
-    if level == 0.0 and r["fraction"] > 0.0:
-        level = slipped(p["entry_value"], side, r["fraction"], setup.instruments[i]["sign"])
-    if level == 0.0:
+    level = target_level(setup, book, i, rung)
+    if level == OFF:
         if r["order"] != NONE:
             end_resting(book, journal, r["order"], CANCELLED, REQUESTED)
         return
     if r["is_done"] == 1:
         return
     as_limit = setup.rules[0]["take_profit_limit"] == 1
-    k = attach(setup, market, book, journal, i, r["order"], LIMIT if as_limit else TAKE_PROFIT, BY_TAKE_PROFIT, bar)
+    k = attach(setup, book, journal, i, r["order"], LIMIT if as_limit else TAKE_PROFIT, BY_TAKE_PROFIT, bar)
     r["order"] = k
     book.resting[k]["rung"] = i * RUNGS + rung
     if as_limit:
@@ -193,27 +257,56 @@ def resize(book: Book, journal: Journal, k: int, left: float) -> None:
 
 
 @step
-def resize_targets(setup: Setup, book: Book, journal: Journal, i: int) -> None:
-    """Give each take-profit its share of the base, the last one left all that is held."""
-    p = book.positions[i]
+def share_left(setup: Setup, book: Book, i: int, rung: int) -> float:
+    """Return what a take-profit has still to close of its share of the base: at least one lot, less what it closed."""
     instrument = setup.instruments[i]
-    held = abs(p["quantity"])
+    r = book.rungs[i * RUNGS + rung]
+    step_num = instrument["step_num"]
+    whole = floor_to_step(r["share"] * book.positions[i]["base"], step_num, instrument["step_den"])
+    if step_num > 0.0:
+        whole = max(whole, step_num / instrument["step_den"])
+    left = add_on_grid(whole, -r["taken"], step_num, instrument["step_den"])
+    return left if left > DUST * whole else 0.0
+
+
+@step
+def count_targets(book: Book, i: int) -> int:
+    """Return how many take-profits of a slot rest."""
     resting = 0
     for rung in range(RUNGS):
         resting += int(book.rungs[i * RUNGS + rung]["order"] != NONE)
+    return resting
+
+
+@step
+def end_done_targets(setup: Setup, book: Book, journal: Journal, i: int, resting: int) -> int:
+    """End the take-profits that have closed all of a smaller share; return how many are left."""
     for rung in range(RUNGS):
         r = book.rungs[i * RUNGS + rung]
         k = r["order"]
-        if k == NONE:
+        if k == NONE or r["share"] == 1.0 or resting == 1 or share_left(setup, book, i, rung) > 0.0:
+            continue
+        r["is_done"] = 1
+        resting -= 1
+        has_filled = journal.orders[book.resting[k]["number"]]["filled_quantity"] != 0.0
+        resize(book, journal, k, 0.0)
+        end_resting(book, journal, k, FILLED if has_filled else CANCELLED, NO_REASON if has_filled else REQUESTED)
+    return resting
+
+
+@step
+def resize_targets(setup: Setup, book: Book, journal: Journal, i: int) -> None:
+    """Give each take-profit its share of the base, the last one left all that is held."""
+    resting = end_done_targets(setup, book, journal, i, count_targets(book, i))
+    held = abs(book.positions[i]["quantity"])
+    for rung in range(RUNGS):
+        r = book.rungs[i * RUNGS + rung]
+        if r["order"] == NONE:
             continue
         left = held
         if r["share"] < 1.0 and resting > 1:
-            step_num = instrument["step_num"]
-            left = floor_to_step(r["share"] * p["base"], step_num, instrument["step_den"])
-            if step_num > 0.0:
-                left = max(left, step_num / instrument["step_den"])
-            left = max(left - abs(journal.orders[book.resting[k]["number"]]["filled_quantity"]), 0.0)
-        resize(book, journal, k, min(left, held))
+            left = min(share_left(setup, book, i, rung), held)
+        resize(book, journal, r["order"], left)
 
 
 @step
@@ -229,46 +322,27 @@ def refresh_exits(setup: Setup, market: Market, book: Book, journal: Journal, i:
     p["refresh"] = 0
     if p["has_exits"] == 0:
         return
-    if p["quantity"] == 0.0 or closes_other_side(book, i):
-        detach(book, journal, i)
     if p["quantity"] == 0.0:
+        detach(book, journal, i)
         return
     if change >= SET:
         if change == INCREASED:
             for rung in range(RUNGS):
                 book.rungs[i * RUNGS + rung]["is_done"] = 0
-        place_stop(setup, market, book, journal, i, bar)
-        place_trailing(setup, market, book, journal, i, bar)
+                book.rungs[i * RUNGS + rung]["taken"] = 0.0
+        place_stop(setup, book, journal, i, bar)
+        place_trailing(setup, book, journal, i, bar)
         for rung in range(RUNGS):
-            place_target(setup, market, book, journal, i, rung, bar)
-        p["exit_bar"] = NO_BAR
-        if p["hold_ms"] > 0:
-            p["exit_bar"] = max(first_bar_at(market, p["opened"] + p["hold_ms"]), bar + 1)
-            book.account[0]["wake"] = min(book.account[0]["wake"], p["exit_bar"])
+            place_target(setup, book, journal, i, rung, bar)
+    p["exit_bar"] = NO_BAR
+    if p["hold_ms"] > 0:
+        p["exit_bar"] = max(first_bar_at(market, p["opened"] + p["hold_ms"]), bar + 1)
+        book.account[0]["wake"] = min(book.account[0]["wake"], p["exit_bar"])
     if p["exit_order"] != NONE:
         resize(book, journal, p["exit_order"], abs(p["quantity"]))
     if p["trail_order"] != NONE:
         resize(book, journal, p["trail_order"], abs(p["quantity"]))
     resize_targets(setup, book, journal, i)
-
-
-@step
-def closes_other_side(book: Book, i: int) -> bool:
-    """Return whether what is attached belongs to a position that has turned round since."""
-    k = book.positions[i]["first_order"]
-    while k != NONE:
-        o = book.resting[k]
-        if is_attached(book, i, k) and o["side"] * book.positions[i]["quantity"] > 0.0:
-            return True
-        k = o["next"]
-    return False
-
-
-@step
-def is_attached(book: Book, i: int, k: int) -> bool:
-    """Return whether an order follows the position of its slot."""
-    p = book.positions[i]
-    return bool(k in (p["exit_order"], p["trail_order"]) or book.resting[k]["rung"] != NONE)
 
 
 @step

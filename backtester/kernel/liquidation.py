@@ -20,7 +20,7 @@ from backtester.domain.enums import (
     Takeover,
 )
 from backtester.kernel._jit import constant, step
-from backtester.kernel.account import cross_equity, post, record_fill, set_quantity
+from backtester.kernel.account import SET, cross_equity, post, record_fill, set_quantity
 from backtester.kernel.exits import detach
 from backtester.kernel.fills import add_on_grid, trading_fee
 from backtester.kernel.groups import (
@@ -33,6 +33,7 @@ from backtester.kernel.groups import (
     tier_requirement,
     unit_slippage,
 )
+from backtester.kernel.path import tier_at
 from backtester.kernel.resting import cancel_slot
 from backtester.kernel.state import Book, Journal, Setup
 from backtester.kernel.steps import restore_step, step_candidate, tier_of_size, tier_step
@@ -155,6 +156,7 @@ def try_step(
     p["tier"] = min(target, tier_of_size(setup, book, i, left))
     pay_from_group(setup, book, i, realized)
     set_quantity(setup, book, i, side * left)
+    find_leg_tier(setup, book, i)
     post(book, journal, i, REALIZED_PNL, realized)
     pay_from_group(setup, book, i, -fee)
     post(book, journal, i, LIQUIDATION_FEE, -fee)
@@ -178,9 +180,18 @@ def try_step(
 
 
 @step
+def find_leg_tier(setup: Setup, book: Book, i: int) -> None:
+    """Find the bracket of the other leg again where the size of position ``i`` counts in it."""
+    leg = setup.instruments[i]["sibling"]
+    if setup.rules[0]["hedge_gross"] == 1 and leg >= 0 and book.positions[leg]["quantity"] != 0.0:
+        book.positions[leg]["tier"] = tier_at(setup, book, leg, book.positions[leg]["value_now"])
+
+
+@step
 def close_position(setup: Setup, book: Book, i: int) -> None:
     """Leave position ``i`` flat after a takeover."""
     set_quantity(setup, book, i, 0.0)
+    find_leg_tier(setup, book, i)
     book.positions[i]["refresh"] = 0
     book.positions[i]["blocked"] = 1
     book.account[0]["takeovers"] += 1
@@ -210,6 +221,29 @@ def cancel_orders(setup: Setup, book: Book, journal: Journal, group: int) -> Non
 
 
 @step
+def end_trading(setup: Setup, book: Book) -> None:
+    """Let trading end with this bar where a takeover does so; after a drawdown stop it has ended already."""
+    account = book.account[0]
+    if setup.rules[0]["stop_after"] == 1 and account["stopped_bar"] < 0 and account["drawn_down"] == 0:
+        account["stopped_bar"] = account["bar"]
+
+
+@step
+def ask_for_exits(setup: Setup, book: Book, group: int) -> None:
+    """Have stops and targets attached anew, at the next open, to what a liquidation leaves of a group."""
+    account = book.account[0]
+    if account["drawn_down"] == 1 or 0 <= account["stopped_bar"] < account["bar"]:
+        return  # trading has ended
+    for i in range(book.positions.size):
+        p = book.positions[i]
+        in_group = i == group or (group == CROSS_GROUP and setup.instruments[i]["margin_mode"] != ISOLATED)
+        if in_group and p["quantity"] != 0.0:
+            p["refresh"] = max(p["refresh"], SET)
+            p["exit_bar"] = account["bar"] + 1  # so that the next bar is visited
+            account["wake"] = min(account["wake"], account["bar"] + 1)
+
+
+@step
 def sell_collateral(setup: Setup, book: Book, journal: Journal) -> None:
     """Turn the spot that counts as collateral into money at what it counts for: the balance stays as it is."""
     account = book.account[0]
@@ -224,6 +258,7 @@ def sell_collateral(setup: Setup, book: Book, journal: Journal) -> None:
         detach(book, journal, i)
         set_quantity(setup, book, i, 0.0)
         p["refresh"] = 0
+        p["blocked"] = 1
         post(book, journal, i, REALIZED_PNL, realized)
         record_fill(
             setup,
@@ -452,6 +487,6 @@ def liquidate(setup: Setup, book: Book, journal: Journal, group: int, disputed: 
         first = False
         if not try_step(setup, book, journal, group, balance, requirement, disputed):
             take_over(setup, book, journal, group, disputed)
-            if setup.rules[0]["stop_after"] == 1 and book.account[0]["stopped_bar"] < 0:
-                book.account[0]["stopped_bar"] = book.account[0]["bar"]
+            end_trading(setup, book)
             break
+    ask_for_exits(setup, book, group)

@@ -20,6 +20,7 @@ from backtester.kernel.account import (
 )
 from backtester.kernel.costs import MAKER, TAKER, count_volume, fee_rate
 from backtester.kernel.execution import opening_part, reducing_part
+from backtester.kernel.exits import detach
 from backtester.kernel.fills import trading_fee
 from backtester.kernel.margin import initial_margin
 from backtester.kernel.resting import CANCELLED, cancel_slot
@@ -100,6 +101,8 @@ def book_own_fill(setup: Setup, schedule: Schedule, book: Book, journal: Journal
         fee = trading_fee(reducing, value, rate)
         reduce_position(setup, book, journal, i, NO_ORDER, reducing, value, value, fee, liquidity, BY_OWN)
         count_volume(setup, book, abs(reducing * value))
+        if book.positions[i]["quantity"] == 0.0:
+            detach(book, journal, i)
     if opening != 0.0:
         fee = trading_fee(opening, value, rate)
         increase_position(setup, book, journal, i, NO_ORDER, opening, value, value, fee, liquidity, BY_OWN)

@@ -20,7 +20,7 @@ from backtester.kernel.account import (
     stamp,
 )
 from backtester.kernel.costs import set_engine_slippage
-from backtester.kernel.exits import apply_setting
+from backtester.kernel.exits import apply_setting, drop_exits
 from backtester.kernel.lines import is_safe_between
 from backtester.kernel.loop import DONE, REQUESTED, LoopContext
 from backtester.kernel.marking import count_safe, held_count, mark_columns
@@ -41,7 +41,7 @@ from backtester.kernel.targets import (
     take_time_exits,
     write_undue_targets,
 )
-from backtester.kernel.triggers import attach_at_point, expire_orders, fill_market_orders, fire_at_point, settle_in
+from backtester.kernel.triggers import attach_at_point, expire_orders, fill_market_orders, fire_at_point
 from backtester.kernel.views import show_bar, show_positions
 from backtester.kernel.walk import walk_bar, walk_coarse_bar, walk_own_bar
 
@@ -139,14 +139,17 @@ def switch_tables(schedule: Schedule, book: Book, bar: int) -> None:
 
 
 @step
-def apply_settings(schedule: Schedule, book: Book, bar: int) -> None:
-    """Put the settings in force that are due by a bar."""
+def apply_settings(setup: Setup, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
+    """Put the settings in force that are due by a bar, and cancel the attached orders that they switch off."""
     account = book.account[0]
     rows = schedule.settings
+    first = account["setting"]
     while account["setting"] < rows.size and rows[account["setting"]]["due_bar"] <= bar:
         row = rows[account["setting"]]
         account["setting"] += 1
         apply_setting(book, row["symbol"], row["setting"], row["rung"], row["value"])
+    if account["setting"] > first:
+        drop_exits(setup, book, journal)
 
 
 @inlined
@@ -201,13 +204,13 @@ def close_drawn_down(setup: Setup, market: Market, book: Book, journal: Journal,
 def trade_at_open(
     setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, at_close: bool
 ) -> None:
-    """Take step 3: what is due at the open, and what the open has passed; nothing once trading has stopped."""
-    if book.account[0]["stopped_bar"] >= 0:
+    """Take step 3: what is due at the open, and what the open has passed; nothing after the bar that ended trading."""
+    if 0 <= book.account[0]["stopped_bar"] < bar:
         return
     close_drawn_down(setup, market, book, journal, bar)
     expire_orders(book, journal, bar)
     if not at_close:
-        apply_settings(schedule, book, bar)
+        apply_settings(setup, schedule, book, journal, bar)
     carry_out_due(setup, market, book, journal, bar)
     if not at_close:
         take_due_targets(market, schedule, book, journal, bar)
@@ -222,11 +225,12 @@ def trade_at_open(
 def trade_at_close(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
     """Under ``fill = "close"``: what was decided at this very close fills there."""
     decide_by_band(setup, market, schedule, book, bar)
-    apply_settings(schedule, book, bar)
+    apply_settings(setup, schedule, book, journal, bar)
     take_due_targets(market, schedule, book, journal, bar)
     fill_targets(setup, market, schedule, book, journal, bar, market.trade_close, market.mark_close, EVERY_ORDER)
-    attach_at_point(setup, market, book, journal, bar, market.trade_close, market.path_close, market.index_close)
-    settle_in(book, bar)
+    attach_at_point(
+        setup, market, book, journal, bar, bar + 1, market.trade_close, market.path_close, market.index_close
+    )
 
 
 @step
@@ -248,7 +252,8 @@ def replay_bar(
     own_fills = account["own_fill"]
     settle_due(setup, schedule, book, journal, bar, INSIDE, market.mark_close)
     if account["own_fill"] > own_fills:
-        attach_at_point(setup, market, book, journal, bar, market.trade_open, market.path_open, market.index_open)
+        stamp(book, schedule.own_fills[account["own_fill"] - 1]["time"], bar)
+        attach_at_point(setup, market, book, journal, bar, bar, market.trade_open, market.path_open, market.index_open)
     stamp(book, market.open_time[bar + 1] - 1, bar)
     if held_count(book) > 0 or account["resting_count"] > 0:
         walk_bar(setup, market, book, journal, bar)

@@ -9,7 +9,7 @@ import math
 
 from backtester.domain.enums import FillReason, OrderKind, RejectReason, RequestKind, SettingField
 from backtester.kernel._jit import constant, step
-from backtester.kernel.exits import apply_setting
+from backtester.kernel.exits import apply_setting, drop_exits
 from backtester.kernel.fills import floor_to_step
 from backtester.kernel.resting import (
     CANCELLED,
@@ -89,7 +89,7 @@ def carry_out_submit(setup: Setup, market: Market, book: Book, journal: Journal,
     if not math.isnan(row["trigger"]):
         set_trigger(setup, book, journal, k, price_to_value(row["trigger"], instrument["sign"]))
     if row["good_for"] > 0:
-        expire(market, book, k, bar, row["good_for"] * setup.rules[0]["signal_ms"])
+        expire(market, book, k, row["good_for"] * setup.rules[0]["signal_ms"])
 
 
 @step
@@ -159,7 +159,7 @@ def close_slot(setup: Setup, market: Market, book: Book, journal: Journal, n: in
 
 
 @step
-def carry_out_setting(setup: Setup, book: Book, n: int, i: int) -> None:
+def carry_out_setting(setup: Setup, book: Book, journal: Journal, n: int, i: int) -> None:
     """Put a setting of an on_bar function in force."""
     row = book.requests[n]
     value = row["value"]
@@ -168,6 +168,7 @@ def carry_out_setting(setup: Setup, book: Book, n: int, i: int) -> None:
     elif row["setting"] in (HOLD, COOLDOWN):
         value *= setup.rules[0]["signal_ms"]
     apply_setting(book, i, row["setting"], FIRST_RUNG, value)
+    drop_exits(setup, book, journal)
 
 
 @step
@@ -192,7 +193,7 @@ def carry_out(setup: Setup, market: Market, book: Book, journal: Journal, n: int
             elif ask == CLOSE:
                 close_slot(setup, market, book, journal, n, i, bar)
             else:
-                carry_out_setting(setup, book, n, i)
+                carry_out_setting(setup, book, journal, n, i)
 
 
 @step
@@ -204,5 +205,5 @@ def carry_out_due(setup: Setup, market: Market, book: Book, journal: Journal, ba
         if book.requests[n]["due_bar"] > bar:
             return
         account["request"] += 1
-        if account["drawn_down"] == 0 and account["stopped_bar"] < 0:
+        if account["drawn_down"] == 0:
             carry_out(setup, market, book, journal, n, bar)

@@ -407,7 +407,7 @@ def look_ahead(setup: Setup, market: Market, book: Book, k: int, start: int) -> 
         o["best_before"] = o["best"]
         wake = first_trail(setup, market, book, k, start, stop, must_hold=False)
     else:
-        _, highs, lows, _ = watched(market, o["watches"])
+        _, highs, lows, _ = watched(market, WATCHES_LAST if o["kind"] == LIMIT else o["watches"])
         level = level_of(setup, book, k)
         wake = start + first_reach(lows[row, start:stop], highs[row, start:stop], level, fires_below(book, k))
     if wake == stop and stop == bars:
@@ -455,6 +455,6 @@ def first_bar_at(market: Market, time: int) -> int:
 
 
 @step
-def expire(market: Market, book: Book, k: int, bar: int, length_ms: int) -> None:
-    """Let an order placed in a bar end after a time [ms]."""
-    book.resting[k]["expire_bar"] = first_bar_at(market, market.open_time[bar] + length_ms)
+def expire(market: Market, book: Book, k: int, length_ms: int) -> None:
+    """Let an order placed now end after a time [ms]."""
+    book.resting[k]["expire_bar"] = first_bar_at(market, book.account[0]["time"] + length_ms)

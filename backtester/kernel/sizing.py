@@ -12,7 +12,7 @@ from backtester.kernel._jit import constant, step
 from backtester.kernel.account import account_equity, cross_equity, opening_margin
 from backtester.kernel.fills import SLACK, add_on_grid, floor_to_step, largest_below
 from backtester.kernel.margin import initial_margin
-from backtester.kernel.path import bracket_size, collateral_worth
+from backtester.kernel.path import bracket_size
 from backtester.kernel.state import Book, Setup
 from backtester.kernel.value import slipped
 
@@ -148,12 +148,13 @@ def forbidden(setup: Setup, book: Book, i: int) -> int:
     p = book.positions[i]
     if account["drawn_down"] == 1:
         return BY_DRAWDOWN
-    if account["free_wallet"] + collateral_worth(book) < setup.rules[0]["debt"]:
-        return BY_DEBT
     if p["inactive"] == 1:
         return BY_INACTIVE
     if p["cooldown_ms"] > 0 and p["quantity"] == 0.0 and account["bar_open"] < p["closed"] + p["cooldown_ms"]:
         return BY_COOLDOWN
+    is_backed = account["collateral_count"] > 0 and cross_equity(book) > 0.0
+    if account["free_wallet"] < setup.rules[0]["debt"] and not is_backed:
+        return BY_DEBT
     return NO_REASON
 
 

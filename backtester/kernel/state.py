@@ -182,6 +182,7 @@ RUNG = np.dtype(  # a take-profit of a slot: row slot * RUNGS + rung
         ("value", np.float64),  # level in value space; 0: none
         ("share", np.float64),  # of the base
         ("order", np.int64),  # resting, or NONE
+        ("taken", np.float64),  # units that it has closed since the last increase
         ("is_done", np.int64),  # it has closed its share since the last increase
     ]
 )

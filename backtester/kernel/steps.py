@@ -9,6 +9,7 @@ import math
 
 from backtester.domain.enums import (
     LiquidationStep,
+    MarginMode,
 )
 from backtester.kernel._jit import constant, step
 from backtester.kernel.fills import SNAP, add_on_grid, floor_to_step, largest_below, trading_fee
@@ -17,6 +18,7 @@ from backtester.kernel.margin import BASIS_ENTRY, find_tier
 from backtester.kernel.path import bracket_size, line_in_tier, size_unit
 from backtester.kernel.state import NO_TIER_BOUND, Book, Setup
 
+ISOLATED = constant(MarginMode.ISOLATED)
 STEP_NONE = constant(LiquidationStep.NONE)
 STEP_RESTORE = constant(LiquidationStep.RESTORE)
 FIRST_TIER = constant(0)
@@ -138,11 +140,24 @@ def step_cost(setup: Setup, book: Book, i: int) -> float:
 
 
 @step
+def with_leg_in(setup: Setup, book: Book, i: int, others: float, tier: int) -> float:
+    """Return what the others require once position ``i`` is in a bracket, which its other leg under cross shares."""
+    leg = setup.instruments[i]["sibling"]
+    if setup.rules[0]["hedge_gross"] == 0 or leg < 0 or setup.instruments[i]["margin_mode"] == ISOLATED:
+        return others
+    p = book.positions[leg]
+    if p["quantity"] == 0.0:
+        return others
+    constant, slope = line_in_tier(setup, book, leg, tier)
+    return others - tier_requirement(setup, book, leg) + constant + slope * abs(p["value_now"])
+
+
+@step
 def restores(setup: Setup, book: Book, i: int, balance: float, others: float, left: float, tier: int) -> bool:
     """Return whether the balance exceeds the requirement once ``left`` of position ``i`` remains, in a bracket."""
     closed = abs(book.positions[i]["quantity"]) - left
     after = balance - closed * step_cost(setup, book, i)
-    return after > others + requirement_after(setup, book, i, left, tier)
+    return after > with_leg_in(setup, book, i, others, tier) + requirement_after(setup, book, i, left, tier)
 
 
 @step
@@ -159,7 +174,7 @@ def restoring_size(setup: Setup, book: Book, i: int, balance: float, others: flo
     constant = requirement_after(setup, book, i, 0.0, tier)
     cost = step_cost(setup, book, i)
     linear = requirement_after(setup, book, i, 1.0, tier) - constant - square - cost
-    room = balance - abs(p["quantity"]) * cost - others - constant
+    room = balance - abs(p["quantity"]) * cost - with_leg_in(setup, book, i, others, tier) - constant
     if square == 0.0:
         return room / linear if linear > 0.0 else -1.0
     inner = linear * linear + 4.0 * square * room

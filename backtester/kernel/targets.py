@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from backtester.domain.enums import FillReason, Liquidity, OrderKind, OrderStatus, Rebalance, RejectReason
 from backtester.kernel._jit import constant, step
-from backtester.kernel.account import account_equity, set_values_now
+from backtester.kernel.account import NO_BAR, account_equity, set_values_now
 from backtester.kernel.execution import fill_opening, fill_reducing, opening_part, reducing_part
+from backtester.kernel.exits import POSITION_CLOSED
 from backtester.kernel.fills import add_on_grid, floor_to_step
 from backtester.kernel.resting import (
     CANCELLED,
@@ -107,13 +108,13 @@ def put_pending(book: Book, journal: Journal, i: int, target: float, origin: int
 
 
 @step
-def cancel_limits(book: Book, journal: Journal, i: int) -> None:
-    """Cancel what rests of an older target's limit orders."""
+def cancel_limits(book: Book, journal: Journal, i: int, status: int, reason: int) -> None:
+    """End what rests of a target's limit orders."""
     k = book.positions[i]["first_order"]
     while k != NONE:
         following = book.resting[k]["next"]
         if book.resting[k]["origin"] == BY_TARGET:
-            end_resting(book, journal, k, SUPERSEDED, NO_REASON)
+            end_resting(book, journal, k, status, reason)
         k = following
 
 
@@ -128,7 +129,7 @@ def take_due_targets(market: Market, schedule: Schedule, book: Book, journal: Jo
         if row["acts"] == 0 or account["drawn_down"] == 1:
             continue
         i = row["symbol"]
-        cancel_limits(book, journal, i)
+        cancel_limits(book, journal, i, SUPERSEDED, NO_REASON)
         put_pending(book, journal, i, row["target"], BY_TARGET, market.open_time[row["decision_bar"] + 1] - 1)
         book.positions[i]["first_rung"] = row["first_rung"]
         book.positions[i]["rungs"] = row["rungs"]
@@ -192,13 +193,15 @@ def write_undue_targets(
 def stop_trading(
     setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int, reason: int
 ) -> None:
-    """End a run's trading: cancel what waits, what rests and what is not due yet."""
+    """End a run's trading: cancel what waits, what rests and what is not due yet; settings change nothing any more."""
+    book.account[0]["setting"] = schedule.settings.size
     for i in range(book.positions.size):
         if book.positions[i]["pending"] != IDLE:
             write_target_order(setup, book, journal, i)
             end_order(book, journal, i, CANCELLED, reason)
         while book.positions[i]["first_order"] != NONE:
             end_resting(book, journal, book.positions[i]["first_order"], CANCELLED, reason)
+        book.positions[i]["exit_bar"] = NO_BAR
     first = book.account[0]["orders"]
     write_undue_targets(setup, market, schedule, book, journal, bar, book.account[0]["time"], CANCELLED)
     for number in range(first, book.account[0]["orders"]):
@@ -232,11 +235,12 @@ def place_ladder(
         journal.orders[number]["wanted_quantity"] = side * size
         journal.orders[number]["bars_waited"] = waited
         journal.orders[number]["reason"] = BY_NO_VOLUME if waited > 0 else NO_REASON
+        waited = 0  # counted once
         k = place(book, journal, i, KIND_LIMIT, BY_TARGET, side, size, number, bar)
         book.resting[k]["post_only"] = rules["post_only"]
         set_limit(setup, book, journal, k, rung["value"])
         if rules["limit_bars"] > 0:
-            expire(market, book, k, bar, rules["limit_bars"] * rules["signal_ms"])
+            expire(market, book, k, rules["limit_bars"] * rules["signal_ms"])
 
 
 @step
@@ -285,6 +289,7 @@ def size_order(
         row["filled_quantity"] = reducing
         if p["origin"] != BY_TARGET:
             p["blocked"] = 1
+            cancel_limits(book, journal, i, CANCELLED, POSITION_CLOSED)
     if p["increase"] == 0.0:
         end_order(book, journal, i, FILLED, NO_REASON)
 

@@ -14,7 +14,7 @@ from backtester.domain.enums import FillReason, Liquidity, RejectReason
 from backtester.kernel._jit import constant, step
 from backtester.kernel.account import DUST, set_values_now
 from backtester.kernel.execution import BY_REDUCE_ONLY, execute
-from backtester.kernel.exits import refresh_exits
+from backtester.kernel.exits import POSITION_CLOSED, refresh_exits
 from backtester.kernel.fills import add_on_grid, floor_to_step
 from backtester.kernel.path import NEVER
 from backtester.kernel.resting import (
@@ -34,11 +34,13 @@ from backtester.kernel.resting import (
     fires_below,
     level_of,
     note_left,
+    recall_best,
     status_of,
+    wake_now,
 )
 from backtester.kernel.sizing import NO_REASON
 from backtester.kernel.state import NONE, Book, Journal, Market, Setup
-from backtester.kernel.targets import is_tradable
+from backtester.kernel.targets import cancel_limits, is_tradable
 
 TAKER = constant(Liquidity.TAKER)
 MAKER = constant(Liquidity.MAKER)
@@ -128,11 +130,12 @@ def volume_room(setup: Setup, market: Market, book: Book, k: int, bar: int) -> f
 
 @step
 def use_volume(setup: Setup, book: Book, i: int, filled: float, limit: float, is_short: bool) -> None:
-    """Count what a limit order filled against the bar's volume; one that is short of it leaves nothing to others."""
+    """Count what a limit order filled against the bar's volume; without lots, one short of it leaves nothing."""
     instrument = setup.instruments[i]
     first = setup.slots[instrument["row"], 0]
     base = abs(filled) if instrument["sign"] > 0.0 else abs(filled * limit)
-    book.positions[first]["volume_used"] = math.inf if is_short else book.positions[first]["volume_used"] + base
+    uses_all = is_short and instrument["step_num"] == 0.0
+    book.positions[first]["volume_used"] = math.inf if uses_all else book.positions[first]["volume_used"] + base
 
 
 @step
@@ -153,6 +156,9 @@ def settle_firing(
     group = o["group"]
     number = o["number"]
     origin = o["origin"]
+    kind = o["kind"]
+    if o["rung"] >= 0:
+        book.rungs[o["rung"]]["taken"] += abs(filled)
     if why != NO_REASON:
         status = status_of(row["filled_quantity"], row["wanted_quantity"], why)
         if filled == 0.0 and why == BY_REDUCE_ONLY:
@@ -164,9 +170,11 @@ def settle_firing(
         end_resting(book, journal, k, status_of(row["filled_quantity"], row["filled_quantity"], why), why)
     if filled != 0.0 and group > 0:
         cancel_group(book, journal, group, number)
-    if filled != 0.0 and p["quantity"] == 0.0 and origin not in (BY_ORDER, BY_TARGET):
+    if filled != 0.0 and p["quantity"] == 0.0 and origin not in (BY_ORDER, BY_TARGET, BY_CLOSE):
         p["blocked"] = 1
-    refresh_exits(setup, market, book, journal, i, bar)
+        cancel_limits(book, journal, i, CANCELLED, POSITION_CLOSED)
+    if kind != MARKET:  # after the market orders of an open all is attached together
+        refresh_exits(setup, market, book, journal, i, bar)
 
 
 @step
@@ -204,8 +212,11 @@ def fill_resting(
         o["reduce_only"],
         o["origin"],
     )
+    can_open = o["reduce_only"] == 0 and o["side"] * setup.instruments[i]["only_side"] >= 0.0
+    if why == NO_REASON and p["quantity"] == 0.0 and size < o["left"] and not can_open:
+        why = BY_REDUCE_ONLY  # what the volume left of it has nothing to reduce any more
     if is_limit:
-        use_volume(setup, book, i, filled, o["limit"], room < o["left"])
+        use_volume(setup, book, i, filled, o["limit"], room < o["left"] and abs(filled) == room)
     settle_firing(setup, market, book, journal, k, filled, why, bar)
 
 
@@ -213,15 +224,15 @@ def fill_resting(
 def fire_limit(setup: Setup, market: Market, book: Book, journal: Journal, k: int, bar: int, as_taker: bool) -> None:
     """Fill a limit order: at its limit as maker, or as taker at the present price."""
     o = book.resting[k]
+    if as_taker and o["post_only"] == 1:
+        has_filled = journal.orders[o["number"]]["filled_quantity"] != 0.0
+        end_resting(book, journal, k, CANCELLED if has_filled else REJECTED, POST_ONLY)
+        return
     room = volume_room(setup, market, book, k, bar)
     o["is_new"] = 0
     if room < o["left"]:
         o["used_up"] = bar  # what the volume leaves waits for the next bar
     if room == 0.0:
-        return
-    if as_taker and o["post_only"] == 1:
-        has_filled = journal.orders[o["number"]]["filled_quantity"] != 0.0
-        end_resting(book, journal, k, CANCELLED if has_filled else REJECTED, POST_ONLY)
         return
     if as_taker:
         fill_resting(setup, market, book, journal, k, bar, book.positions[o["slot"]]["trade_now"], TAKER, room)
@@ -286,6 +297,24 @@ def next_at_point(setup: Setup, book: Book, bar: int, at_market: int) -> int:
 
 
 @step
+def rouse_trailing(setup: Setup, market: Market, book: Book, i: int, bar: int, seen: int) -> None:
+    """Wake the trailing stops of a slot, a fill of which may change them in the middle of a bar.
+
+    Parameters
+    ----------
+    seen : int
+        First bar whose path they have not followed yet: ``bar``, or the next one at its close.
+    """
+    k = book.positions[i]["first_order"]
+    while k != NONE:
+        o = book.resting[k]
+        if o["kind"] == TRAILING_STOP and o["wake"] > bar:
+            recall_best(setup, market, book, k, seen)
+            wake_now(book, k, bar)
+        k = o["next"]
+
+
+@step
 def rouse(
     setup: Setup,
     market: Market,
@@ -305,13 +334,14 @@ def rouse(
         if p["orders"] > 0 and p["wake"] <= bar and is_tradable(setup, market, i, bar, trade_values):
             book.awake[account["awake"]] = i
             account["awake"] += 1
+            rouse_trailing(setup, market, book, i, bar, bar)
             stand_at(book, i, bar, trade_values, mark_values, index_values)
             follow(book, i, bar)
 
 
 @step
 def expire_orders(book: Book, journal: Journal, bar: int) -> None:
-    """Cancel the resting orders whose time is over at a bar's open."""
+    """Cancel the resting orders whose time is over at a bar's open; the others are new no more."""
     account = book.account[0]
     if account["resting_count"] == 0 or account["wake"] > bar:
         return
@@ -323,6 +353,8 @@ def expire_orders(book: Book, journal: Journal, bar: int) -> None:
             following = book.resting[k]["next"]
             if book.resting[k]["expire_bar"] <= bar:
                 end_resting(book, journal, k, EXPIRED, NO_REASON)
+            else:
+                book.resting[k]["is_new"] = 0
             k = following
 
 
@@ -340,7 +372,10 @@ def fill_market_orders(
     """Fill the market orders of an on_bar function one after another; those that cannot fill wait."""
     if book.account[0]["market_count"] == 0:
         return
-    rouse(setup, market, book, bar, trade_values, mark_values, index_values)
+    rouse(setup, market, book, bar, trade_values, market.path_open, index_values)  # as trailing stops see it
+    for n in range(book.account[0]["awake"]):
+        p = book.positions[book.awake[n]]
+        p["value_now"] = mark_values[p["row"], bar]
     set_values_now(book, mark_values, bar)
     k = next_at_point(setup, book, bar, ORDERS_AT_MARKET)
     while k != NOTHING:
@@ -376,7 +411,7 @@ def count_waiting(book: Book, journal: Journal) -> None:
 
 @step
 def settle_in(book: Book, bar: int) -> None:
-    """Let the orders that came to a bar's open, or its close, be new no more."""
+    """Let the orders that came to a bar's open be new no more."""
     for i in range(book.positions.size):
         if book.positions[i]["orders"] > 0 and book.positions[i]["wake"] <= bar:
             k = book.positions[i]["first_order"]
@@ -392,13 +427,23 @@ def attach_at_point(
     book: Book,
     journal: Journal,
     bar: int,
+    seen: int,
     trade_values: NDArray[np.float64],
     mark_values: NDArray[np.float64],
     index_values: NDArray[np.float64],
 ) -> None:
-    """Place, move and resize what is attached to positions whose size or settings changed."""
+    """Place, move and resize what is attached to positions whose size or settings changed; nothing once trading ended.
+
+    Parameters
+    ----------
+    seen : int
+        First bar whose path trailing stops have not followed yet: ``bar``, or the next one at its close.
+    """
+    if book.account[0]["drawn_down"] == 1 or 0 <= book.account[0]["stopped_bar"] < bar:
+        return
     for i in range(book.positions.size):
         if book.positions[i]["refresh"] > 0:
+            rouse_trailing(setup, market, book, i, bar, seen)
             stand_at(book, i, bar, trade_values, mark_values, index_values)
             refresh_exits(setup, market, book, journal, i, bar)
 
@@ -416,7 +461,7 @@ def fire_at_point(
 ) -> None:
     """Attach orders to positions that changed, then fire what the present prices have passed, in order of placing."""
     account = book.account[0]
-    attach_at_point(setup, market, book, journal, bar, trade_values, mark_values, index_values)
+    attach_at_point(setup, market, book, journal, bar, bar, trade_values, mark_values, index_values)
     if account["resting_count"] == 0:
         return
     rouse(setup, market, book, bar, trade_values, mark_values, index_values)

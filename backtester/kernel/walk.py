@@ -89,7 +89,7 @@ def choose_order(
     high: NDArray[np.float64],
     bar: int,
 ) -> None:
-    """Say for each held position, each spot that backs them and each awake slot whether its path visits the low first.
+    """Say for each held position, each held spot and each awake slot whether its path visits the low first.
 
     Parameters
     ----------
@@ -100,8 +100,8 @@ def choose_order(
     for j in range(held_count(book)):
         i = held_at(book, j)
         book.positions[i]["low_first"] = visits_low_first(setup, book, i)
-    for j in range(account["cross_count"], account["cross_count"] + account["collateral_count"]):
-        book.positions[book.cross[j]]["low_first"] = visits_low_first(setup, book, book.cross[j])
+    for j in range(account["spot_count"]):
+        book.positions[book.spot[j]]["low_first"] = visits_low_first(setup, book, book.spot[j])
     rule = setup.rules[0]["intrabar"]
     for n in range(account["awake"]):
         i = book.awake[n]
@@ -180,7 +180,7 @@ def put_on_leg(
     Parameters
     ----------
     held : int
-        Whether positions and the spot that backs them are put there too.
+        Whether positions and held spot are put there too.
     """
     account = book.account[0]
     last = 3 if setup.rules[0]["intrabar"] == CLOSE_ONLY else leg + 1
@@ -189,8 +189,8 @@ def put_on_leg(
     if held == YES:
         for j in range(held_count(book)):
             put_slot_on_leg(book, held_at(book, j), leg, last, bar, open_, high, low, close, series)
-        for j in range(account["cross_count"], account["cross_count"] + account["collateral_count"]):
-            put_slot_on_leg(book, book.cross[j], leg, last, bar, open_, high, low, close, series)
+        for j in range(account["spot_count"]):
+            put_slot_on_leg(book, book.spot[j], leg, last, bar, open_, high, low, close, series)
     for n in range(account["awake"]):
         put_slot_on_leg(book, book.awake[n], leg, last, bar, open_, high, low, close, series)
 
@@ -280,12 +280,12 @@ def hold_at(book: Book, i: int, at: float) -> None:
 
 @step
 def hold_all_at(book: Book, at: float) -> None:
-    """Put what is held, and the spot that backs it, at a fraction of the leg."""
+    """Put what is held, spot included, at a fraction of the leg."""
     account = book.account[0]
     for j in range(held_count(book)):
         hold_at(book, held_at(book, j), at)
-    for j in range(account["cross_count"], account["cross_count"] + account["collateral_count"]):
-        hold_at(book, book.cross[j], at)
+    for j in range(account["spot_count"]):
+        hold_at(book, book.spot[j], at)
 
 
 @step

@@ -37,7 +37,7 @@ def enriched(dice: random.Random, case: Case, groups: Collection[str]) -> Case:
     """Return the case with the features of some groups."""
     if not groups:
         return case
-    if case.settings.fill == "close":
+    if case.settings.fill == "close" and "requests" in groups:
         case = with_rules(case, fill="next_open", latency_bars=dice.choice([0, 0, 1]))
     for name, feature in FEATURES.items():
         if name in groups:
@@ -46,10 +46,8 @@ def enriched(dice: random.Random, case: Case, groups: Collection[str]) -> Case:
 
 
 def drawn_groups(dice: random.Random) -> tuple[str, ...]:
-    """Draw which groups a run has; stops and sizes by risk go with each other, own fills go without stops."""
+    """Draw which groups a run has."""
     found = {name for name in FEATURES if dice.random() < 0.3}
-    if "own_fills" in found:
-        found -= {"brackets", "sizing"}
     return tuple(name for name in FEATURES if name in found)
 
 
@@ -144,6 +142,7 @@ def detail(dice: random.Random, case: Case) -> Case:
         return case
     n = dice.choice([1, 2, 3, 4])
     late = dice.choice([0, 0, 1, case.bar_ms // 2, case.bar_ms, 2 * case.bar_ms + 1])
+    late = 0 if case.settings.fill == "close" else late
     moved = {}
     for row in case.targets:
         bar = (row.bar // n + 1) * n - 1

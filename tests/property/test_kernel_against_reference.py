@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
-from tests.property.strategies import CI, LONG, cases
+from tests.property.strategies import CI, LONG, cases, rich_cases
 from tests.reference.account import replay
 from tests.reference.adapter import run_kernel
 from tests.reference.case import Case
@@ -24,8 +24,34 @@ def test_agree_on_inverse_contracts(case: Case) -> None:
     assert_agree(replay(case), run_kernel(case), case)
 
 
+@settings(CI, max_examples=300)
+@given(rich_cases())
+def test_agree_with_orders_legs_spot_and_costs(case: Case) -> None:
+    assert_agree(replay(case), run_kernel(case), case)
+
+
+@CI
+@given(rich_cases(inverse=True))
+def test_agree_with_orders_on_inverse_contracts(case: Case) -> None:
+    assert_agree(replay(case), run_kernel(case), case)
+
+
 @pytest.mark.long
 @LONG
 @given(cases())
 def test_agree_in_many_runs(case: Case) -> None:
+    assert_agree(replay(case), run_kernel(case), case)
+
+
+@pytest.mark.long
+@LONG
+@given(rich_cases())
+def test_agree_in_many_rich_runs(case: Case) -> None:
+    assert_agree(replay(case), run_kernel(case), case)
+
+
+@pytest.mark.long
+@settings(LONG, max_examples=1_000)
+@given(rich_cases(inverse=True))
+def test_agree_in_many_rich_runs_of_inverse_contracts(case: Case) -> None:
     assert_agree(replay(case), run_kernel(case), case)

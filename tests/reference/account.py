@@ -41,8 +41,6 @@ def replay_book(case: Case) -> Book:
     for bar in range(len(case.open_time)):
         begin_bar(book, bar)
         replay_bar(book, market, decisions, walker)
-        if book.taken_over and case.settings.then == "stop":
-            decisions.stop("stopped")
     decisions.leave_pending()
     return book
 
@@ -77,15 +75,19 @@ def replay_bar(book: Book, market: Market, decisions: Decisions, walker: Walker)
         walker.walk_mark_bar()
     closing = moment_at(book, market, "close")
     if at_close:
+        on_path = seen_by_triggers(book, market, closing)
         decisions.decide(closing.marks)
+        decisions.take_effect(on_path)
         decisions.fill_targets(closing, market.traded(book.bar))
-        decisions.attach_exits(closing)
+        decisions.attach_exits(on_path)
     delist(book, market)
     if not book.held() and book.free_wallet < 0:
         book.post(closing.time, -1, "insurance_clearance", -book.free_wallet)
     record(book, closing.marks)
     if not at_close:
         decisions.decide(closing.marks)
+    if book.taken_over and book.case.settings.then == "stop":
+        decisions.stop("stopped")
     if has_fallen(book):
         decisions.stop("drawdown")
 
@@ -102,32 +104,42 @@ def moment_at(book: Book, market: Market, end: str) -> Moment:
     )
 
 
+def seen_by_triggers(book: Book, market: Market, moment: Moment) -> Moment:
+    """Return a moment with the marks that liquidation and triggers see."""
+    end = "close" if moment.is_close else "open"
+    return replace(moment, marks={i: getattr(market.path_bar(i, book.bar), end) for i in moment.marks})
+
+
 def settle_at_open(book: Book, market: Market, opening: Moment) -> None:
     """Settle the funding due at the open, then test what is held."""
     for due in market.settlements(book.bar):
         if due.time == opening.time:
             settle(book, market, due, opening.marks)
-    on_path = replace(opening, marks={i: market.path_bar(i, book.bar).open for i in opening.marks})
+    on_path = seen_by_triggers(book, market, opening)
     for group in groups_held(book):
         liquidate(group, on_path)
 
 
 def trade_at_open(book: Book, market: Market, decisions: Decisions, opening: Moment) -> None:
     """Let orders end, come and fill at the open."""
-    traded = market.traded(book.bar)
+    traded, on_path = market.traded(book.bar), seen_by_triggers(book, market, opening)
     expire(book, opening.time)
-    decisions.take_effect(opening)
-    if book.case.settings.fill != "close":
+    if book.case.settings.fill == "close":
+        decisions.close_out(opening, traded)
+    else:
+        decisions.take_effect(on_path)
         decisions.fill_targets(opening, traded)
     decisions.fill_market_orders(opening, traded)
-    decisions.attach_exits(opening)
-    on_path = {i: market.path_bar(i, book.bar).open for i in opening.marks}
-    fire_at_open(book, replace(opening, marks=on_path), traded)
+    decisions.attach_exits(on_path)
+    fire_at_open(book, on_path, traded)
 
 
 def inside_bar(book: Book, market: Market) -> None:
     """Book own fills and settle funding inside the bar, by time; funding first where both have the same time."""
-    marks = moment_at(book, market, "close").marks
+    marks, opening = (
+        moment_at(book, market, "close").marks,
+        seen_by_triggers(book, market, moment_at(book, market, "open")),
+    )
     dues = [d for d in market.settlements(book.bar) if d.time > book.open_time]
     fills = [f for f in book.case.own_fills if book.open_time <= f.time < book.case.end_of(book.bar)]
     events: list[Due | OwnFill] = [*dues, *fills]
@@ -135,7 +147,9 @@ def inside_bar(book: Book, market: Market) -> None:
         if isinstance(event, Due):
             settle(book, market, event, marks)
         else:
-            book_own_fill(book, event, moment_at(book, market, "open"))
+            book_own_fill(book, event, opening)
+    for i in range(len(book.slots)) if fills else ():
+        follow(book, i, replace(opening, time=fills[-1].time))
 
 
 def book_own_fill(book: Book, fill: OwnFill, opening: Moment) -> None:
@@ -159,7 +173,6 @@ def book_own_fill(book: Book, fill: OwnFill, opening: Moment) -> None:
     )
     reduce(book, ticket, moment)
     increase(book, ticket, moment)
-    follow(book, i, moment)
 
 
 # -- funding -----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from tests.reference.slots import Slot, slots_of
 from tests.reference.terms import Terms
 
 ZERO = Fraction(0)
-REJECTING = {"margin", "tier_cap", "debt", "limit", "cooldown", "inactive", "post_only", "no_stop"}
+REJECTING = {"margin", "tier_cap", "debt", "limit", "cooldown", "inactive", "post_only", "no_stop", "drawdown"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Position:
     opened: int = 0  # open of the bar in which it was opened
     base: Fraction = ZERO  # size at the last increase
     taken: set[int] = field(default_factory=set)  # take-profit rungs that have filled since
+    of_base: dict[int, Fraction] = field(default_factory=dict)  # units that each rung has closed since
     bound: int | None = None  # highest bracket that may apply until the bar ends
     stepped: bool = False  # a partial liquidation was tried in this bar
 
@@ -102,7 +103,6 @@ class Order:
     expires: int | None = None
     attached: str = ""  # "stop_loss", "trailing_stop" or "take_profit"
     rung: int = 0
-    of_base: Fraction = ZERO  # filled by a take-profit since the last increase
     best: Fraction | None = None
     triggered: bool = False
     is_new: bool = True
@@ -136,6 +136,7 @@ class Book:
     waiting: dict[int, Order] = field(default_factory=dict)  # targets at the market, by slot
     live: list[Order] = field(default_factory=list)  # all others, by number
     placed: int = 0
+    has_ended: bool = False  # trading: nothing is attached any more
     taken_over: set[int] = field(default_factory=set)  # slots, in this bar
     left_flat: set[int] = field(default_factory=set)  # slots closed in this bar by what a strategy must not undo
     touched: set[int] = field(default_factory=set)  # slots whose attached orders have to be looked at
@@ -230,9 +231,9 @@ class Book:
         return i + self.slots[i].leg
 
     def other_measure(self, i: int, mark: Fraction) -> Fraction:
-        """Return what the other leg adds to the measure that chooses the bracket."""
+        """Return what the other leg adds to the measure that chooses the bracket: its size, at this leg's price."""
         twin = self.twin(i)
-        return ZERO if twin is None else self.own_measure(twin, self.positions[twin].size, mark)
+        return ZERO if twin is None else self.own_measure(i, self.positions[twin].size, mark)
 
     def measure(self, i: int, size: Fraction, mark: Fraction) -> Fraction:
         """Return what chooses the bracket: contracts, or notional at mark or at entry."""

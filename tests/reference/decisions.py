@@ -41,7 +41,7 @@ class Decisions:
     def decide(self, closes: Mapping[int, Fraction]) -> None:
         """Turn the targets decided at this bar's close into orders."""
         book = self.book
-        for i in book.taken_over | {i for i in book.left_flat if book.positions[i].size == 0}:
+        for i in book.taken_over | book.left_flat:
             if i in self.last_target:
                 self.blocked_by[i] = self.last_target[i]
         if self.stopped:
@@ -58,7 +58,7 @@ class Decisions:
         acts = self._acts(i, target, closes)
         self.last_target[i] = target
         if acts:
-            due_bar = book.bar if book.case.settings.fill == "close" else self.due_bar(book.bar)
+            due_bar = self.due_bar(book.bar)
             self.due.setdefault(due_bar, []).append(
                 Order(
                     slot=i,
@@ -72,8 +72,10 @@ class Decisions:
             )
 
     def due_bar(self, bar: int) -> int:
-        """Return the bar at whose open a decision takes effect; bars beyond the end go on at equal distances."""
+        """Return the bar at whose open (or close) a decision takes effect; bars beyond the end follow evenly."""
         case = self.book.case
+        if case.settings.fill == "close":
+            return bar
         last = bar + case.settings.latency_bars * case.signal_bars
         found = last + 1
         if case.settings.latency_ms:
@@ -145,6 +147,11 @@ class Decisions:
         closing = [] if moment.is_close else self._closing_orders({o.slot for o in ready}, moment, traded)
         execute(book, ready, closing, moment)
 
+    def close_out(self, moment: Moment, traded: Collection[int]) -> None:
+        """Close at an open what is to be closed, where targets fill at the close alone."""
+        if not self.stopped or self.closing:
+            execute(self.book, [], self._closing_orders(self.book.waiting, moment, traded), moment)
+
     def _replace_older(self, order: Order, time: int) -> None:
         """Let a target that is due take the place of the older one of its slot."""
         book = self.book
@@ -176,12 +183,13 @@ class Decisions:
             if order not in book.live:
                 continue  # another order of its group was filled
             if order.slot not in traded:
-                order.waited += 1
-                book.outcome.counts["bars_waited"] += 1
                 continue
             if order.origin == "close" and book.positions[order.slot].size != 0:
                 order.left = order.wanted = -book.positions[order.slot].size
             fill_resting(book, order, moment.trades[order.slot], moment, attaches=False)
+        for order in [o for o in book.live if o.kind == "market"]:
+            order.waited += 1
+            book.outcome.counts["bars_waited"] += 1
 
     def attach_exits(self, moment: Moment) -> None:
         """Attach stops and targets to the positions that need it."""
@@ -200,6 +208,7 @@ class Decisions:
             return
         self.stopped, self.closing = True, reason == "drawdown"
         book = self.book
+        book.has_ended = True
         orders = [*book.waiting.values(), *book.live, *self._undue()]
         book.cancel(orders, book.case.end_of(book.bar) - 1, reason)
         book.waiting, self.due = {}, {}

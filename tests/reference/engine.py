@@ -39,6 +39,7 @@ def liquidate(group: Group, moment: Moment) -> None:
     while group.fails(moment.marks):
         if not step_down(group, moment):
             take_over(group, moment)
+    book.touched.update(group.members())
 
 
 # -- the story of a row ------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tests.reference.book import ZERO, Book, Order
-from tests.reference.limits import whole_steps
+from tests.reference.limits import SLACK, whole_steps
 from tests.reference.moment import Moment
 from tests.reference.prices import to_tick
 
@@ -26,9 +26,7 @@ class Wish:
 def rebase(book: Book, i: int) -> None:
     """Note that a position was increased."""
     position = book.positions[i]
-    position.base, position.taken = abs(position.size), set()
-    for order in attached_to(book, i):
-        order.of_base = ZERO
+    position.base, position.taken, position.of_base = abs(position.size), set(), {}
     book.touched.add(i)
 
 
@@ -70,7 +68,7 @@ def attach(book: Book, i: int, moment: Moment) -> None:
             amend(order, wish)
         elif wish.attached != "take_profit" or wish.rung not in position.taken:
             place(book, i, wish, moment)
-    refresh(book, i)
+    refresh(book, i, moment.time)
 
 
 def drop_unwanted(book: Book, i: int, time: int) -> None:
@@ -110,17 +108,38 @@ def place(book: Book, i: int, wish: Wish, moment: Moment) -> None:
     )
 
 
-def refresh(book: Book, i: int) -> None:
-    """Let the attached orders follow the size of their position."""
+def share_left(book: Book, i: int, rung: int) -> Fraction:
+    """Return what a take-profit has still to close of its share of the base."""
     position, step = book.positions[i], book.rules[i].step
+    whole = max(whole_steps(book.terms[i].share(rung) * position.base, step), step)
+    left = whole - position.of_base.get(rung, ZERO)
+    return left if left > SLACK * whole else ZERO
+
+
+def leave_done(book: Book, i: int, order: Order, time: int) -> None:
+    """End a take-profit that has closed all of a smaller share."""
+    book.positions[i].taken.add(order.rung)
+    order.wanted = order.filled
+    if order.filled != 0:
+        book.finish(order, time, "filled", "none")
+    else:
+        book.finish(order, time, "cancelled", "requested")
+
+
+def refresh(book: Book, i: int, time: int) -> None:
+    """Let the attached orders follow the size of their position."""
+    position = book.positions[i]
     held, orders = abs(position.size), attached_to(book, i)
-    targets = [o for o in orders if o.attached == "take_profit"]
+    targets = sorted((o for o in orders if o.attached == "take_profit"), key=lambda o: o.rung)
+    for order in list(targets):
+        if len(targets) > 1 and book.terms[i].share(order.rung) < 1 and share_left(book, i, order.rung) == 0:
+            targets.remove(order)
+            orders.remove(order)
+            leave_done(book, i, order, time)
     for order in orders:
         size = held
-        share = book.terms[i].share(order.rung)
-        if order.attached == "take_profit" and share < 1 and len(targets) > 1:
-            whole = max(whole_steps(share * position.base, step), step)
-            size = min(held, max(ZERO, whole - order.of_base))
+        if order in targets and book.terms[i].share(order.rung) < 1 and len(targets) > 1:
+            size = min(held, share_left(book, i, order.rung))
         order.left = -position.side * size
         order.wanted = order.filled + order.left
 
@@ -129,9 +148,9 @@ def follow(book: Book, i: int, moment: Moment) -> None:
     """Attach where an increase or new settings ask for it, else let the attached orders follow the size."""
     is_touched = i in book.touched
     book.touched.discard(i)
-    if book.positions[i].size == 0:
+    if book.positions[i].size == 0 or book.has_ended:
         return
     if is_touched:
         attach(book, i, moment)
     else:
-        refresh(book, i)
+        refresh(book, i, moment.time)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from tests.reference import exits
 from tests.reference.book import REJECTING, ZERO, Book, Order
 from tests.reference.costs import base_units, count_traded, fee_rate, slippage
-from tests.reference.limits import allowed_increase, initial_margin, whole_steps
+from tests.reference.limits import SLACK, allowed_increase, initial_margin, whole_steps
 from tests.reference.moment import Moment
 from tests.reference.prices import shortened, sign, slipped
 
@@ -88,8 +88,11 @@ def reduce(book: Book, ticket: Ticket, moment: Moment) -> None:
     price = fill_price(book, ticket, -side, closed)
     realised = shortened(rules.kind.profit(closed * side, position.entry, price))
     write_own_fill(book, ticket, -closed * side, price, realised, side, moment.time)
-    position.margin = shortened(position.margin * (abs(position.size) - closed) / abs(position.size))
-    position.size -= closed * side
+    left = abs(position.size) - closed
+    if rules.step == 0 and left <= SLACK * abs(position.size):  # what cutting sizes leaves
+        left = ZERO
+    position.margin = shortened(position.margin * left / abs(position.size))
+    position.size = left * side
     if position.size == 0:
         after_close(book, i, ticket.order.origin, moment.time)
 
@@ -121,11 +124,14 @@ def increase(book: Book, ticket: Ticket, moment: Moment) -> None:
 def after_close(book: Book, i: int, origin: str, time: int) -> None:
     """Do what a position's end brings."""
     position = book.positions[i]
-    position.base, position.taken = ZERO, set()
+    position.base, position.taken, position.of_base = ZERO, set(), {}
     book.closed_at[i] = book.open_time
+    own = [o for o in book.live if o.slot == i]
+    ended = [o for o in own if o.attached]
     if origin in LEAVES_FLAT:
         book.left_flat.add(i)
-    book.cancel([o for o in book.live if o.slot == i and o.attached], time, "position_closed")
+        ended += [o for o in own if o.origin == "target"]
+    book.cancel(ended, time, "position_closed")
 
 
 def fill_resting(
@@ -160,6 +166,9 @@ def settle_order(book: Book, order: Order, ticket: Ticket, time: int, *, is_cut:
     order.left -= ticket.filled
     if ticket.limit is not None:
         use_volume(book, order, ticket.filled, used_up=is_short and ticket.filled == ticket.wanted)
+    if order.attached == "take_profit":
+        closed = book.positions[order.slot].of_base
+        closed[order.rung] = closed.get(order.rung, ZERO) + abs(ticket.filled)
     if ticket.filled != 0 and order.group > 0:
         book.cancel([o for o in book.live if o.group == order.group], time, "oco")
     if ticket.filled != ticket.wanted:
@@ -167,7 +176,6 @@ def settle_order(book: Book, order: Order, ticket: Ticket, time: int, *, is_cut:
         book.finish(order, time, status, ticket.reason)
     elif is_short:
         order.is_new = False
-        order.of_base += abs(ticket.filled)
         if order.attached and book.positions[order.slot].size == 0:
             book.finish(order, time, "cancelled", "position_closed")
         else:

@@ -92,9 +92,9 @@ def room_in_tiers(book: Book, i: int, mark: Fraction) -> Fraction:
     twin = book.twin(i)
     other = ZERO if twin is None else abs(book.positions[twin].size)
     limit = cap * rules.contract_size if table.counts_contracts else cap / rules.kind.worth(mark)
-    limit -= other
     if rules.step == 0:
-        return shortened(limit * (1 - SLACK))
+        return max(ZERO, shortened(limit * (1 - SLACK)) - other)
+    limit -= other
     return max(ZERO, (math.ceil(limit / rules.step) - 1) * rules.step)
 
 

@@ -22,10 +22,11 @@ def unit_measure(book: Book, i: int, mark: Fraction) -> Fraction:
 
 def size_below_floor(book: Book, i: int, mark: Fraction, tier: int) -> Fraction:
     """Return the largest size strictly below the floor of a bracket."""
-    floor = book.tables[i][book.bar].brackets[tier].floor - book.other_measure(i, mark)
-    limit = floor / unit_measure(book, i, mark)
-    step = book.rules[i].step
-    return (math.ceil(limit / step) - 1) * step if step else shortened(limit * CRUMB)
+    floor, other, step = book.tables[i][book.bar].brackets[tier].floor, book.other_measure(i, mark), book.rules[i].step
+    unit = unit_measure(book, i, mark)
+    if step:
+        return (math.ceil((floor - other) / unit / step) - 1) * step
+    return shortened((floor * CRUMB - other) / unit)
 
 
 def largest_passing_size(book: Book, i: int, mark: Fraction, excess: Excess) -> tuple[Fraction, int] | None:
@@ -38,13 +39,16 @@ def largest_passing_size(book: Book, i: int, mark: Fraction, excess: Excess) -> 
     for k in range(table.bracket_of(held * unit + other), -1, -1):
         tier = k if position.bound is None else min(k, position.bound)
         low = max(Fraction(0), (table.brackets[k].floor - other) / unit)
-        high = held if k + 1 == len(table.brackets) else min(held, (table.brackets[k + 1].floor - other) / unit)
+        high, below = held, held * CRUMB
+        if k + 1 < len(table.brackets):
+            floor = table.brackets[k + 1].floor
+            high, below = min(held, (floor - other) / unit), min(below, (floor * CRUMB - other) / unit)
         if high <= 0:
             continue
         if step:
             found = _largest_multiple(low, high, step, lambda q, tier=tier: excess(q, tier))
         else:
-            found = _supremum(low, high, lambda q, tier=tier: excess(q, tier))
+            found = _supremum(low, high, shortened(below), lambda q, tier=tier: excess(q, tier))
         if found is not None:
             return found, (tier if step else book.tier(i, mark, found))
     return None
@@ -76,10 +80,12 @@ def _largest_multiple(
     return good * step
 
 
-def _supremum(low: Fraction, high: Fraction, excess: Callable[[Fraction], Fraction]) -> Fraction | None:
-    """Return (just below) the supremum of the sizes in ``(low, high)`` with a positive excess."""
+def _supremum(
+    low: Fraction, high: Fraction, below: Fraction, excess: Callable[[Fraction], Fraction]
+) -> Fraction | None:
+    """Return the supremum of the sizes in ``(low, high)`` with a positive excess, less a crumb; ``below`` for high."""
     if excess(high) > 0:
-        return shortened(high * CRUMB)
+        return below
     good = low if excess(low) > 0 else _inner_point(low, high, excess)
     if good is None:
         return None

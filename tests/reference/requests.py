@@ -20,7 +20,15 @@ def change_terms(book: Book, row: Setting) -> None:
         if differs and row.name in EXITS and book.positions[i].size != 0:
             book.touched.add(i)
             if row.name in RUNGS:  # a rung that is set anew may fill again
-                book.positions[i].taken.discard(row.rung)
+                rearm(book, i, row.rung)
+
+
+def rearm(book: Book, i: int, rung: int) -> None:
+    """Let a take-profit that has closed its share do so again."""
+    position = book.positions[i]
+    if rung in position.taken:
+        position.taken.remove(rung)
+        position.of_base.pop(rung, None)
 
 
 def obey(book: Book, number: int, request: Request, decided: int, moment: Moment) -> None:

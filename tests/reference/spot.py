@@ -49,7 +49,7 @@ def sell_collateral(book: Book, moment: Moment) -> None:
         assert counts is not None
         mark = moment.marks[i]
         price = mark * counts
-        book.taken_over.add(i)
+        book.left_flat.add(i)
         leave(book, i, price, mark, "collateral", moment.time)
         assert position.size == 0
 

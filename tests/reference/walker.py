@@ -116,7 +116,8 @@ class Walk:
         for order in self.book.live:
             if is_ready(self.book, order, self.traded):
                 f = first_fire(self.book, order, way, begin)
-                if f is not None and (first is None or f < at):
+                still = f is not None and is_ready(self.book, order, self.traded)  # it may be new no more
+                if still and (first is None or f < at):
                     first, at = order, f
         return first, at
 

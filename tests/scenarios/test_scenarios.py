@@ -8,7 +8,9 @@ from tests.reference.account import replay
 from tests.reference.adapter import run_kernel
 from tests.scenarios import (
     bracket_tables,
+    close_tables,
     cost_tables,
+    ending_tables,
     funding_tables,
     hedge_tables,
     joint_tables,
@@ -41,6 +43,8 @@ SCENARIOS = [
     *spot_tables.SCENARIOS,
     *cost_tables.SCENARIOS,
     *time_tables.SCENARIOS,
+    *ending_tables.SCENARIOS,
+    *close_tables.SCENARIOS,
 ]
 
 
