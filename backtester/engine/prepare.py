@@ -367,8 +367,8 @@ def _book(  # noqa: PLR0917 - one value of each kind
     positions["closed"] = NEVER_CLOSED
     for name in ("order", "exit_order", "trail_order", "first_order", "volume_bar"):
         positions[name] = state.NONE
-    for name in ("wake", "exit_bar"):
-        positions[name] = NO_BAR
+    marks = np.zeros((state.MARKS, count), np.int64)
+    marks[[state.WAKE, state.EXIT_BAR]] = NO_BAR
     rungs = np.zeros(count * state.RUNGS, state.RUNG)
     rungs["share"] = 1.0
     rungs["order"] = state.NONE
@@ -409,6 +409,7 @@ def _book(  # noqa: PLR0917 - one value of each kind
         volumes,
         np.zeros(count, np.int64),
         _stale_lines(count),
+        marks,
     )
 
 

@@ -16,7 +16,7 @@ from backtester.kernel.fills import add_on_grid
 from backtester.kernel.funding import funding_payment
 from backtester.kernel.margin import initial_margin
 from backtester.kernel.path import collateral_worth, displayed_liquidation, requirement_at
-from backtester.kernel.state import NO_TIER_BOUND, Book, Journal, Setup
+from backtester.kernel.state import EXIT_BAR, NO_TIER_BOUND, REFRESH, TOUCHED, Book, Journal, Setup
 from backtester.kernel.value import average_entry, unrealized_pnl, value_to_price
 
 ISOLATED = constant(MarginMode.ISOLATED)
@@ -190,13 +190,21 @@ def record_fill(
 
 
 @inlined
+def ask_refresh(book: Book, i: int, change: int) -> None:
+    """Ask that what is attached to the position of slot ``i`` follows a change."""
+    book.marks[REFRESH, i] = max(book.marks[REFRESH, i], change)
+    book.account[0]["refresh"] = 1
+
+
+@inlined
 def set_quantity(setup: Setup, book: Book, i: int, quantity: float) -> None:
     """Give position ``i`` its new size; a flat one keeps no entry and no margin."""
     p = book.positions[i]
     was_flat = p["quantity"] == 0.0
     p["quantity"] = quantity
-    p["touched"] = 1
-    p["refresh"] = max(p["refresh"], CHANGED)
+    book.marks[TOUCHED, i] = 1
+    book.account[0]["touched"] = 1
+    ask_refresh(book, i, CHANGED)
     book.account[0]["views"] = 1
     book.lines[i]["is_stale"] = 1
     if setup.instruments[i]["sibling"] >= 0:
@@ -207,7 +215,7 @@ def set_quantity(setup: Setup, book: Book, i: int, quantity: float) -> None:
         p["entry_value"] = 0.0
         p["margin"] = 0.0
         p["tier_bound"] = NO_TIER_BOUND
-        p["exit_bar"] = NO_BAR
+        book.marks[EXIT_BAR, i] = NO_BAR
         p["closed"] = book.account[0]["bar_open"]
     if was_flat or quantity == 0.0:
         list_held(setup, book)
@@ -317,7 +325,7 @@ def increase_position(
     p["held_leverage"] = p["leverage"]
     set_quantity(setup, book, i, add_on_grid(p["quantity"], change, instrument["step_num"], instrument["step_den"]))
     p["base"] = abs(p["quantity"])
-    p["refresh"] = INCREASED
+    ask_refresh(book, i, INCREASED)
     account["free_wallet"] -= fee
     post(book, journal, i, TRADING_FEE, -fee)
     paid = abs(change) * abs(fill_value - reference)
@@ -359,7 +367,8 @@ def settle_funding(setup: Setup, book: Book, journal: Journal, i: int, rate: flo
         p["margin"] -= payment - from_wallet
     else:
         p["margin"] -= payment
-    p["touched"] = 1
+    book.account[0]["touched"] = 1
+    book.marks[TOUCHED, i] = 1
     post(book, journal, i, FUNDING, -payment)
     row = journal.funding[account["funding"]]
     row["time"] = account["time"]
@@ -387,14 +396,15 @@ def clear_debt(book: Book, journal: Journal) -> None:
 def record_positions(setup: Setup, book: Book, journal: Journal) -> None:
     """Write the positions that changed since the last row; ``value_now`` holds the marks."""
     account = book.account[0]
+    account["touched"] = 0
     excess = math.nan
     for i in range(book.positions.size):
-        p = book.positions[i]
-        if p["touched"] == 0:
+        if book.marks[TOUCHED, i] == 0:
             continue
+        p = book.positions[i]
         if math.isnan(excess):
             excess = cross_equity(book) - cross_requirement(setup, book)
-        p["touched"] = 0
+        book.marks[TOUCHED, i] = 0
         sign = setup.instruments[i]["sign"]
         row = journal.positions[account["positions"]]
         row["time"] = account["time"]

@@ -9,7 +9,7 @@ import math
 
 from backtester.domain.enums import FillReason, RejectReason, SettingField, TriggerPrice
 from backtester.kernel._jit import constant, step
-from backtester.kernel.account import CHANGED, DUST, INCREASED, NO_BAR, SET
+from backtester.kernel.account import CHANGED, DUST, INCREASED, NO_BAR, SET, ask_refresh
 from backtester.kernel.fills import add_on_grid, floor_to_step
 from backtester.kernel.resting import (
     CANCELLED,
@@ -29,7 +29,7 @@ from backtester.kernel.resting import (
     wake_now,
     write_order,
 )
-from backtester.kernel.state import NONE, RUNGS, Book, Journal, Market, Setup
+from backtester.kernel.state import EXIT_BAR, NONE, REFRESH, RUNGS, Book, Journal, Market, Setup
 from backtester.kernel.value import slipped
 
 BY_STOP_LOSS = constant(FillReason.STOP_LOSS)
@@ -58,8 +58,9 @@ def apply_setting(book: Book, i: int, setting: int, rung: int, value: float) -> 
     p = book.positions[i]
     if setting == SET_HOLD:
         p["hold_ms"] = value
+        book.account[0]["holds"] = 1
         p["has_exits"] = 1
-        p["refresh"] = max(p["refresh"], CHANGED)
+        ask_refresh(book, i, CHANGED)
     elif setting == SET_COOLDOWN:
         p["cooldown_ms"] = value
     elif setting == SET_ACTIVE:
@@ -87,7 +88,7 @@ def apply_stop(book: Book, i: int, setting: int, value: float) -> None:
         p["trailing"] = value
     if before != value:
         p["has_exits"] = 1
-        p["refresh"] = max(p["refresh"], SET)
+        ask_refresh(book, i, SET)
 
 
 @step
@@ -107,7 +108,7 @@ def apply_target(book: Book, i: int, setting: int, rung: int, value: float) -> N
     if before == value:
         return
     p["has_exits"] = 1
-    p["refresh"] = max(p["refresh"], SET)
+    ask_refresh(book, i, SET)
     if r["is_done"] == 1:
         r["is_done"] = 0
         r["taken"] = 0.0
@@ -116,9 +117,11 @@ def apply_target(book: Book, i: int, setting: int, rung: int, value: float) -> N
 @step
 def drop_exits(setup: Setup, book: Book, journal: Journal) -> None:
     """Cancel the attached orders that the settings have switched off."""
+    if book.account[0]["refresh"] == 0:
+        return
     for i in range(book.positions.size):
         p = book.positions[i]
-        if p["refresh"] < SET or p["quantity"] == 0.0:
+        if book.marks[REFRESH, i] < SET or p["quantity"] == 0.0:
             continue
         if p["exit_order"] != NONE and stop_level(setup, book, i) == OFF:
             end_resting(book, journal, p["exit_order"], CANCELLED, REQUESTED)
@@ -316,10 +319,10 @@ def refresh_exits(setup: Setup, market: Market, book: Book, journal: Journal, i:
     ``trade_now``, ``value_now`` and ``index_now`` say where the prices stand.
     """
     p = book.positions[i]
-    change = p["refresh"]
+    change = book.marks[REFRESH, i]
     if change == 0:
         return
-    p["refresh"] = 0
+    book.marks[REFRESH, i] = 0
     if p["has_exits"] == 0:
         return
     if p["quantity"] == 0.0:
@@ -334,10 +337,10 @@ def refresh_exits(setup: Setup, market: Market, book: Book, journal: Journal, i:
         place_trailing(setup, book, journal, i, bar)
         for rung in range(RUNGS):
             place_target(setup, book, journal, i, rung, bar)
-    p["exit_bar"] = NO_BAR
+    book.marks[EXIT_BAR, i] = NO_BAR
     if p["hold_ms"] > 0:
-        p["exit_bar"] = max(first_bar_at(market, p["opened"] + p["hold_ms"]), bar + 1)
-        book.account[0]["wake"] = min(book.account[0]["wake"], p["exit_bar"])
+        book.marks[EXIT_BAR, i] = max(first_bar_at(market, p["opened"] + p["hold_ms"]), bar + 1)
+        book.account[0]["wake"] = min(book.account[0]["wake"], book.marks[EXIT_BAR, i])
     if p["exit_order"] != NONE:
         resize(book, journal, p["exit_order"], abs(p["quantity"]))
     if p["trail_order"] != NONE:

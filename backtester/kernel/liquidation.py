@@ -20,7 +20,7 @@ from backtester.domain.enums import (
     Takeover,
 )
 from backtester.kernel._jit import constant, step
-from backtester.kernel.account import SET, cross_equity, post, record_fill, set_quantity
+from backtester.kernel.account import SET, ask_refresh, cross_equity, post, record_fill, set_quantity
 from backtester.kernel.exits import detach
 from backtester.kernel.fills import add_on_grid, trading_fee
 from backtester.kernel.groups import (
@@ -35,7 +35,7 @@ from backtester.kernel.groups import (
 )
 from backtester.kernel.path import tier_at
 from backtester.kernel.resting import cancel_slot
-from backtester.kernel.state import Book, Journal, Setup
+from backtester.kernel.state import EXIT_BAR, PENDING, REFRESH, Book, Journal, Setup
 from backtester.kernel.steps import restore_step, step_candidate, tier_of_size, tier_step
 from backtester.kernel.value import unrealized_pnl, value_to_price
 
@@ -120,6 +120,7 @@ def try_step(
     p = book.positions[i]
     instrument = setup.instruments[i]
     p["stepped"] = 1
+    book.account[0]["stepped"] = 1
     others = requirement - tier_requirement(setup, book, i)
     if setup.rules[0]["step"] == STEP_TIER:
         left, target = tier_step(setup, book, i, balance, others)
@@ -192,7 +193,7 @@ def close_position(setup: Setup, book: Book, i: int) -> None:
     """Leave position ``i`` flat after a takeover."""
     set_quantity(setup, book, i, 0.0)
     find_leg_tier(setup, book, i)
-    book.positions[i]["refresh"] = 0
+    book.marks[REFRESH, i] = 0
     book.positions[i]["blocked"] = 1
     book.account[0]["takeovers"] += 1
 
@@ -201,12 +202,12 @@ def close_position(setup: Setup, book: Book, i: int) -> None:
 def cancel_waiting(book: Book, journal: Journal, i: int) -> None:
     """Cancel the order that waits for symbol ``i``; one that is due at this open still acts."""
     p = book.positions[i]
-    if p["pending"] == WAITING:
+    if book.marks[PENDING, i] == WAITING:
         row = journal.orders[p["order"]]
         row["status"] = CANCELLED
         row["reason"] = BY_LIQUIDATION
         row["end_time"] = book.account[0]["time"]
-        p["pending"] = 0
+        book.marks[PENDING, i] = 0
         book.account[0]["pending_count"] -= 1
 
 
@@ -238,8 +239,8 @@ def ask_for_exits(setup: Setup, book: Book, group: int) -> None:
         p = book.positions[i]
         in_group = i == group or (group == CROSS_GROUP and setup.instruments[i]["margin_mode"] != ISOLATED)
         if in_group and p["quantity"] != 0.0:
-            p["refresh"] = max(p["refresh"], SET)
-            p["exit_bar"] = account["bar"] + 1  # so that the next bar is visited
+            ask_refresh(book, i, SET)
+            book.marks[EXIT_BAR, i] = account["bar"] + 1  # so that the next bar is visited
             account["wake"] = min(account["wake"], account["bar"] + 1)
 
 
@@ -257,7 +258,7 @@ def sell_collateral(setup: Setup, book: Book, journal: Journal) -> None:
         slippage_paid = held * (p["value_now"] - fill_value)
         detach(book, journal, i)
         set_quantity(setup, book, i, 0.0)
-        p["refresh"] = 0
+        book.marks[REFRESH, i] = 0
         p["blocked"] = 1
         post(book, journal, i, REALIZED_PNL, realized)
         record_fill(

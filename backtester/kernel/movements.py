@@ -24,7 +24,7 @@ from backtester.kernel.exits import detach
 from backtester.kernel.fills import trading_fee
 from backtester.kernel.margin import initial_margin
 from backtester.kernel.resting import CANCELLED, cancel_slot
-from backtester.kernel.state import Book, Journal, Market, Schedule, Setup
+from backtester.kernel.state import PENDING, REFRESH, Book, Journal, Market, Schedule, Setup
 from backtester.kernel.targets import IDLE, end_order, write_target_order
 
 TRANSFER = constant(LedgerKind.TRANSFER)
@@ -119,7 +119,7 @@ def settle_delistings(setup: Setup, market: Market, schedule: Schedule, book: Bo
         account["delisting"] += 1
         p = book.positions[i]
         cancel_slot(book, journal, i, DELISTED)
-        if p["pending"] != IDLE:
+        if book.marks[PENDING, i] != IDLE:
             write_target_order(setup, book, journal, i)
             end_order(book, journal, i, CANCELLED, DELISTED)
         if p["quantity"] != 0.0:
@@ -127,4 +127,4 @@ def settle_delistings(setup: Setup, market: Market, schedule: Schedule, book: Bo
             reduce_position(
                 setup, book, journal, i, NO_ORDER, -p["quantity"], value, value, NO_FEE, TAKER, BY_DELISTING
             )
-            p["refresh"] = 0
+            book.marks[REFRESH, i] = 0

@@ -27,7 +27,7 @@ from backtester.kernel.marking import count_safe, held_count, mark_columns
 from backtester.kernel.movements import apply_transfers, book_own_fill, enter_holdings, settle_delistings
 from backtester.kernel.requests import carry_out_due
 from backtester.kernel.resting import sleep_from
-from backtester.kernel.state import BLOCK, NO_TIER_BOUND, Book, Columns, Journal, Market, Schedule, Setup
+from backtester.kernel.state import BLOCK, NO_TIER_BOUND, PENDING, Book, Columns, Journal, Market, Schedule, Setup
 from backtester.kernel.targets import (
     EVERY_ORDER,
     EXITS_ALONE,
@@ -194,7 +194,7 @@ def close_drawn_down(setup: Setup, market: Market, book: Book, journal: Journal,
         return
     for i in range(book.positions.size):
         p = book.positions[i]
-        if p["quantity"] == 0.0 or p["pending"] != IDLE:
+        if p["quantity"] == 0.0 or book.marks[PENDING, i] != IDLE:
             continue
         if is_tradable(setup, market, i, bar, market.trade_open):
             put_pending(book, journal, i, 0.0, BY_DRAWDOWN, account["time"])
@@ -247,8 +247,9 @@ def replay_bar(
     open_bar(setup, market, schedule, book, journal, bar)
     trade_at_open(setup, market, schedule, book, journal, bar, at_close)
     remember_quantities(market, book, bar, YES)
-    set_values_now(book, market.mark_open, bar)
-    record_positions(setup, book, journal)
+    if account["touched"] == YES:
+        set_values_now(book, market.mark_open, bar)
+        record_positions(setup, book, journal)
     own_fills = account["own_fill"]
     settle_due(setup, schedule, book, journal, bar, INSIDE, market.mark_close)
     if account["own_fill"] > own_fills:
@@ -266,15 +267,18 @@ def replay_bar(
     clear_debt(book, journal)
     if not at_close:
         decide_by_band(setup, market, schedule, book, bar)
-    set_values_now(book, market.mark_close, bar)
-    record_positions(setup, book, journal)
+    if account["touched"] == YES:
+        set_values_now(book, market.mark_close, bar)
+        record_positions(setup, book, journal)
     mark_columns(setup, market, book, columns, bar, bar + 1)
-    for i in range(book.positions.size):
-        p = book.positions[i]
-        if p["tier_bound"] != NO_TIER_BOUND:
-            p["tier_bound"] = NO_TIER_BOUND
-            book.lines[i]["is_stale"] = 1
-        p["stepped"] = 0
+    if account["stepped"] == YES:
+        account["stepped"] = NO
+        for i in range(book.positions.size):
+            p = book.positions[i]
+            if p["tier_bound"] != NO_TIER_BOUND:
+                p["tier_bound"] = NO_TIER_BOUND
+                book.lines[i]["is_stale"] = 1
+            p["stepped"] = 0
     if account["stopped_bar"] == bar:
         stop_trading(setup, market, schedule, book, journal, bar, STOPPED)
 

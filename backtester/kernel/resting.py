@@ -16,7 +16,7 @@ from backtester.domain.enums import Intrabar, OrderKind, OrderStatus, RejectReas
 from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.account import NO_BAR
 from backtester.kernel.fills import SNAP
-from backtester.kernel.state import NONE, Book, Journal, Market, Setup
+from backtester.kernel.state import EXIT_BAR, NONE, WAKE, Book, Journal, Market, Setup
 from backtester.kernel.value import price_to_value, slipped, value_to_price
 
 MARKET = constant(OrderKind.MARKET)
@@ -169,8 +169,8 @@ def wake_now(book: Book, k: int, bar: int) -> None:
     o = book.resting[k]
     o["wake"] = bar
     o["span"] = FIRST_SPAN
-    p = book.positions[o["slot"]]
-    p["wake"] = min(p["wake"], bar)
+    slot = o["slot"]
+    book.marks[WAKE, slot] = min(book.marks[WAKE, slot], bar)
     book.account[0]["wake"] = min(book.account[0]["wake"], bar)
 
 
@@ -207,6 +207,8 @@ def remove(book: Book, k: int) -> None:
             before = book.resting[before]["next"]
         book.resting[before]["next"] = o["next"]
     p["orders"] -= 1
+    if p["orders"] == 0:
+        book.marks[WAKE, o["slot"]] = NO_BAR
     account["resting_count"] -= 1
     account["market_count"] -= int(o["kind"] == MARKET)
     o["slot"] = NONE
@@ -423,20 +425,17 @@ def sleep_from(setup: Setup, market: Market, book: Book, bar: int) -> None:
         return
     first = NO_BAR
     for i in range(book.positions.size):
-        p = book.positions[i]
-        if p["orders"] > 0 and p["wake"] <= bar:
+        if book.marks[WAKE, i] <= bar:
             wake = NO_BAR
-            k = p["first_order"]
+            k = book.positions[i]["first_order"]
             while k != NONE:
                 o = book.resting[k]
                 if o["wake"] <= bar:
                     look_ahead(setup, market, book, k, bar)
                 wake = min(wake, o["wake"])
                 k = o["next"]
-            p["wake"] = wake
-        elif p["orders"] == 0:
-            p["wake"] = NO_BAR
-        first = min(first, p["wake"], p["exit_bar"])
+            book.marks[WAKE, i] = wake
+        first = min(first, book.marks[WAKE, i], book.marks[EXIT_BAR, i])
     account["wake"] = first
 
 

@@ -15,6 +15,13 @@ from numpy.typing import NDArray
 NO_TIER_BOUND = 1 << 30
 RUNGS = 4  # take-profits that a slot can have
 NONE = -1  # no order, no bar, no slot
+# rows of a book's marks: what is asked of every slot at every visited bar stands side by side in memory
+WAKE = 0  # bar up to which no resting order of the slot can do anything; past the end: there is none
+EXIT_BAR = 1  # time exit; past the end: none
+TOUCHED = 2  # changed since the journal's last row
+REFRESH = 3  # what attached orders must follow since they were looked at: 1 size, 2 settings, 3 an increase
+PENDING = 4  # the target order that is due or waits
+MARKS = 5
 
 INSTRUMENT = np.dtype(  # one row a slot
     [
@@ -121,12 +128,10 @@ POSITION = np.dtype(
         ("tier", np.int64),  # bracket at the point under test
         ("tier_bound", np.int64),  # after a step, until the bar ends
         ("stepped", np.int64),  # a step was tried in this bar
-        ("touched", np.int64),  # changed since the journal's last row
         ("quantity_before", np.float64),  # after the orders at the coarse mark bar's open
         ("blocked", np.int64),  # "band" waits for another target after a takeover
         ("in_force", np.float64),  # last target decided
         # the order that is due or waits
-        ("pending", np.int64),
         ("target", np.float64),
         ("order", np.int64),  # row of the journal, -1 before it is written
         ("decision_time", np.int64),
@@ -149,12 +154,9 @@ POSITION = np.dtype(
         ("has_exits", np.int64),  # a stop, target, trailing stop or time exit was ever set
         ("exit_order", np.int64),  # resting stop, or NONE
         ("trail_order", np.int64),
-        ("refresh", np.int64),  # 1: size or settings changed since attached orders were looked at; 2: increased or set
-        ("exit_bar", np.int64),  # time exit; past the end: none
         # resting orders
         ("first_order", np.int64),  # of the slot's chain, or NONE
         ("orders", np.int64),  # resting
-        ("wake", np.int64),  # bar up to which none of them can do anything
         ("volume_bar", np.int64),  # bar whose volume limit orders have used
         ("volume_used", np.float64),
         # costs of the bar for the engine's fills: a fraction, and what the root of the size in base units multiplies
@@ -280,6 +282,10 @@ ACCOUNT = np.dtype(
         ("awake", np.int64),  # slots whose orders can fire in the bar under way: book.awake[:awake]
         ("free_order", np.int64),  # first free row of the resting orders
         ("wake", np.int64),  # bar up to which no resting order and no time exit can do anything
+        ("touched", np.int64),  # whether any position changed since the journal's last rows
+        ("refresh", np.int64),  # whether any slot's attached orders must be looked at
+        ("holds", np.int64),  # whether a time exit was ever set
+        ("stepped", np.int64),  # whether the engine stepped, or a bracket binds, in this bar
         ("walk_cross", np.int64),  # the cross account takes part in this walk
         # rows written to the journal
         ("fills", np.int64),
@@ -441,6 +447,7 @@ class Book(NamedTuple):
     volumes: NDArray[np.float64]  # (31,), traded notional by UTC day modulo 31
     awake: NDArray[np.int64]  # slots whose orders can fire in the bar under way
     lines: NDArray[np.void]  # LINE, a row per slot
+    marks: NDArray[np.int64]  # (MARKS, slots)
 
 
 class Journal(NamedTuple):

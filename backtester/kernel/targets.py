@@ -30,7 +30,7 @@ from backtester.kernel.resting import (
     write_order,
 )
 from backtester.kernel.sizing import NO_REASON, wanted_quantity
-from backtester.kernel.state import NONE, Book, Journal, Market, Schedule, Setup
+from backtester.kernel.state import EXIT_BAR, NONE, PENDING, Book, Journal, Market, Schedule, Setup
 
 BAND = constant(Rebalance.BAND)
 BY_TARGET = constant(FillReason.TARGET)
@@ -78,7 +78,7 @@ def write_target_order(setup: Setup, book: Book, journal: Journal, i: int) -> No
 @step
 def leave(book: Book, i: int) -> None:
     """Let slot ``i`` have no pending order any more."""
-    book.positions[i]["pending"] = IDLE
+    book.marks[PENDING, i] = IDLE
     book.account[0]["pending_count"] -= 1
 
 
@@ -93,11 +93,11 @@ def end_order(book: Book, journal: Journal, i: int, status: int, reason: int) ->
 def put_pending(book: Book, journal: Journal, i: int, target: float, origin: int, decision_time: int) -> None:
     """Make a market order pending in slot ``i``; it replaces one that waits."""
     p = book.positions[i]
-    if p["pending"] == WAITING:
+    if book.marks[PENDING, i] == WAITING:
         end_order(book, journal, i, SUPERSEDED, BY_NO_VOLUME)
-    if p["pending"] == IDLE:
+    if book.marks[PENDING, i] == IDLE:
         book.account[0]["pending_count"] += 1
-    p["pending"] = DUE
+    book.marks[PENDING, i] = DUE
     p["target"] = target
     p["origin"] = origin
     p["first_rung"] = 0
@@ -147,11 +147,13 @@ def is_tradable(setup: Setup, market: Market, i: int, bar: int, trade_values: ND
 @step
 def take_time_exits(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
     """Close positions whose time is over, unless a target acts on them at this open, as soon as they trade."""
+    if book.account[0]["holds"] == 0:
+        return
     now = book.account[0]["bar_open"]
     for i in range(book.positions.size):
         p = book.positions[i]
         is_over = p["hold_ms"] > 0 and now >= p["opened"] + p["hold_ms"]
-        if not is_over or p["quantity"] == 0.0 or p["pending"] != IDLE:
+        if not is_over or p["quantity"] == 0.0 or book.marks[PENDING, i] != IDLE:
             continue
         if is_tradable(setup, market, i, bar, market.trade_open):
             put_pending(book, journal, i, 0.0, BY_TIME, book.account[0]["time"])
@@ -196,12 +198,12 @@ def stop_trading(
     """End a run's trading: cancel what waits, what rests and what is not due yet; settings change nothing any more."""
     book.account[0]["setting"] = schedule.settings.size
     for i in range(book.positions.size):
-        if book.positions[i]["pending"] != IDLE:
+        if book.marks[PENDING, i] != IDLE:
             write_target_order(setup, book, journal, i)
             end_order(book, journal, i, CANCELLED, reason)
         while book.positions[i]["first_order"] != NONE:
             end_resting(book, journal, book.positions[i]["first_order"], CANCELLED, reason)
-        book.positions[i]["exit_bar"] = NO_BAR
+        book.marks[EXIT_BAR, i] = NO_BAR
     first = book.account[0]["orders"]
     write_undue_targets(setup, market, schedule, book, journal, bar, book.account[0]["time"], CANCELLED)
     for number in range(first, book.account[0]["orders"]):
@@ -346,21 +348,23 @@ def fill_targets(
     set_values_now(book, mark_values, bar)
     equity = account_equity(book)
     for i in range(book.positions.size):
+        if book.marks[PENDING, i] == IDLE:
+            continue
         p = book.positions[i]
         p["increase"] = 0.0
-        if p["pending"] == IDLE or (only == EXITS_ALONE and p["origin"] == BY_TARGET):
+        if only == EXITS_ALONE and p["origin"] == BY_TARGET:
             continue
         if not is_tradable(setup, market, i, bar, trade_values):
             write_target_order(setup, book, journal, i)
             journal.orders[p["order"]]["reason"] = BY_NO_VOLUME
-            p["pending"] = WAITING
+            book.marks[PENDING, i] = WAITING
             journal.orders[p["order"]]["bars_waited"] += 1
             account["bars_waited"] += 1
             continue
         size_order(setup, market, schedule, book, journal, i, equity, bar, trade_values[p["row"], bar])
     for i in range(book.positions.size):
         p = book.positions[i]
-        if p["increase"] != 0.0:
+        if book.marks[PENDING, i] != IDLE and p["increase"] != 0.0:
             open_order(setup, market, book, journal, i, bar, trade_values[p["row"], bar], mark_values[p["row"], bar])
 
 

@@ -39,7 +39,7 @@ from backtester.kernel.resting import (
     wake_now,
 )
 from backtester.kernel.sizing import NO_REASON
-from backtester.kernel.state import NONE, Book, Journal, Market, Setup
+from backtester.kernel.state import NONE, REFRESH, WAKE, Book, Journal, Market, Setup
 from backtester.kernel.targets import cancel_limits, is_tradable
 
 TAKER = constant(Liquidity.TAKER)
@@ -330,8 +330,11 @@ def rouse(
     if account["resting_count"] == 0 or account["wake"] > bar:
         return
     for i in range(book.positions.size):
-        p = book.positions[i]
-        if p["orders"] > 0 and p["wake"] <= bar and is_tradable(setup, market, i, bar, trade_values):
+        if (
+            book.marks[WAKE, i] <= bar
+            and book.positions[i]["orders"] > 0
+            and is_tradable(setup, market, i, bar, trade_values)
+        ):
             book.awake[account["awake"]] = i
             account["awake"] += 1
             rouse_trailing(setup, market, book, i, bar, bar)
@@ -346,7 +349,7 @@ def expire_orders(book: Book, journal: Journal, bar: int) -> None:
     if account["resting_count"] == 0 or account["wake"] > bar:
         return
     for i in range(book.positions.size):
-        if book.positions[i]["orders"] == 0 or book.positions[i]["wake"] > bar:
+        if book.marks[WAKE, i] > bar:
             continue
         k = book.positions[i]["first_order"]
         while k != NONE:
@@ -413,7 +416,7 @@ def count_waiting(book: Book, journal: Journal) -> None:
 def settle_in(book: Book, bar: int) -> None:
     """Let the orders that came to a bar's open be new no more."""
     for i in range(book.positions.size):
-        if book.positions[i]["orders"] > 0 and book.positions[i]["wake"] <= bar:
+        if book.marks[WAKE, i] <= bar:
             k = book.positions[i]["first_order"]
             while k != NONE:
                 book.resting[k]["is_new"] = 0
@@ -441,8 +444,11 @@ def attach_at_point(
     """
     if book.account[0]["drawn_down"] == 1 or 0 <= book.account[0]["stopped_bar"] < bar:
         return
+    if book.account[0]["refresh"] == 0:
+        return
+    book.account[0]["refresh"] = 0
     for i in range(book.positions.size):
-        if book.positions[i]["refresh"] > 0:
+        if book.marks[REFRESH, i] > 0:
             rouse_trailing(setup, market, book, i, bar, seen)
             stand_at(book, i, bar, trade_values, mark_values, index_values)
             refresh_exits(setup, market, book, journal, i, bar)
