@@ -288,6 +288,7 @@ class RejectReason(IntEnum):
     DELISTED = 18
     DRAWDOWN = 19
     NO_STOP = 20  # sizing by risk without a stop
+    NO_INDEX = 21  # it watches the index, and the run has none
 
 
 class LedgerKind(IntEnum):

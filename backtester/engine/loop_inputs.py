@@ -107,13 +107,7 @@ class LoopStrategy:
         """
         series, symbols = self.series, self.series.close.shape[0]
         context = empty_context()._replace(
-            open=series.open,
-            high=series.high,
-            low=series.low,
-            close=series.close,
-            volume=series.volume,
-            mark=series.mark_close,
-            index_close=series.index_close,
+            bars=np.stack([getattr(series, name) for name in SERIES]),
             indicators=series.indicators,
             legs=_flat_legs(rows),
             params=loop_params(self.strategy),

@@ -35,6 +35,7 @@ from backtester.market.schema import timeframe_ms
 from backtester.market.series import check_symbols, default_symbols, held_venues
 from backtester.market.store import Store
 from backtester.strategy import Strategy
+from backtester.strategy.base import kind_of
 
 Progress = Callable[[str, float | None], None]
 """Called with what is being done and, where it is known, how much of that is done [fraction]."""
@@ -106,7 +107,7 @@ def execute_kept(
         config, told = with_timeframe(config, store)
         config = with_detail(config, store)
         collateral = collateral_of(config, store)
-        panel = _panel(config, store, collateral)
+        panel = _panel(config, store, collateral, watches_index=_watches_index(strategy))
         resolved = resolve(config, store_lookup=store, start=panel.start, end=panel.end, collateral=collateral)
     progress("Deciding", None)
     with phases.timed("decide"):
@@ -264,8 +265,18 @@ def _coarsest(store: Store, venue: str, symbols: Sequence[str]) -> str:
     return max(shared, key=timeframe_ms)
 
 
-def _panel(config: RunConfig, store: Store, collateral: Sequence[CollateralRow]) -> Panel:
-    """Return the market data of a configuration whose symbols and timeframe are known."""
+def _watches_index(strategy: Strategy | None) -> bool:
+    """Return whether a strategy is a loop that reads the index."""
+    return strategy is not None and kind_of(type(strategy)) == "loop" and "index_close" in strategy.uses
+
+
+def _panel(
+    config: RunConfig, store: Store, collateral: Sequence[CollateralRow], *, watches_index: bool = False
+) -> Panel:
+    """Return the market data of a configuration whose symbols and timeframe are known.
+
+    ``watches_index`` asks for index bars beside: a loop that reads the index may give orders that watch it.
+    """
     data = config.data
     start = None if data.start is None else parse_time(data.start, "data.start")
     end = None if data.end is None else parse_time(data.end, "data.end")
@@ -287,7 +298,7 @@ def _panel(config: RunConfig, store: Store, collateral: Sequence[CollateralRow])
         mark_timeframe=data.mark_timeframe,
         allow_gaps=data.allow_gaps,
         funding=config.funding.source == "history",
-        index=valued_at_index or config.execution.trigger == "index",
+        index=valued_at_index or config.execution.trigger == "index" or watches_index,
         hidden=[row.hidden_series for row in collateral if not row.is_traded],
     )
 

@@ -35,6 +35,7 @@ from backtester.kernel.value import slipped
 BY_STOP_LOSS = constant(FillReason.STOP_LOSS)
 BY_TAKE_PROFIT = constant(FillReason.TAKE_PROFIT)
 BY_TRAILING = constant(FillReason.TRAILING_STOP)
+WHOLE = 1.0 - 1e-9  # shares that add up to one, but for rounding
 POSITION_CLOSED = constant(RejectReason.POSITION_CLOSED)
 REQUESTED = constant(RejectReason.REQUESTED)
 NO_REQUEST = constant(NONE)
@@ -282,12 +283,23 @@ def count_targets(book: Book, i: int) -> int:
 
 
 @step
+def closes_rest(book: Book, i: int, resting: int) -> bool:
+    """Return whether the one take-profit left closes all that is held: where the shares of all come to the whole."""
+    total = 0.0
+    for rung in range(RUNGS):
+        r = book.rungs[i * RUNGS + rung]
+        if r["fraction"] > 0.0 or r["value"] != OFF:
+            total += r["share"]
+    return bool(resting == 1 and total >= WHOLE)
+
+
+@step
 def end_done_targets(setup: Setup, book: Book, journal: Journal, i: int, resting: int) -> int:
     """End the take-profits that have closed all of a smaller share; return how many are left."""
     for rung in range(RUNGS):
         r = book.rungs[i * RUNGS + rung]
         k = r["order"]
-        if k == NONE or r["share"] == 1.0 or resting == 1 or share_left(setup, book, i, rung) > 0.0:
+        if k == NONE or r["share"] == 1.0 or closes_rest(book, i, resting) or share_left(setup, book, i, rung) > 0.0:
             continue
         r["is_done"] = 1
         resting -= 1
@@ -299,7 +311,7 @@ def end_done_targets(setup: Setup, book: Book, journal: Journal, i: int, resting
 
 @step
 def resize_targets(setup: Setup, book: Book, journal: Journal, i: int) -> None:
-    """Give each take-profit its share of the base, the last one left all that is held."""
+    """Give each take-profit its share of the base; the last one left all that is held, if the shares add up."""
     resting = end_done_targets(setup, book, journal, i, count_targets(book, i))
     held = abs(book.positions[i]["quantity"])
     for rung in range(RUNGS):
@@ -307,7 +319,7 @@ def resize_targets(setup: Setup, book: Book, journal: Journal, i: int) -> None:
         if r["order"] == NONE:
             continue
         left = held
-        if r["share"] < 1.0 and resting > 1:
+        if r["share"] < 1.0 and not closes_rest(book, i, resting):
             left = min(share_left(setup, book, i, rung), held)
         resize(book, journal, r["order"], left)
 

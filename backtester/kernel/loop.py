@@ -44,6 +44,9 @@ BAR, TIME, DECISION_BAR, DUE_BAR, REQUESTED, DONE, LOST = range(7)
 # places in the account's figures
 EQUITY, WALLET, FREE = range(3)
 # places of a slot's backing: what the margin of the whole account is computed from
+# places of the bars' series
+OPEN, HIGH, LOW, CLOSE_PRICE, VOLUME, MARK, INDEX = range(7)
+SERIES = 7
 BACK_FIGURES = 6
 BACK_SYMBOL, BACK_SIGN, BACK_QUANTITY, BACK_ENTRY, BACK_MARGIN_RATE, BACK_WEIGHT = range(BACK_FIGURES)
 # places of a leg's figures
@@ -53,18 +56,12 @@ LEG_QUANTITY, LEG_ENTRY = range(2)
 class LoopContext(NamedTuple):
     """What an ``on_bar`` function is called with; read it through the functions of this module.
 
-    Series have the shape (N, S): contracts in configured order, signal bars. ``clock[0]`` is the signal bar that has
-    just closed; nothing after it may be read.
+    ``N`` contracts in configured order, ``S`` signal bars. ``clock[0]`` is the signal bar that has just closed; nothing
+    after it may be read. Few arrays, since each one costs time at every call.
     """
 
     clock: NDArray[np.int64]
-    open: NDArray[np.float64]
-    high: NDArray[np.float64]
-    low: NDArray[np.float64]
-    close: NDArray[np.float64]
-    volume: NDArray[np.float64]
-    mark: NDArray[np.float64]
-    index_close: NDArray[np.float64]
+    bars: NDArray[np.float64]  # (7, N, S): open, high, low, close, volume, mark and index at the close
     indicators: NDArray[np.float64]  # (K, N, S)
     account: NDArray[np.float64]
     legs: NDArray[np.float64]  # (N, 3, 2): net, long, short; quantity and entry price
@@ -79,13 +76,7 @@ def empty_context() -> LoopContext:
     nothing = np.zeros((0, 0))
     return LoopContext(
         clock=np.zeros(7, np.int64),
-        open=nothing,
-        high=nothing,
-        low=nothing,
-        close=nothing,
-        volume=nothing,
-        mark=nothing,
-        index_close=nothing,
+        bars=np.zeros((SERIES, 0, 0)),
         indicators=np.zeros((0, 0, 0)),
         account=np.zeros(3),
         legs=np.zeros((0, 3, 2)),
@@ -117,7 +108,7 @@ class NoFunction(types.WrapperAddressProtocol):
 @njit
 def symbol_count(ctx: LoopContext) -> int:
     """Return the number of contracts."""
-    return ctx.close.shape[0]
+    return ctx.bars.shape[1]
 
 
 @njit
@@ -133,53 +124,53 @@ def close_time(ctx: LoopContext) -> int:
 
 
 @njit
-def _past(ctx: LoopContext, series: NDArray[np.float64], i: int, back: int) -> float:
+def _past(ctx: LoopContext, series: int, i: int, back: int) -> float:
     bar = ctx.clock[BAR] - back
-    if back < 0 or bar < 0 or series.shape[1] == 0 or i < 0 or i >= series.shape[0]:
+    if back < 0 or bar < 0 or i < 0 or i >= ctx.bars.shape[1]:
         return math.nan
-    return float(series[i, bar])
+    return float(ctx.bars[series, i, bar])
 
 
 @njit
 def open_price(ctx: LoopContext, i: int, back: int = 0) -> float:
     """Return the traded open of contract ``i``, ``back`` bars ago; NaN where there is no bar."""
-    return _past(ctx, ctx.open, i, back)
+    return _past(ctx, OPEN, i, back)
 
 
 @njit
 def high_price(ctx: LoopContext, i: int, back: int = 0) -> float:
     """Return the traded high; see `open_price`."""
-    return _past(ctx, ctx.high, i, back)
+    return _past(ctx, HIGH, i, back)
 
 
 @njit
 def low_price(ctx: LoopContext, i: int, back: int = 0) -> float:
     """Return the traded low; see `open_price`."""
-    return _past(ctx, ctx.low, i, back)
+    return _past(ctx, LOW, i, back)
 
 
 @njit
 def close_price(ctx: LoopContext, i: int, back: int = 0) -> float:
     """Return the traded close; see `open_price`."""
-    return _past(ctx, ctx.close, i, back)
+    return _past(ctx, CLOSE_PRICE, i, back)
 
 
 @njit
 def volume(ctx: LoopContext, i: int, back: int = 0) -> float:
     """Return the traded volume [base]; NaN where it is not known."""
-    return _past(ctx, ctx.volume, i, back)
+    return _past(ctx, VOLUME, i, back)
 
 
 @njit
 def mark_price(ctx: LoopContext, i: int, back: int = 0) -> float:
     """Return the mark at the bar's close."""
-    return _past(ctx, ctx.mark, i, back)
+    return _past(ctx, MARK, i, back)
 
 
 @njit
 def index_price(ctx: LoopContext, i: int, back: int = 0) -> float:
     """Return the index at the bar's close; NaN where there is none."""
-    return _past(ctx, ctx.index_close, i, back)
+    return _past(ctx, INDEX, i, back)
 
 
 @njit
@@ -218,8 +209,8 @@ def available_margin(ctx: LoopContext) -> float:
             continue
         symbol = int(ctx.backing[k, BACK_SYMBOL])
         value = ctx.backing[k, BACK_ENTRY]  # what is held and not shown stands at its entry
-        if symbol < ctx.mark.shape[0]:
-            price = ctx.mark[symbol, bar]
+        if symbol < ctx.bars.shape[1]:
+            price = ctx.bars[MARK, symbol, bar]
             value = price if ctx.backing[k, BACK_SIGN] > 0.0 else -1.0 / price
         total += held * (value - ctx.backing[k, BACK_ENTRY]) - abs(held * value) * ctx.backing[k, BACK_MARGIN_RATE]
         total += ctx.backing[k, BACK_WEIGHT] * held * ctx.backing[k, BACK_ENTRY]

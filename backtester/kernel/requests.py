@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 
-from backtester.domain.enums import FillReason, OrderKind, RejectReason, RequestKind, SettingField
+from backtester.domain.enums import FillReason, OrderKind, RejectReason, RequestKind, SettingField, TriggerPrice
 from backtester.kernel._jit import constant, step
 from backtester.kernel.exits import apply_setting, drop_exits
 from backtester.kernel.fills import floor_to_step
 from backtester.kernel.resting import (
     CANCELLED,
     DROPPED,
+    REJECTED,
     TRAILING_STOP,
     cancel_slot,
     end_resting,
@@ -39,6 +40,9 @@ BY_ORDER = constant(FillReason.ORDER)
 BY_CLOSE = constant(FillReason.CLOSE)
 REQUESTED = constant(RejectReason.REQUESTED)
 BY_LOT = constant(RejectReason.LOT)
+BY_NO_INDEX = constant(RejectReason.NO_INDEX)
+WATCHES_INDEX = constant(TriggerPrice.INDEX)
+KIND_LIMIT = constant(OrderKind.LIMIT)
 KIND_MARKET = constant(OrderKind.MARKET)
 STOP_PRICE = constant(SettingField.STOP_PRICE)
 TAKE_PRICE = constant(SettingField.TAKE_PROFIT_PRICE)
@@ -69,6 +73,10 @@ def carry_out_submit(setup: Setup, market: Market, book: Book, journal: Journal,
     number = write_submit(setup, market, book, journal, n, i, side * size)
     if not size > 0.0:
         end_row(book, journal, number, DROPPED, BY_LOT)
+        row["left"] = 0.0
+        return
+    if row["watches"] == WATCHES_INDEX and row["kind"] not in (KIND_MARKET, KIND_LIMIT) and market.index_open.size == 0:
+        end_row(book, journal, number, REJECTED, BY_NO_INDEX)
         row["left"] = 0.0
         return
     k = place(book, journal, i, row["kind"], BY_ORDER, side, size, number, bar)

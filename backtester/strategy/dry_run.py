@@ -229,7 +229,7 @@ def _context(strategy: Strategy, bars: LoopBars) -> LoopContext:
     empty = empty_context()
     return LoopContext(
         clock=empty.clock,
-        **bars.series,
+        bars=np.stack([bars.series[name] for name in SERIES]),
         indicators=bars.indicators,
         account=empty.account,
         legs=np.zeros((symbols, 3, 2)),

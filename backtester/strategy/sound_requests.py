@@ -63,7 +63,7 @@ def _fault(ctx: LoopContext, number: int) -> int:
     row = ctx.requests[number % ctx.requests.size]
     ask = row["ask"]
     is_submit = ask == SUBMIT
-    if row["symbol"] >= ctx.close.shape[0] or row["symbol"] < (0 if is_submit or ask == SET else -1):
+    if row["symbol"] >= ctx.bars.shape[1] or row["symbol"] < (0 if is_submit or ask == SET else -1):
         return CONTRACT
     if ask == SET and not math.isfinite(row["value"]):
         return VALUE
@@ -89,7 +89,7 @@ def fault_text(ctx: LoopContext, number: int, fault: int) -> str:
     row = ctx.requests[number % ctx.requests.size]
     kind = OrderKind(row["kind"]).name.lower().replace("_", " ")
     what = {
-        CONTRACT: f"asks for contract number {row['symbol']} of {ctx.close.shape[0]}, counted from 0,",
+        CONTRACT: f"asks for contract number {row['symbol']} of {ctx.bars.shape[1]}, counted from 0,",
         QUANTITY: f"asks for a {kind} order of {row['quantity']} units",
         LIMIT_PRICE: f"asks for a {kind} order at {row['limit']}",
         TRIGGER: f"asks for a {kind} order with its trigger at {row['trigger']}",

@@ -7,7 +7,6 @@ machine does falls away; a figure is nanoseconds per contract and bar. Peak memo
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -144,11 +143,10 @@ def test_a_loop_that_does_nothing(show: Callable[[str], None]) -> None:
         pass
 
     function = cfunc(SIGNATURE, nopython=True, error_model="numpy", _nrt=False)(nothing)
-    series = {name: np.ascontiguousarray(getattr(panel.trade, name)) for name in ("open", "high", "low", "close")}
-    unknown = np.full_like(series["close"], np.nan)
-    context = empty_context()._replace(
-        **series, volume=unknown, mark=series["close"], index_close=unknown, legs=np.zeros((1, 3, 2))
-    )
+    prices = [getattr(panel.trade, name) for name in ("open", "high", "low", "close")]
+    unknown = np.full_like(prices[0], np.nan)
+    bars = np.stack([*prices, unknown, prices[-1], unknown])
+    context = empty_context()._replace(bars=bars, legs=np.zeros((1, 3, 2)))
     bare = seconds(lambda: (prepared_book(panel, targets), None)) / LOOP_BARS * 1e9
     with_loop = seconds(lambda: (prepared_book(panel, called), Loop(context, function))) / LOOP_BARS * 1e9
     show(f"\n1 contract: {bare:.1f} ns a bar, with a loop that does nothing {with_loop:.1f} ns")
@@ -165,12 +163,16 @@ def test_peak_memory_of_a_book(show: Callable[[str], None]) -> None:
 
 
 def peak_over_input() -> float:
-    """Return the process's peak over the inputs' size, what the program takes by itself left out; run in its own."""
-    prepared_book(book_panel(2, 100), told(2, 100, 0.0))  # everything is imported and compiled
-    run_kernel(prepared_book(book_panel(2, 100), told(2, 100, 0.0)))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Return how far a replay grows the process, over its inputs' size, these included; run in a process of its own."""
+    run_kernel(prepared_book(book_panel(2, 100), told(2, 100, 0.0)))  # everything is imported and compiled
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = memory("VmRSS")
     panel, instructions = book_panel(CONTRACTS, BARS), told(CONTRACTS, BARS, 0.001)
     run_kernel(prepared_book(panel, instructions))
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    inputs = 8 * CONTRACTS * BARS * 8
-    return grown / inputs
+    return (memory("VmHWM") - before) / (8 * CONTRACTS * BARS * 8)
+
+
+def memory(figure: str) -> int:
+    """Return a figure of the process's memory [bytes]."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{figure}:")) * 1024

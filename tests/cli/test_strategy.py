@@ -100,8 +100,8 @@ def test_check_catches_a_loop_that_reads_ahead(capsys):
         "    @staticmethod\n"
         "    def on_bar(ctx, params):\n"
         "        bar = loop.bar_number(ctx) + 1\n"
-        "        if bar < ctx.close.shape[1]:\n"
-        "            loop.submit_limit(ctx, 0, 1.0, ctx.close[0, bar])\n"
+        "        if bar < ctx.bars.shape[2]:\n"
+        "            loop.submit_limit(ctx, 0, 1.0, ctx.bars[3, 0, bar])\n"
     )
     code, out, _ = call(capsys, "check", "peek", "--bars", "200")
     assert code == 1

@@ -108,6 +108,12 @@ def place(book: Book, i: int, wish: Wish, moment: Moment) -> None:
     )
 
 
+def closes_rest(book: Book, i: int, targets: list[Order]) -> bool:
+    """Tell whether the only take-profit left closes all: where the shares of all that are on come to the whole."""
+    shares = sum((book.terms[i].share(rung) for rung in book.terms[i].rungs()), ZERO)
+    return len(targets) == 1 and shares >= 1 - Fraction(1, 10**9)
+
+
 def share_left(book: Book, i: int, rung: int) -> Fraction:
     """Return what a take-profit has still to close of its share of the base."""
     position, step = book.positions[i], book.rules[i].step
@@ -132,13 +138,14 @@ def refresh(book: Book, i: int, time: int) -> None:
     held, orders = abs(position.size), attached_to(book, i)
     targets = sorted((o for o in orders if o.attached == "take_profit"), key=lambda o: o.rung)
     for order in list(targets):
-        if len(targets) > 1 and book.terms[i].share(order.rung) < 1 and share_left(book, i, order.rung) == 0:
+        takes_part = book.terms[i].share(order.rung) < 1 and not closes_rest(book, i, targets)
+        if takes_part and share_left(book, i, order.rung) == 0:
             targets.remove(order)
             orders.remove(order)
             leave_done(book, i, order, time)
     for order in orders:
         size = held
-        if order in targets and book.terms[i].share(order.rung) < 1 and len(targets) > 1:
+        if order in targets and book.terms[i].share(order.rung) < 1 and not closes_rest(book, i, targets):
             size = min(held, share_left(book, i, order.rung))
         order.left = -position.side * size
         order.wanted = order.filled + order.left

@@ -941,4 +941,21 @@ SCENARIOS = (
         """,
         wallet="991",
     ),
+    # Half is taken at 105; the other half waits for its stop at 95.
+    Scenario(
+        name="a single target of half leaves the other half to the stop",
+        bars="""
+            open  high  low  close  target  stop_loss  take_profit  take_profit_share
+            100   100   100  100    1       0.05       0.05         0.5
+            100   106   100  106    .       .          .            .
+            106   106   94   94     .       .          .            .
+        """,
+        fills="""
+            bar  side  qty  price  pnl  why
+            1    buy   10   100    0    target
+            1    sell  5    105    25   take_profit
+            2    sell  5    95     -25  stop_loss
+        """,
+        wallet="1000  1025  1000",
+    ),
 )

@@ -423,12 +423,12 @@ def test_the_check_passes_what_reads_the_past(make_bars) -> None:
 
 def reads_the_next_bar(ctx, params):
     bar = ctx.clock[0] + 1
-    if bar < ctx.close.shape[1] and ctx.close[0, bar] > ctx.close[0, bar - 1]:
+    if bar < ctx.bars.shape[2] and ctx.bars[3, 0, bar] > ctx.bars[3, 0, bar - 1]:
         loop.submit_market(ctx, 0, 1.0)
 
 
 def knows_how_many_bars_there_are(ctx, params):
-    if loop.bar_number(ctx) == ctx.close.shape[1] - 1:
+    if loop.bar_number(ctx) == ctx.bars.shape[2] - 1:
         loop.close_position(ctx)
 
 

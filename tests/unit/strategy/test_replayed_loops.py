@@ -60,7 +60,7 @@ def context_of(strategy: Strategy, times: tuple[int, ...], ohlc: Ohlc) -> LoopCo
     )
     bars = loop_bars_of(strategy, frame)
     return empty_context()._replace(
-        **bars.series,
+        bars=np.stack(list(bars.series.values())),
         indicators=bars.indicators,
         legs=np.zeros((1, 3, 2)),
         params=loop.loop_params(strategy),
