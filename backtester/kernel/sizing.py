@@ -76,7 +76,8 @@ def wanted_quantity(setup: Setup, book: Book, i: int, equity: float, value: floa
         size = target
     else:
         side = 1.0 if target > 0.0 else -1.0
-        size = target * max(equity, 0.0) / abs(value - stop_value_for(setup, book, i, side, value))
+        distance = side * (value - stop_value_for(setup, book, i, side, value))
+        size = target * max(equity, 0.0) / distance if distance > 0.0 else math.nan  # beyond its stop already
     if size * instrument["only_side"] < 0.0:
         return 0.0
     if math.isnan(size):

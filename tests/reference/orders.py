@@ -37,8 +37,8 @@ def wanted_size(book: Book, order: Order, equity: Fraction, reference: Fraction)
         size = target
     else:
         stop = stop_for_sizing(book, i, sign(target), reference)
-        loss = ZERO if stop is None else abs(rules.kind.profit(Fraction(1), reference, stop))
-        if loss == 0:
+        loss = ZERO if stop is None else -rules.kind.profit(Fraction(sign(target)), reference, stop)
+        if loss <= 0:
             return None
         size = target * equity / loss
     return whole_steps(size, rules.step)
