@@ -88,7 +88,7 @@ def account_equity(book: Book) -> float:
     return total
 
 
-@step
+@inlined
 def stamp(book: Book, time: int, bar: int) -> None:
     """Set the time and the bar of the records that follow."""
     book.account[0]["time"] = time
@@ -274,7 +274,7 @@ def reduce_position(
     record_fill(setup, book, journal, i, order, side, change, fill_value, fee, realized, paid, liquidity, reason)
 
 
-@step
+@inlined
 def opening_margin(setup: Setup, book: Book, i: int, change: float, fill_value: float) -> float:
     """Return what opening takes into an isolated margin: the initial margin, and the fee at bankruptcy if reserved."""
     instrument = setup.instruments[i]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from backtester.domain.enums import Liquidity, SlippageModel
-from backtester.kernel._jit import constant, step
+from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.state import Book, Market, Setup
 
 TAKER = constant(Liquidity.TAKER)
@@ -42,7 +42,7 @@ def turn_to_day(setup: Setup, book: Book) -> None:
     account["fee_tier"] = tier
 
 
-@step
+@inlined
 def fee_rate(setup: Setup, book: Book, i: int, liquidity: int) -> float:
     """Return the fee rate of a fill now [fraction of notional]."""
     if setup.fee_tiers.size > 0:
@@ -53,7 +53,7 @@ def fee_rate(setup: Setup, book: Book, i: int, liquidity: int) -> float:
     return float(instrument["maker_fee"] if liquidity == MAKER else instrument["taker_fee"])
 
 
-@step
+@inlined
 def count_volume(setup: Setup, book: Book, notional: float) -> None:
     """Add an own fill to the day's traded volume."""
     if setup.fee_tiers.size > 0:

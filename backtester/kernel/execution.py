@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from backtester.domain.enums import RejectReason
-from backtester.kernel._jit import constant, step
+from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.account import DUST, increase_position, reduce_position
 from backtester.kernel.costs import MAKER, count_volume, fee_rate, slippage
 from backtester.kernel.exits import BY_STOP_LOSS, BY_TAKE_PROFIT, BY_TRAILING, detach
@@ -20,7 +20,7 @@ from backtester.kernel.value import slipped
 BY_REDUCE_ONLY = constant(RejectReason.REDUCE_ONLY)
 
 
-@step
+@inlined
 def fill_price(
     setup: Setup, market: Market, i: int, bar: int, change: float, reference: float, limit: float, liquidity: int
 ) -> float:
@@ -35,7 +35,7 @@ def fill_price(
     return value
 
 
-@step
+@inlined
 def reducing_part(book: Book, i: int, change: float) -> float:
     """Return the part of a signed change that moves position ``i`` toward zero."""
     held = book.positions[i]["quantity"]
@@ -44,7 +44,7 @@ def reducing_part(book: Book, i: int, change: float) -> float:
     return change if abs(change) < abs(held) else -held
 
 
-@step
+@inlined
 def opening_part(setup: Setup, i: int, change: float, reducing: float) -> float:
     """Return the part of a signed change that opens or adds; 0 where the slot cannot have that side."""
     instrument = setup.instruments[i]

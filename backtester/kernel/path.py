@@ -256,7 +256,7 @@ def collateral_worth(book: Book) -> float:
     return total
 
 
-@step
+@inlined
 def excess_now(setup: Setup, book: Book, i: int) -> float:
     """Return the unrealised profit of position ``i`` less its requirement, at ``value_now``."""
     p = book.positions[i]

@@ -89,7 +89,7 @@ def write_order(
     return number
 
 
-@step
+@inlined
 def end_row(book: Book, journal: Journal, number: int, status: int, reason: int) -> None:
     """Close an order's row with what became of it."""
     row = journal.orders[number]
@@ -174,7 +174,7 @@ def wake_now(book: Book, k: int, bar: int) -> None:
     book.account[0]["wake"] = min(book.account[0]["wake"], bar)
 
 
-@step
+@inlined
 def note_left(book: Book, k: int) -> None:
     """Tell the on_bar function's request how much of it is still to fill."""
     o = book.resting[k]
@@ -314,7 +314,7 @@ def better(side: float, best: float, value: float) -> float:
     return max(best, value) if side < 0.0 else min(best, value)
 
 
-@step
+@inlined
 def level_of(setup: Setup, book: Book, k: int) -> float:
     """Return the value at which an order fires."""
     o = book.resting[k]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from backtester.domain.enums import MarginMode, RejectReason, SizingUnit, TierUnit
-from backtester.kernel._jit import constant, step
+from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.account import account_equity, cross_equity, opening_margin
 from backtester.kernel.fills import SLACK, add_on_grid, floor_to_step, largest_below
 from backtester.kernel.margin import initial_margin
@@ -98,7 +98,7 @@ def available_margin(setup: Setup, book: Book, i: int) -> float:
     return max(available, 0.0)
 
 
-@step
+@inlined
 def margin_need(
     setup: Setup, book: Book, i: int, side: float, fill_value: float, mark_value: float, rate: float
 ) -> float:

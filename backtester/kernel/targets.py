@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import FillReason, Liquidity, OrderKind, OrderStatus, Rebalance, RejectReason
-from backtester.kernel._jit import constant, step
+from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.account import NO_BAR, account_equity, set_values_now
 from backtester.kernel.execution import fill_opening, fill_reducing, opening_part, reducing_part
 from backtester.kernel.exits import POSITION_CLOSED
@@ -75,7 +75,7 @@ def write_target_order(setup: Setup, book: Book, journal: Journal, i: int) -> No
     )
 
 
-@step
+@inlined
 def leave(book: Book, i: int) -> None:
     """Let slot ``i`` have no pending order any more."""
     book.marks[PENDING, i] = IDLE
@@ -135,7 +135,7 @@ def take_due_targets(market: Market, schedule: Schedule, book: Book, journal: Jo
         book.positions[i]["rungs"] = row["rungs"]
 
 
-@step
+@inlined
 def is_tradable(setup: Setup, market: Market, i: int, bar: int, trade_values: NDArray[np.float64]) -> bool:
     """Return whether orders of slot ``i`` can fill at a bar: it is listed and, where volumes are known, traded."""
     row = setup.instruments[i]["row"]

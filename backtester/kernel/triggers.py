@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import FillReason, Liquidity, RejectReason
-from backtester.kernel._jit import constant, step
+from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.account import DUST, set_values_now
 from backtester.kernel.execution import BY_REDUCE_ONLY, execute
 from backtester.kernel.exits import POSITION_CLOSED, refresh_exits
@@ -57,7 +57,7 @@ ORDERS_AT_MARKET = constant(1)
 # -- where prices stand ----------------------------------------------------------------------------------------------
 
 
-@step
+@inlined
 def stand_at(
     book: Book,
     i: int,
@@ -74,7 +74,7 @@ def stand_at(
         p["index_now"] = index_values[p["row"], bar]
 
 
-@step
+@inlined
 def watched_now(book: Book, k: int) -> float:
     """Return where the series that an order watches stands now; a limit order watches trades."""
     o = book.resting[k]
@@ -84,7 +84,7 @@ def watched_now(book: Book, k: int) -> float:
     return float(p["value_now"]) if o["watches"] == WATCHES_MARK else float(p["index_now"])
 
 
-@step
+@inlined
 def has_passed(setup: Setup, book: Book, k: int, value: float) -> bool:
     """Return whether an order fires at a value of the series that it watches."""
     level = level_of(setup, book, k)
@@ -482,7 +482,7 @@ def fire_at_point(
 # -- on a leg --------------------------------------------------------------------------------------------------------
 
 
-@step
+@inlined
 def order_fraction(setup: Setup, book: Book, k: int, at: float) -> float:
     """Return the fraction of the leg, from ``at`` on, at which an order fires, or ``NEVER``."""
     o = book.resting[k]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.enums import Intrabar, JointPath, MarginMode
-from backtester.kernel._jit import constant, step
+from backtester.kernel._jit import constant, inlined, step
 from backtester.kernel.costs import set_engine_slippage
 from backtester.kernel.groups import CROSS_GROUP
 from backtester.kernel.lines import is_safe_between, requirement_on_line
@@ -56,7 +56,7 @@ def cross_excess(setup: Setup, book: Book, values: NDArray[np.float64], bar: int
     return float(excess)
 
 
-@step
+@inlined
 def visits_low_first(setup: Setup, book: Book, i: int) -> int:
     """Return 1 where the path of a slot visits its low first, by its contract's net position or its colour."""
     p = book.positions[i]
@@ -122,7 +122,7 @@ def choose_order(
 # -- legs ------------------------------------------------------------------------------------------------------------
 
 
-@step
+@inlined
 def point_of(leg: int, low_first: int, open_: float, high: float, low: float, close: float) -> float:
     """Return the price at the start of a leg: 0 open, 1 and 2 the extremes, 3 close."""
     if leg == 0:
@@ -132,7 +132,7 @@ def point_of(leg: int, low_first: int, open_: float, high: float, low: float, cl
     return low if (leg == 1) == (low_first == 1) else high
 
 
-@step
+@inlined
 def put_slot_on_leg(
     book: Book,
     i: int,
@@ -270,7 +270,7 @@ def next_liquidation(setup: Setup, book: Book, at: float) -> tuple[float, int]:
     return first, group
 
 
-@step
+@inlined
 def hold_at(book: Book, i: int, at: float) -> None:
     """Put a slot's mark and trade at a fraction of the leg."""
     p = book.positions[i]
