@@ -19,7 +19,7 @@ from backtester.kernel.lines import is_safe_between, refresh_line, requirement_o
 from backtester.kernel.path import FALLING, RISING, has_fixed_tier, line_in_tier, requirement_at, tier_at, tier_boundary
 from backtester.kernel.state import Book, Columns, Market, Setup
 
-SHORT = constant(8)  # bars of a block up to which brackets are looked up bar by bar, from the last one found
+SHORT = constant(16)  # bars of a block up to which brackets are looked up bar by bar, from the last one found
 ISOLATED = constant(MarginMode.ISOLATED)
 
 

@@ -10,9 +10,18 @@ import pytest
 
 import backtester
 from backtester import MarginTier, Param, Strategy
+from backtester.domain.enums import OrderKind, TriggerPrice
 from backtester.errors import DataError, StrategyError
 from backtester.market.store import DatasetKey, Store
-from backtester.strategy.loop import close_price, indicator, quantity, submit_limit, submit_market
+from backtester.strategy.loop import (
+    bar_number,
+    close_price,
+    indicator,
+    quantity,
+    submit_limit,
+    submit_market,
+    submit_order,
+)
 
 A, COIN = "BTC/USDT:USDT", "BTC/USDT"
 START, QUARTER, HOUR = 1_735_689_600_000, 900_000, 3_600_000  # 2025-01-01
@@ -24,6 +33,7 @@ SETTINGS = {
     "sizing": {"unit": "quantity"},
 }
 QUARTERS = 16
+STOP, INDEX = int(OrderKind.STOP), int(TriggerPrice.INDEX)
 PRICE = [100.0 + k for k in range(QUARTERS)]  # each quarter opens one higher and closes at the next one's open
 
 
@@ -280,3 +290,23 @@ def test_legs_stand_beside_each_other(store: Store) -> None:
     assert result.orders["position_side"].to_list() == ["long", "short", "long"]
     assert result.summary["net_profit"] == pytest.approx(4 - 15 - 0.001 * (202 + 101 + 206))
     assert max(result.manifest["identities"].values()) < 1e-9
+
+
+class IndexStop(Strategy):
+    """Buys where the index, two below the trades, comes to 104."""
+
+    reads = ("index_close",)
+
+    @staticmethod
+    def on_bar(ctx, params):
+        if bar_number(ctx) == 0:
+            submit_order(ctx, 0, STOP, 1.0, trigger=104.0, watches=INDEX)
+
+
+def test_a_loop_that_reads_the_index_may_watch_it(store: Store) -> None:
+    """Quarter k opens at 100 + k and its index two below: at 104 where the trades come to 106, in quarter 5."""
+    trades = store.read(DatasetKey("generic", A, "trade", "15m"))
+    index = trades.drop("volume").with_columns(pl.col("open", "high", "low", "close") - 2.0)
+    store.write(DatasetKey("generic", A, "index", "15m"), index, source="test")
+    (fill,) = run(store, IndexStop()).fills.iter_rows(named=True)
+    assert (fill["price"], fill["reason"], fill["bar"]) == (106.0, "order", 5)
