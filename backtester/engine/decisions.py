@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from backtester.domain.config import RunConfig
 from backtester.engine.decision_columns import decision_columns, refuse_untradable
+from backtester.engine.decision_notices import idle_settings, unreachable_targets
 from backtester.engine.frames import TIME, times
 from backtester.engine.instruct import instructions_of
 from backtester.engine.instructions import Instructions
@@ -129,8 +130,14 @@ def decide(strategy: Strategy, resolved: ResolvedRun, store: Store, panel: Panel
         source=registry.source_of(type(strategy)),
         params=strategy.model_dump(),
         references=references,
-        loop=None if series is None else LoopStrategy(strategy, series),
+        notices=unreachable_targets(decided) if series is None else idle_settings(config),
+        loop=None if series is None else LoopStrategy(strategy, series, _most_leverage(resolved, panel)),
     )
+
+
+def _most_leverage(resolved: ResolvedRun, panel: Panel) -> NDArray[np.float64]:
+    """Return the largest leverage that any tiers of the run allow each traded contract."""
+    return np.array([max(table.max_leverage for table in resolved.tiers[name]) for name in panel.traded_symbols])
 
 
 def _warm_bars(
@@ -152,7 +159,9 @@ def read_decisions(path: Path, config: RunConfig, store: Store, panel: Panel) ->
     if sizing_warmup(config):
         bars = _bars(config, store, panel, (), sizing_warmup(config))
         targets = _deciding(scaled_targets(config, bars, targets))
-    notices = (Notice("signals_outside", "warning", outside_text(outside, clock)),) if outside else ()
+    notices = unreachable_targets(targets)
+    if outside:
+        notices = (Notice("signals_outside", "warning", outside_text(outside, clock)), *notices)
     if targets.is_empty():
         raise UsageError(f"{path} decides nothing inside the run.", outside_text(outside, clock))
     source = f"# Decisions were read from the file {path.name}.\n"

@@ -90,10 +90,11 @@ def loop_series(
 
 @dataclass(frozen=True, eq=False)
 class LoopStrategy:
-    """A strategy that decides by ``on_bar``, and what it reads."""
+    """A strategy that decides by ``on_bar``, what it reads, and the largest leverage of each contract's tiers."""
 
     strategy: Strategy
     series: LoopSeries
+    most_leverage: Floats
 
     def loop(self, rows: int, *, compiled: bool = True) -> Loop:
         """Return the function with a context that no replay has used.
@@ -110,6 +111,7 @@ class LoopStrategy:
             bars=np.stack([getattr(series, name) for name in SERIES]),
             indicators=series.indicators,
             legs=_flat_legs(rows),
+            most_leverage=self.most_leverage,
             params=loop_params(self.strategy),
             state=loop_state(self.strategy, symbols),
         )

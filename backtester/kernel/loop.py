@@ -66,6 +66,7 @@ class LoopContext(NamedTuple):
     account: NDArray[np.float64]
     legs: NDArray[np.float64]  # (N, 3, 2): net, long, short; quantity and entry price
     backing: NDArray[np.float64]  # (slots, 6): what each cross position and collateral does to the available margin
+    most_leverage: NDArray[np.float64]  # (N,): of the contracts' tiers; infinite where they are not known
     params: NDArray[np.float64]
     state: NDArray[np.float64]  # (rows, columns): the function's own
     requests: NDArray[np.void]  # REQUEST, a ring
@@ -81,6 +82,7 @@ def empty_context() -> LoopContext:
         account=np.zeros(3),
         legs=np.zeros((0, 3, 2)),
         backing=np.zeros((0, 6)),
+        most_leverage=np.zeros(0),
         params=np.zeros(0),
         state=nothing,
         requests=np.zeros(1, REQUEST),
@@ -124,9 +126,25 @@ def close_time(ctx: LoopContext) -> int:
 
 
 @njit
+def _must_be_contract(ctx: LoopContext, i: int) -> None:
+    """End the run where there is no contract of this number: NaN would pass for a price that is not known yet."""
+    if i < 0 or i >= ctx.bars.shape[1]:
+        raise IndexError("there is no contract of this number: count from 0 to below loop.symbol_count(ctx)")
+
+
+@njit
+def _bar_before(ctx: LoopContext, back: int) -> int:
+    """Return the number of the bar that many bars ago; negative before the first."""
+    if back < 0:
+        raise IndexError("back counts bars before the one that has closed, from 0: later ones are not known")
+    return int(ctx.clock[BAR] - back)
+
+
+@njit
 def _past(ctx: LoopContext, series: int, i: int, back: int) -> float:
-    bar = ctx.clock[BAR] - back
-    if back < 0 or bar < 0 or i < 0 or i >= ctx.bars.shape[1]:
+    _must_be_contract(ctx, i)
+    bar = _bar_before(ctx, back)
+    if bar < 0:
         return math.nan
     return float(ctx.bars[series, i, bar])
 
@@ -176,9 +194,11 @@ def index_price(ctx: LoopContext, i: int, back: int = 0) -> float:
 @njit
 def indicator(ctx: LoopContext, k: int, i: int, back: int = 0) -> float:
     """Return the ``k``-th entry of the strategy's ``indicators()``, counted from 0; NaN where it has no value."""
-    bar = ctx.clock[BAR] - back
-    known = 0 <= k < ctx.indicators.shape[0] and 0 <= i < ctx.indicators.shape[1]
-    if back < 0 or bar < 0 or not known:
+    if k < 0 or k >= ctx.indicators.shape[0]:
+        raise IndexError("there is no indicator of this number: the entries of indicators() count from 0")
+    _must_be_contract(ctx, i)
+    bar = _bar_before(ctx, back)
+    if bar < 0:
         return math.nan
     return float(ctx.indicators[k, i, bar])
 
@@ -220,6 +240,7 @@ def available_margin(ctx: LoopContext) -> float:
 @njit
 def leg_quantity(ctx: LoopContext, i: int, side: int) -> float:
     """Return the signed size of a leg in hedge mode (side +1 or -1); side 0: the net size."""
+    _must_be_contract(ctx, i)
     leg = 0 if side == 0 else (1 if side > 0 else 2)
     return float(ctx.legs[i, leg, LEG_QUANTITY])
 
@@ -227,6 +248,7 @@ def leg_quantity(ctx: LoopContext, i: int, side: int) -> float:
 @njit
 def leg_entry_price(ctx: LoopContext, i: int, side: int) -> float:
     """Return the average entry price of a leg; NaN when it is flat."""
+    _must_be_contract(ctx, i)
     leg = 0 if side == 0 else (1 if side > 0 else 2)
     return float(ctx.legs[i, leg, LEG_ENTRY])
 
@@ -234,12 +256,14 @@ def leg_entry_price(ctx: LoopContext, i: int, side: int) -> float:
 @njit
 def quantity(ctx: LoopContext, i: int) -> float:
     """Return the signed size of contract ``i``, legs netted."""
+    _must_be_contract(ctx, i)
     return float(ctx.legs[i, 0, LEG_QUANTITY])
 
 
 @njit
 def entry_price(ctx: LoopContext, i: int) -> float:
     """Return the average entry price of contract ``i``; NaN when flat, and in hedge mode."""
+    _must_be_contract(ctx, i)
     return float(ctx.legs[i, 0, LEG_ENTRY])
 
 
@@ -247,9 +271,23 @@ def entry_price(ctx: LoopContext, i: int) -> float:
 
 
 @njit
+def _rests(ctx: LoopContext, number: int) -> bool:
+    """Return whether an order that was asked for long ago rests in the row of a number."""
+    row = ctx.requests[number % ctx.requests.size]
+    return bool(row["left"] > 0.0 and row["order"] >= 0)
+
+
+@njit
 def _request(ctx: LoopContext, ask: int, i: int) -> int:
-    """Begin a request and return its number; -1 where more are under way than the ring holds."""
+    """Begin a request and return its number; -1 where more are under way than the ring holds.
+
+    The number of a row whose order still rests is passed over: the row must go on telling `remaining`, `amend` and
+    `cancel` of it. What carries requests out passes it over too, since the row has another number.
+    """
     number = ctx.clock[REQUESTED]
+    while number - ctx.clock[DONE] < ctx.requests.size and _rests(ctx, number):
+        ctx.requests[number % ctx.requests.size]["due_bar"] = ctx.clock[DUE_BAR]  # when it is passed over
+        number += 1
     if number - ctx.clock[DONE] >= ctx.requests.size:
         ctx.clock[LOST] += 1
         return -1
@@ -407,22 +445,42 @@ def close_position(ctx: LoopContext, i: int = ALL) -> int:
 
 
 @njit
-def set_exit(ctx: LoopContext, i: int, setting: int, value: float) -> int:
-    """Ask for a setting (`SettingField`: stop loss, take profit, trailing stop, leverage …) of contract ``i``.
+def set_exit(ctx: LoopContext, i: int, setting: int, value: float, rung: int = NO, side: int = NO) -> int:
+    """Ask for a setting of contract ``i`` that follows its position.
 
-    Attached orders follow the position's size; ``value`` as in a strategy's expressions, 0 switches off.
+    Parameters
+    ----------
+    ctx : LoopContext
+        The function's argument.
+    i : int
+        Contract.
+    setting : int
+        `SettingField`: stop loss, take profit, trailing stop, leverage …
+    value : float
+        As in a strategy's expressions: a fraction, a price, signal bars, a leverage; ``ACTIVE`` 1 or 0. 0 switches off.
+    rung : int
+        Which of the four take-profits, from 0; their ``TAKE_PROFIT_SHARE`` is 1 unless it is set.
+    side : int
+        Leg in hedge mode, +1 or -1; 0: both. In one-way mode it changes nothing.
+
+    Returns
+    -------
+    int
+        Number of the request; -1 where it was lost.
     """
     number = _request(ctx, SET, i)
     if number >= 0:
         row = ctx.requests[number % ctx.requests.size]
         row["setting"] = setting
         row["value"] = value
+        row["rung"] = rung
+        row["side"] = side
     return number
 
 
 @njit
 def remaining(ctx: LoopContext, request: int) -> float:
-    """Return how many units of a submitted order are still to fill; 0 once it is over (or long forgotten)."""
+    """Return how many units of a submitted order are still to fill; 0 once it is over."""
     if request < 0:
         return 0.0
     row = ctx.requests[request % ctx.requests.size]

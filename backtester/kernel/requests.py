@@ -48,7 +48,6 @@ STOP_PRICE = constant(SettingField.STOP_PRICE)
 TAKE_PRICE = constant(SettingField.TAKE_PROFIT_PRICE)
 HOLD = constant(SettingField.HOLD_BARS)
 COOLDOWN = constant(SettingField.COOLDOWN_BARS)
-FIRST_RUNG = constant(0)
 UNKNOWN = constant(NONE)
 LONG_LEG = constant(0)
 SHORT_LEG = constant(1)
@@ -168,14 +167,16 @@ def close_slot(setup: Setup, market: Market, book: Book, journal: Journal, n: in
 
 @step
 def carry_out_setting(setup: Setup, book: Book, journal: Journal, n: int, i: int) -> None:
-    """Put a setting of an on_bar function in force."""
+    """Put a setting of an on_bar function in force, unless it is meant for the other leg."""
     row = book.requests[n]
+    if row["side"] * setup.instruments[i]["leg"] < 0:
+        return
     value = row["value"]
     if row["setting"] in (STOP_PRICE, TAKE_PRICE) and value != 0.0:
         value = price_to_value(value, setup.instruments[i]["sign"])
     elif row["setting"] in (HOLD, COOLDOWN):
         value *= setup.rules[0]["signal_ms"]
-    apply_setting(book, i, row["setting"], FIRST_RUNG, value)
+    apply_setting(book, i, row["setting"], row["rung"], value)
     drop_exits(setup, book, journal)
 
 
@@ -212,6 +213,11 @@ def carry_out_due(setup: Setup, market: Market, book: Book, journal: Journal, ba
         n = account["request"] % book.requests.size
         if book.requests[n]["due_bar"] > bar:
             return
+        is_passed_over = book.requests[n]["number"] != account["request"]  # the row of an order that still rests
         account["request"] += 1
+        if is_passed_over:
+            continue
         if account["drawn_down"] == 0:
             carry_out(setup, market, book, journal, n, bar)
+        else:
+            book.requests[n]["left"] = 0.0

@@ -258,6 +258,7 @@ REQUEST = np.dtype(  # what an on_bar function asks for; prices are prices
         ("group", np.int64),
         ("request", np.int64),  # that is amended or cancelled
         ("setting", np.int64),  # SettingField
+        ("rung", np.int64),  # take-profit that is set, from 0
         ("value", np.float64),
         ("left", np.float64),  # units still to fill of a submitted order; 0: over
         ("order", np.int64),  # resting, or NONE

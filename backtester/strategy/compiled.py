@@ -14,13 +14,16 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from backtester.errors import StrategyError, nearest_names
+from backtester.errors import BacktesterError, StrategyError, nearest_names
 from backtester.kernel._jit import OPTIONS, config
 from backtester.kernel.loop import BAR, LOST, REQUESTED, SIGNATURE, LoopContext
 from backtester.strategy.base import Strategy
-from backtester.strategy.fault import blaming, method_place, own_files, place_text
-from backtester.strategy.sound_requests import WAYS_ON, fault_text, first_fault
+from backtester.strategy.fault import blaming, method_place, own_files, place_text, strategy_fault
+from backtester.strategy.plain_loop import line_of_fault, plain_numbers
+from backtester.strategy.sound_requests import fault_text, first_fault, moment, way_on
 
+# A division by zero raises, as in Python: infinite figures would go on into orders unseen. An index is checked.
+USER_OPTIONS: dict[str, Any] = OPTIONS | {"error_model": "python", "boundscheck": True}
 _CONTEXT = str(SIGNATURE.args[0])  # numba spells out every array of it, over many lines
 _PLACES = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)|(?P<other>\S+\.py) \((?P<at>\d+)\)')
 _AT_A_PATH = re.compile(r"(\. Raised from|, defined at) .*")
@@ -112,17 +115,29 @@ def python_on_bar(strategy: Strategy) -> Callable[[LoopContext], None]:
     function, params = source_function(cls), _params_type(cls)
 
     def call(ctx: LoopContext) -> None:
-        first = int(ctx.clock[REQUESTED])
-        with blaming(cls, "on_bar"):
-            function(ctx, params(*ctx.params.tolist()))
+        first, state = int(ctx.clock[REQUESTED]), ctx.state.copy()
+        shown = plain_numbers(ctx)
+        _call_plain(cls, lambda: function(shown, params(*ctx.params.tolist())), ctx)
         number, fault = first_fault(ctx, first)
-        if fault:
-            raise StrategyError(
-                f"on_bar() of strategy {strategy.name!r} {fault_text(ctx, number, fault)}.",
-                f"{WAYS_ON[fault]}\n{method_place(cls, 'on_bar')}",
-            )
+        if not fault:
+            return
+        told = f"on_bar() of strategy {strategy.name!r} {fault_text(ctx, number, fault)}."
+        hint = way_on(ctx, number, fault)
+        ctx.state[:], ctx.clock[REQUESTED] = state, first
+        place = line_of_fault(cls, ctx, lambda: function(shown, params(*ctx.params.tolist())))
+        raise StrategyError(told, f"{hint}\n{place or method_place(cls, 'on_bar')}")
 
     return call
+
+
+def _call_plain(cls: type[Strategy], call: Callable[[], None], ctx: LoopContext) -> None:
+    """Call a plain ``on_bar``; what it raises names its line and the bar."""
+    try:
+        call()
+    except BacktesterError:
+        raise
+    except Exception as error:
+        raise strategy_fault(cls, "on_bar", error, moment(ctx)) from error
 
 
 def failed_bar(ctx: LoopContext) -> int | None:
@@ -152,7 +167,7 @@ def _params_type(strategy: type[Strategy]) -> Callable[..., Any]:
 @cache
 def _compiled(strategy: type[Strategy]) -> Any:
     params = _params_type(strategy)
-    inner = numba.njit(**OPTIONS, boundscheck=True)(source_function(strategy))
+    inner = numba.njit(**USER_OPTIONS)(source_function(strategy))
     values = ", ".join(f"ctx.params[{place}]" for place in range(len(strategy.model_fields)))
     names: dict[str, Any] = {"on_bar": inner, "Params": params, "first_fault": first_fault}
     names |= {"BAR": BAR, "LOST": LOST, "REQUESTED": REQUESTED}

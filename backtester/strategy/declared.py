@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from backtester.strategy.base import Strategy
 
 
+_EXAMPLES = {
+    Exit: "write [Exit(0.05, share=0.5), Exit(0.10)], from backtester.strategy import Exit",
+    Rung: "write [Rung(price, 0.5), Rung(price * 0.99, 0.5)], from backtester.strategy import Rung",
+}
+
+
 class Declared(NamedTuple):
     """The expression of a column, and the method that returned it."""
 
@@ -78,7 +84,8 @@ def _rungs(method: str, returned: Sequence[object]) -> dict[str, pl.Expr]:
     columns: dict[str, pl.Expr] = {}
     for place, item in enumerate(returned):
         if not isinstance(item, wanted):
-            raise TypeError(f"{method}() must return a list of {wanted.__name__}, got {type(item).__name__} in it")
+            got = type(item).__name__
+            raise TypeError(f"{method}() must return a list of {wanted.__name__}, got {got} in it: {_EXAMPLES[wanted]}")
         level = item.price if isinstance(item, Rung) else item.level
         columns[numbered(method, place)] = _as_expression(method, level)
         columns[numbered(SHARES[method], place)] = _as_expression(method, item.share)

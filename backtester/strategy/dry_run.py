@@ -127,7 +127,7 @@ def requests_of(
         A row per request: ``open_time`` of the bar at whose close it was made, ``number``, ``ask`` (submit, amend,
         cancel, cancel_all, close, set), ``symbol`` (null: all), ``kind`` of the order, ``quantity``, ``limit``,
         ``trigger``, ``distance``, ``fraction``, ``reduce_only``, ``post_only``, ``good_for``, ``group``, ``side``,
-        ``request`` that is meant, ``setting`` and its ``value``. Null where a request has no such figure.
+        ``request`` that is meant, ``setting``, its ``rung`` and ``value``. Null where a request has no such figure.
 
     Raises
     ------
@@ -234,6 +234,7 @@ def _context(strategy: Strategy, bars: LoopBars) -> LoopContext:
         account=empty.account,
         legs=np.zeros((symbols, 3, 2)),
         backing=empty.backing,
+        most_leverage=np.full(symbols, np.inf),
         params=loop_params(strategy),
         state=loop_state(strategy, symbols),
         requests=np.zeros(RING, REQUEST),
@@ -305,9 +306,10 @@ def request_frame(requests: NDArray[np.void], bars: LoopBars) -> pl.DataFrame:
         shown = has_prices if name in {"quantity", "limit", "trigger"} else is_submit
         columns[name] = _where(shown, requests[name], pl.Float64)
     for name in _COUNTED:
-        columns[name] = _where(is_submit, requests[name], pl.Int64)
+        columns[name] = _where(is_submit | (is_set & (name == "side")), requests[name], pl.Int64)
     columns["request"] = _where(means_one, requests["request"], pl.Int64)
     columns["setting"] = _where(is_set, _SETTINGS[np.where(is_set, requests["setting"], 0)], pl.String)
+    columns["rung"] = _where(is_set, requests["rung"], pl.Int64)
     columns["value"] = _where(is_set, requests["value"], pl.Float64)
     return pl.DataFrame(columns)
 

@@ -39,7 +39,7 @@ def blaming(strategy: type[Strategy], method: str) -> Iterator[None]:
         raise strategy_fault(strategy, method, error) from error
 
 
-def strategy_fault(strategy: type[Strategy], method: str, error: BaseException) -> StrategyError:
+def strategy_fault(strategy: type[Strategy], method: str, error: BaseException, when: str = "") -> StrategyError:
     """Return the error to raise when a strategy's method, or the expression it gave, failed.
 
     Parameters
@@ -50,6 +50,8 @@ def strategy_fault(strategy: type[Strategy], method: str, error: BaseException) 
         Where the failing thing comes from: ``"target"``, ``"indicators"``, ``"signals"``.
     error : BaseException
         What was raised.
+    when : str
+        The call that raised, of a method that is called for every bar: "at the close at …".
 
     Returns
     -------
@@ -60,7 +62,7 @@ def strategy_fault(strategy: type[Strategy], method: str, error: BaseException) 
     text = " ".join(str(error).split()) or "no message"
     if len(text) > _LONGEST:
         text = text[:_LONGEST] + " …"
-    message = f"Strategy {strategy.name!r} raised {type(error).__name__} in {method}(): {text}"
+    message = f"Strategy {strategy.name!r} raised {type(error).__name__} in {method}(){when and f' {when}'}: {text}"
     return StrategyError(message, place_text(file, line))
 
 

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias, TypeVar
 import numba
 
 from backtester.domain.enums import OrderKind, SettingField, TriggerPrice
-from backtester.kernel._jit import OPTIONS
 from backtester.kernel.loop import (
     POST_ONLY,
     REDUCE_ONLY,
@@ -49,7 +48,14 @@ from backtester.kernel.loop import (
     volume,
     wallet_balance,
 )
-from backtester.strategy.compiled import compiled_on_bar, failed_bar, loop_params, loop_state, python_on_bar
+from backtester.strategy.compiled import (
+    USER_OPTIONS,
+    compiled_on_bar,
+    failed_bar,
+    loop_params,
+    loop_state,
+    python_on_bar,
+)
 
 Params: TypeAlias = Any  # a NamedTuple of floats, by the names of the strategy's own parameters
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,7 +63,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def compiled(function: F) -> F:
     """Compile a function of one's own, so that ``on_bar`` can call it: ``@loop.compiled`` above its ``def``."""
-    decorated: F = numba.njit(**OPTIONS, boundscheck=True)(function)
+    decorated: F = numba.njit(**USER_OPTIONS)(function)
     return decorated
 
 

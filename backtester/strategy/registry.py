@@ -118,12 +118,14 @@ def lookup(name: str, folders: Iterable[Path] = ()) -> tuple[Entry, tuple[str, .
     if name.endswith(".py"):
         raise UsageError(f"{name!r} is a file: a strategy is called by its name.", _name_hint(Path(name)))
     places = _places(folders)
-    found = [entry for entry in _entries(places, wanted=name) if entry.name == name]
+    found = [entry for entry in _entries(places, wanted=name) if entry.name == name or _is_stem(entry, name)]
     usable = [entry for entry in found if entry.strategy is not None]
     broken = [entry for entry in found if entry.strategy is None]
     if not usable:
         if broken:
-            raise StrategyError(f"Strategy {name!r} cannot be imported.", broken[0].broken)
+            reason = broken[0].broken
+            problem = "decides nothing" if "decides nothing" in reason else "cannot be imported"
+            raise StrategyError(f"Strategy {name!r} {problem}.", reason)
         known = {entry.name for entry in _entries(places, wanted=None) if entry.strategy is not None}
         looked = ", ".join((f"./{LOCAL_FOLDER}", *map(str, folders), "the entry points and the bundled ones"))
         raise UnknownNameError("strategy", name, known, f"in {looked}")
@@ -133,6 +135,11 @@ def lookup(name: str, folders: Iterable[Path] = ()) -> tuple[Entry, tuple[str, .
     ]
     notes += [f"{entry.path} is broken and passed over: {' '.join(entry.broken.split())}" for entry in broken]
     return usable[0], tuple(notes)
+
+
+def _is_stem(entry: Entry, name: str) -> bool:
+    """Return whether a broken entry stands in the file of that name."""
+    return entry.strategy is None and entry.path is not None and entry.path.stem == name
 
 
 def _name_hint(path: Path) -> str:
@@ -166,6 +173,9 @@ def load_file(path: Path) -> tuple[type[Strategy], ...]:
     """
     module = _imported(path.resolve())
     found = tuple(_defined(module))
+    idle = _idle(module)
+    if idle and not found:
+        raise StrategyError(f"Strategy {idle[0].name!r} decides nothing.", _nothing_decided(path, idle[0]))
     if not found:
         raise StrategyError(f"{path} defines no strategy.", "Write a class in it that derives from Strategy.")
     return found
@@ -213,17 +223,22 @@ def _entries(places: Sequence[tuple[str, Path | None]], wanted: str | None) -> I
             if resolved in reached or not is_plugin or (wanted and not _may_hold(path, wanted)):
                 continue
             reached.add(resolved)
-            yield from _file_entries(origin, path)
+            yield from _file_entries(origin, path, wanted)
 
 
-def _file_entries(origin: str, path: Path) -> Iterator[Entry]:
+def _file_entries(origin: str, path: Path, wanted: str | None) -> Iterator[Entry]:
+    """Yield what a file defines; a class that decides nothing only where nothing else is there, or it is asked for."""
     try:
         module = _imported(path.resolve())
     except StrategyError as error:
         yield Entry(path.stem, origin, path, None, broken=str(error))
         return
-    for strategy in _defined(module):
+    found = tuple(_defined(module))
+    for strategy in found:
         yield Entry(strategy.name, origin, path, strategy)
+    for idle in _idle(module):
+        if not found or idle.name == wanted:
+            yield Entry(idle.name, origin, path, None, broken=_nothing_decided(path, idle))
 
 
 def _entry_point_entries(wanted: str | None) -> Iterator[Entry]:
@@ -269,6 +284,29 @@ def _defined(module: ModuleType) -> Iterator[type[Strategy]]:
             continue
         if decides(value) and not value.__name__.startswith("_"):
             yield value
+
+
+def _idle(module: ModuleType) -> list[type[Strategy]]:
+    """Return the strategies that a module defines and that decide nothing, but for bases of others in it."""
+    own = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Strategy)]
+    return [
+        value
+        for value in own
+        if value.__module__ == module.__name__
+        and not decides(value)
+        and not value.__name__.startswith("_")
+        and not any(other is not value and issubclass(other, value) for other in own)
+    ]
+
+
+def _nothing_decided(path: Path, strategy: type[Strategy]) -> str:
+    """Return what is told of a class that decides nothing, with its line."""
+    line = re.search(rf"^class\s+{strategy.__name__}\b", text := path.read_text(encoding="utf-8"), re.MULTILINE)
+    place = place_text(str(path), text.count("\n", 0, line.start()) + 1) if line else str(path)
+    return (
+        f"{path.name} is there, and its class {strategy.__name__} decides nothing: write target(self), signals(self, "
+        f"bars) or on_bar(ctx, params). A base of others begins with _, as in _{strategy.__name__}.\n{place}"
+    )
 
 
 def _imported(path: Path) -> ModuleType:

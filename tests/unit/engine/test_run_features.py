@@ -14,10 +14,12 @@ from backtester.domain.enums import OrderKind, TriggerPrice
 from backtester.errors import DataError, StrategyError
 from backtester.market.store import DatasetKey, Store
 from backtester.strategy.loop import (
+    SettingField,
     bar_number,
     close_price,
     indicator,
     quantity,
+    set_exit,
     submit_limit,
     submit_market,
     submit_order,
@@ -270,6 +272,38 @@ def test_a_loop_over_finer_bars_is_called_at_the_decisions_closes(store: Store) 
 def test_a_loop_that_raises_names_its_line(store: Store) -> None:
     with pytest.raises(StrategyError, match=r"test_run_features\.py:\d+"):
         run(store, Careless())
+
+
+class Bold(Strategy):
+    """Asks for a leverage at the fourth close."""
+
+    leverage_set: float = Param(50.0)
+
+    @staticmethod
+    def on_bar(ctx, params) -> None:
+        if close_price(ctx, 0, 0) == 104.0:
+            set_exit(ctx, 0, SettingField.LEVERAGE, params.leverage_set)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_loop_may_set_a_leverage_within_the_tiers(store: Store, compiled: bool) -> None:
+    settings = {"strategy": {"compiled": compiled}}
+    assert run(store, Bold(), settings=settings).fills.is_empty()
+    with pytest.raises(StrategyError, match="sets LEVERAGE to 51 at the close at 2025-01-01 01:00 UTC") as caught:
+        run(store, Bold(leverage_set=51.0), settings=settings)
+    assert "The contract's margin tiers allow 50 at most." in caught.value.hint
+    assert "set_exit(ctx, 0, SettingField.LEVERAGE, params.leverage_set)" in caught.value.hint
+
+
+def test_settings_without_effect_on_a_loop_are_told(store: Store) -> None:
+    told = {notice.code: notice.text for notice in run(store, Pulse()).notices}  # sized by quantity
+    assert told["settings_idle"].startswith("sizing.unit = quantity: without effect")
+
+
+def test_a_profit_target_out_of_reach_is_told(store: Store) -> None:
+    result = from_file(store, "open_time,target,take_profit\n2025-01-01T00:00,-2,1.5\n")
+    told = [notice.text for notice in result.notices if notice.code == "take_profit_far"]
+    assert told == ["take_profit is 1.5 for a short, which never gains 150 %: it is never reached."]
 
 
 def test_legs_stand_beside_each_other(store: Store) -> None:

@@ -244,6 +244,8 @@ def test_the_first_bad_time_is_named(make_bars) -> None:
         ({"stop_loss": "5%"}, r"stop_loss\(\) must return a polars expression, got str"),
         ({"stop_loss": [0.1]}, r"stop_loss\(\) must return a polars expression, got list"),
         ({"take_profit": [0.1]}, r"take_profit\(\) must return a list of Exit, got float in it"),
+        ({"take_profit": (0.05, 0.5)}, r"got float in it: write \[Exit\(0.05, share=0.5\), Exit\(0.10\)\]"),
+        ({"limit_price": [(99.0, 0.5)]}, r"got tuple in it: write \[Rung\(price, 0.5\), Rung\(price \* 0.99, 0.5\)\]"),
         ({"limit_price": [Exit(1.0, 1.0)]}, r"limit_price\(\) must return a list of Rung, got Exit in it"),
         ({"take_profit": Exit(0.1, 0.5)}, r"take_profit\(\) returned Exit\(…\): put it into a list"),
         ({"take_profit": [Exit(0.1, 0.1)] * 5}, r"take_profit\(\) returned 5 of Exit: 4 at most"),

@@ -63,3 +63,10 @@ def test_every_bundled_strategy_is_in_the_table() -> None:
 
 def test_public_names_are_sorted() -> None:
     assert list(surface.__all__) == sorted(surface.__all__)
+
+
+def test_every_code_of_loops_is_described() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for codes in (loop.OrderKind, loop.SettingField, loop.TriggerPrice):
+        for code in codes:
+            assert f"`{code.name}`" in text, code

@@ -13,7 +13,7 @@ import pytest
 
 from backtester.errors import StrategyError
 from backtester.kernel.loop import SIGNATURE, NoFunction
-from backtester.strategy import Param, Strategy, evaluate, lag, loop, sma
+from backtester.strategy import Param, Strategy, dry_run, evaluate, lag, loop, sma
 from backtester.strategy.causality import check
 from backtester.strategy.compiled import _compiled
 from backtester.strategy.drawn_account import drawn_script, first_bars
@@ -245,11 +245,53 @@ def raises_by_itself(ctx, params):
         raise ValueError("too bad")
 
 
+def divides_by_zero(ctx, params):
+    if loop.bar_number(ctx) == 2:
+        ctx.state[0, 1] = 1.0 / ctx.state[0, 0]
+
+
+def divides_nothing_by_zero(ctx, params):
+    if loop.bar_number(ctx) == 2:
+        ctx.state[0, 1] = loop.close_price(ctx, 0, 9) / ctx.state[0, 0]
+
+
+def asks_for_no_indicator(ctx, params):
+    if loop.bar_number(ctx) == 2:
+        ctx.state[0, 1] = loop.indicator(ctx, 1, 0)
+
+
+def asks_for_an_earlier_indicator(ctx, params):
+    ctx.state[0, 1] = loop.indicator(ctx, -1, 0)
+
+
+def asks_for_no_contract(ctx, params):
+    ctx.state[0, 1] = loop.close_price(ctx, 1)
+
+
+def asks_what_no_contract_holds(ctx, params):
+    ctx.state[0, 1] = loop.quantity(ctx, 3)
+
+
+def asks_for_the_next_bar(ctx, params):
+    ctx.state[0, 1] = loop.close_price(ctx, 0, -1)
+
+
 @pytest.mark.parametrize(
     ("body", "told", "line"),
     [
-        (beyond_its_state, "raised IndexError in on_bar()", "ctx.state[0, 8] = 1.0"),
-        (raises_by_itself, "raised ValueError in on_bar(): too bad", 'raise ValueError("too bad")'),
+        (beyond_its_state, "raised IndexError in on_bar() at the close at", "ctx.state[0, 8] = 1.0"),
+        (
+            raises_by_itself,
+            "raised ValueError in on_bar() at the close at 2025-01-01 03:00 UTC: too bad",
+            'raise ValueError("too bad")',
+        ),
+        (divides_by_zero, "raised ZeroDivisionError in on_bar()", "1.0 / ctx.state[0, 0]"),
+        (divides_nothing_by_zero, "raised ZeroDivisionError in on_bar()", "loop.close_price(ctx, 0, 9) / ctx.state"),
+        (asks_for_no_indicator, "IndexError in on_bar() at the close at 2025-01-01 03:00 UTC", "loop.indicator(ctx, 1"),
+        (asks_for_an_earlier_indicator, "raised IndexError in on_bar()", "loop.indicator(ctx, -1"),
+        (asks_for_no_contract, "there is no contract of this number", "loop.close_price(ctx, 1)"),
+        (asks_what_no_contract_holds, "there is no contract of this number", "loop.quantity(ctx, 3)"),
+        (asks_for_the_next_bar, "later ones are not known", "loop.close_price(ctx, 0, -1)"),
     ],
 )
 def test_what_it_raises_is_told_with_its_line(body, told, line, make_bars) -> None:
@@ -268,8 +310,6 @@ def test_a_function_that_raised_is_not_called_again(make_bars) -> None:
 
     strategy = failing(body)()
     bars = loop_bars_of(strategy, make_bars(9))
-    from backtester.strategy import dry_run
-
     ctx = dry_run._context(strategy, bars)
     assert loop.failed_bar(ctx) is None
     script = first_bars(drawn_script(bars, 1), 9)
@@ -309,30 +349,115 @@ class Odd(Strategy):
             loop.submit_limit(ctx, 1, 1.0, 5.0)
 
 
+class Unfit(Odd):
+    """Asks for other odd things, and for something sound before."""
+
+    @staticmethod
+    def on_bar(ctx, params):
+        if loop.bar_number(ctx) != 4:
+            return
+        loop.submit_market(ctx, 0, 1.0)
+        if params.case == 10:
+            loop.amend(ctx, 0, limit=0.0)
+        elif params.case == 11:
+            loop.submit_trailing(ctx, 0, -1.0, 5.0)
+        elif params.case == 12:
+            loop.submit_order(ctx, 0, 7, 1.0)
+        elif params.case == 13:
+            loop.set_exit(ctx, 0, loop.SettingField.STOP_LOSS, 0.05, 1)
+        elif params.case == 14:
+            loop.set_exit(ctx, 0, loop.SettingField.TAKE_PROFIT, 0.05, 4)
+        elif params.case == 15:
+            loop.set_exit(ctx, 0, 10, 0.05)
+
+
 @pytest.mark.parametrize(
-    ("case", "text"),
+    ("case", "text", "line"),
     [
-        (0, "asks for contract number 2 of 2, counted from 0,"),
-        (1, "asks for contract number -1 of 2, counted from 0,"),
-        (2, "asks for a market order of nan units"),
-        (3, "asks for a limit order at nan"),
-        (4, "asks for a stop order with its trigger at 0.0"),
-        (5, "asks for a trailing stop at a distance of 0.0"),
-        (6, "sets an exit to nan"),
-        (7, "asks for contract number 5 of 2, counted from 0,"),
+        (0, "asks for contract number 2 of 2, counted from 0,", "loop.submit_market(ctx, 2, 1.0)"),
+        (1, "asks for contract number -1 of 2, counted from 0,", "loop.submit_market(ctx, -1, 1.0)"),
+        (2, "asks for a market order of nan units", "loop.submit_market(ctx, 1, 1.0 / nothing)"),
+        (3, "asks for a limit order at nan", "loop.submit_limit(ctx, 1, 1.0, nothing)"),
+        (4, "asks for a stop order with its trigger at 0.0", "loop.submit_stop(ctx, 1, 1.0, 0.0)"),
+        (5, "asks for a trailing stop at a distance of 0.0", "loop.submit_trailing(ctx, 1, 1.0, 0.0)"),
+        (6, "sets STOP_LOSS to nan", "loop.set_exit(ctx, 1, loop.SettingField.STOP_LOSS, nothing)"),
+        (7, "asks for contract number 5 of 2, counted from 0,", "loop.close_position(ctx, 5)"),
+        (10, "changes the limit of an order to 0.0", "loop.amend(ctx, 0, limit=0.0)"),
+        (11, "asks for a trailing stop at a distance of 5.0", "loop.submit_trailing(ctx, 0, -1.0, 5.0)"),
+        (12, "asks for an order of kind 7, which there is not,", "loop.submit_order(ctx, 0, 7, 1.0)"),
+        (13, "sets rung 1 of STOP_LOSS, which there is not,", "loop.SettingField.STOP_LOSS, 0.05, 1)"),
+        (14, "sets rung 4 of TAKE_PROFIT, which there is not,", "loop.SettingField.TAKE_PROFIT, 0.05, 4)"),
+        (15, "sets the setting number 10, which there is not,", "loop.set_exit(ctx, 0, 10, 0.05)"),
     ],
 )
-def test_what_no_order_can_be_is_refused(case, text, make_bars) -> None:
+def test_what_no_order_can_be_is_refused(case, text, line, make_bars) -> None:
     for is_compiled in (True, False):
         with pytest.raises(StrategyError, match=re.escape(f"{text} at the close at 2025-01-01 05:00 UTC")) as caught:
-            requests_of(Odd(case=case), make_bars(6, SYMBOLS), is_compiled=is_compiled)
-        assert HERE in caught.value.hint
+            requests_of((Odd, Unfit)[case // 10](case=case), make_bars(6, SYMBOLS), is_compiled=is_compiled)
+        assert f"{HERE}:" in caught.value.hint
+        assert line in caught.value.hint
         assert ("loop.symbol_count(ctx)" in caught.value.hint) == ("contract number" in text)
 
 
-def test_requests_of_a_bar_that_failed_are_taken_back(make_bars) -> None:
-    from backtester.strategy import dry_run
+class Setter(Strategy):
+    """Sets one field at every bar."""
 
+    field: int = Param(0)
+    value: float = Param(0.0)
+
+    @staticmethod
+    def on_bar(ctx, params):
+        loop.set_exit(ctx, 0, int(params.field), params.value)
+
+
+F = loop.SettingField
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "right"),
+    [
+        (F.STOP_LOSS, (5.0, 1.0, -0.05), (0.0, 0.05, 0.999)),
+        (F.TRAILING_STOP, (1.0, -0.05), (0.0, 0.5)),
+        (F.TAKE_PROFIT, (-1.0,), (0.0, 0.5, 3.0)),
+        (F.STOP_PRICE, (-1.0,), (0.0, 50_000.0)),
+        (F.TAKE_PROFIT_PRICE, (-1.0,), (0.0, 50_000.0)),
+        (F.TAKE_PROFIT_SHARE, (0.0, 1.1, -0.5), (0.5, 1.0)),
+        (F.HOLD_BARS, (-1.0, 2.5), (0.0, 24.0)),
+        (F.COOLDOWN_BARS, (-1.0, 0.5), (0.0, 24.0)),
+        (F.ACTIVE, (2.0, -1.0), (0.0, 1.0)),
+        (F.LEVERAGE, (0.0, -2.0), (0.5, 500.0)),
+    ],
+)
+def test_a_setting_has_the_range_of_an_expression(field, wrong, right, make_bars) -> None:
+    for value in wrong:
+        told = re.escape(f"sets {field.name} to {value:g} at the close at 2025-01-01 01:00 UTC")
+        for is_compiled in (True, False):
+            with pytest.raises(StrategyError, match=told) as caught:
+                requests_of(Setter(field=field, value=value), make_bars(3), is_compiled=is_compiled)
+            assert "loop.set_exit(ctx, 0, int(params.field), params.value)" in caught.value.hint
+            assert "It must be" in caught.value.hint
+    for value in right:
+        assert requests_of(Setter(field=field, value=value), make_bars(3))["value"].to_list() == [value] * 3
+
+
+def test_a_leverage_beyond_the_tiers_is_refused(make_bars) -> None:
+    strategy = Setter(field=F.LEVERAGE, value=500.0)
+    ctx = dry_run._context(strategy, loop_bars_of(strategy, make_bars(3)))
+    with pytest.raises(StrategyError, match="sets LEVERAGE to 500") as caught:
+        loop.python_on_bar(strategy)(ctx._replace(most_leverage=np.array([125.0])))
+    assert "The contract's margin tiers allow 125 at most." in caught.value.hint
+    assert "loop.set_exit(ctx, 0" in caught.value.hint
+
+
+def test_rung_and_leg_of_a_setting_are_shown(make_bars) -> None:
+    def body(ctx, params):
+        loop.set_exit(ctx, 0, loop.SettingField.TAKE_PROFIT, 0.05, 2, -1)
+
+    asked = requests_of(failing(body)(), make_bars(1))
+    assert asked.select("setting", "rung", "value", "side").rows() == [("take_profit", 2, 0.05, -1)]
+
+
+def test_requests_of_a_bar_that_failed_are_taken_back(make_bars) -> None:
     for case, asked in ((2, 0), (9, 2)):
         strategy = Odd(case=case)
         bars = loop_bars_of(strategy, make_bars(6, SYMBOLS))

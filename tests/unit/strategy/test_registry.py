@@ -224,3 +224,33 @@ def test_bundled_folder_of_an_installed_package(tmp_path, monkeypatch) -> None:
     write(tmp_path / "site" / "backtester" / "bundled", "inside.py", "Inside")
     monkeypatch.setattr(registry, "_PACKAGE", tmp_path / "site" / "backtester")
     assert names() == {"inside": "bundled"}
+
+
+IDLE = """from backtester.strategy import Strategy
+
+
+class Idle(Strategy):
+    def targets(self):
+        return 1.0
+"""
+
+
+@pytest.mark.parametrize("name", ["idle", "my_file"])
+def test_a_class_that_decides_nothing_is_listed_and_told(name, tmp_path) -> None:
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "my_file.py").write_text(IDLE)
+    (listed,) = [entry for entry in registry.listing() if entry.origin == "strategies"]
+    assert (listed.name, listed.strategy) == ("idle", None)
+    assert "my_file.py is there, and its class Idle decides nothing: write target(self)" in listed.broken
+    with pytest.raises(StrategyError, match=f"Strategy '{name}' decides nothing") as caught:
+        registry.find(name)
+    assert "strategies/my_file.py:4: class Idle(Strategy):" in caught.value.hint
+
+
+def test_a_class_that_decides_nothing_beside_another_is_told_when_it_is_asked_for(tmp_path) -> None:
+    path = write(tmp_path / "strategies", "mine.py", "Mine")
+    path.write_text(path.read_text() + IDLE)
+    assert [entry.name for entry in registry.listing() if entry.origin == "strategies"] == ["mine"]
+    assert registry.find("mine").name == "mine"
+    with pytest.raises(StrategyError, match="Strategy 'idle' decides nothing"):
+        registry.find("idle")
