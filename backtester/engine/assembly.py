@@ -13,6 +13,7 @@ import polars as pl
 from backtester.domain.config import RunConfig
 from backtester.engine import frames
 from backtester.engine.decisions import Decisions, bars_frame, dataset_keys
+from backtester.engine.effect_notices import idle_notices
 from backtester.engine.instructions import Instructions
 from backtester.engine.manifest import combined_hash, file_sha256, sha256, timestamp, versions
 from backtester.engine.notices import collect_notices, data_notices, stop_notices
@@ -96,6 +97,7 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
     sources = [trade_source(store, panel.venue, symbol, panel.timeframe_ms) for symbol in panel.traded_symbols]
     data_notes = data_notices(panel.notes, (panel.start, panel.end), [(s.first, s.end) for s in sources])
     notices = [
+        *idle_notices(decisions, panel.traded_symbols, shown["orders"], shown["fills"]),
         *stop_notices(config, shown["liquidations"], shown["equity"]),
         *told,
         *data_notes,
