@@ -24,10 +24,8 @@ from backtester.engine.result import Notice, Result
 from backtester.engine.run_file import config_text
 from backtester.market.panel import Panel
 from backtester.market.schema import timeframe_ms, timeframe_name
-from backtester.market.series import trade_source
+from backtester.market.series import SYNTHETIC_VENUE, trade_source
 from backtester.market.store import Store
-
-SYNTHETIC_VENUE = "synthetic"
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import polars as pl
 
 from backtester.domain.config import RunConfig
 from backtester.domain.enums import ContractKind
-from backtester.engine.assembly import SYNTHETIC_VENUE, Inputs, Replayed, assembled, record_frames
+from backtester.engine.assembly import Inputs, Replayed, assembled, record_frames
 from backtester.engine.collateral import CollateralRow
 from backtester.engine.contract_terms import ContractTerms
 from backtester.engine.decisions import Decisions, decide, find_strategy, instructions_for, read_decisions
@@ -33,7 +33,7 @@ from backtester.engine.transfers import transfers_of
 from backtester.errors import DataError, UsageError
 from backtester.market.panel import Panel, load_panel
 from backtester.market.schema import timeframe_ms
-from backtester.market.series import check_symbols, default_symbols, held_venues
+from backtester.market.series import SYNTHETIC_VENUE, check_symbols, default_symbols, held_venues, way_to
 from backtester.market.store import Store
 from backtester.strategy import Strategy
 
@@ -232,7 +232,7 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
             raise DataError(
                 f"{venue} trade",
                 f"the store {store.root} holds no contract of this venue",
-                hint=held_venues(store.venues("trade")),
+                hint=way_to(venue, store.venues("trade")),
             )
         text = f"No symbols were named: all {len(data.symbols)} of {venue} are traded ({listed(data.symbols)})."
         told.append(Notice("symbols_chosen", "assumption", text))
