@@ -60,9 +60,9 @@ def groups(result: Result) -> list[tuple[str, list[Tile]]]:
         tile("positive_days", "Days in profit", _share),
     ]
     risk = [
-        tile("max_drawdown_start", "Drawdown from", _plain),
-        tile("max_drawdown_trough", "Drawdown low", _plain),
-        tile("max_drawdown_end", "Drawdown recovered", _plain),
+        tile("max_drawdown_start", "Drawdown from", _day),
+        tile("max_drawdown_trough", "Drawdown low", _day),
+        tile("max_drawdown_end", "Recovered", _day),
         tile("longest_drawdown_days", "Longest drawdown", _days),
         tile("closest_liquidation_distance", "Closest to liquidation", _share),
         tile("time_at_risk", "Time with a position", _share),
@@ -147,8 +147,9 @@ def _hours(value: Any) -> str:
     return numbers.NONE if value is None else numbers.duration(value * 3_600_000)
 
 
-def _plain(value: Any) -> str:
-    return numbers.NONE if value is None else str(value).removesuffix(" UTC")
+def _day(value: Any) -> str:
+    """Return the day of a moment: with the hour, names would break in a narrow column."""
+    return numbers.NONE if value is None else str(value)[:10]
 
 
 def _ratio_note(liquidations: int) -> str:
