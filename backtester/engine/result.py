@@ -198,10 +198,19 @@ def figure_text(value: SummaryValue, style: str, settle: str) -> str:
     if value is None or isinstance(value, str):
         return value or "-"
     if style == "percent":
-        return f"{value:.2%}"
-    if style == "money":
-        return f"{value:,.2f} {settle}"
-    return f"{value:,.0f}" if style == "count" else f"{value:,.2f}"
+        return f"{unsigned_zero(f'{100 * value:.2f}')}%"
+    text = unsigned_zero(f"{value:,.0f}" if style == "count" else f"{value:,.2f}")
+    return f"{text} {settle}" if style == "money" else text
+
+
+def signed_text(value: float, digits: int) -> str:
+    """Return a difference with its sign; one that rounds to zero has none."""
+    return unsigned_zero(f"{value:+,.{digits}f}")
+
+
+def unsigned_zero(text: str) -> str:
+    """Return the text of a number without a sign where it reads as zero."""
+    return text if any(digit in text for digit in "123456789") else text.lstrip("+-")
 
 
 def _edge(frame: pl.DataFrame, column: str, row: int) -> int:

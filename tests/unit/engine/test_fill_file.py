@@ -228,3 +228,15 @@ def test_a_trade_that_stands_in_the_file_twice_is_refused(tmp_path: Path) -> Non
     ]
     path.write_text(head + "\n".join(unlike))
     assert read_fills(path).frame.height == 6
+
+
+def test_a_decimal_comma_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "fills.csv"
+    path.write_text(f"time;symbol;side;quantity;price\n{MS};BTCUSDT;buy;1,250;42000,5\n")
+    with pytest.raises(DataError, match="'42000,5' is no number") as refused:
+        read_fills(path)
+    assert "decimal point" in refused.value.hint
+    path.write_text(f"time;symbol;side;quantity;price\n{MS};BTCUSDT;buy;one;42000.5\n")
+    with pytest.raises(DataError, match="'one' is no number") as refused:
+        read_fills(path)
+    assert "decimal point" not in refused.value.hint
