@@ -19,7 +19,7 @@ from backtester.engine.loop_inputs import LoopStrategy, loop_series
 from backtester.engine.resolve import ResolvedRun
 from backtester.engine.result import Notice
 from backtester.engine.signal_clock import SignalClock, clock_of
-from backtester.engine.signal_file import outside_text, read_signals
+from backtester.engine.signal_file import read_signals
 from backtester.engine.sizing import scaled_targets, sizing_warmup
 from backtester.engine.universe import has_universe, universe_members, universe_warmup
 from backtester.errors import StrategyError, UsageError
@@ -32,6 +32,8 @@ from backtester.strategy import Strategy, evaluate, registry
 from backtester.strategy.base import kind_of
 from backtester.strategy.columns import LEGS
 from backtester.strategy.evaluate import Evaluator
+
+_TOLD = 3  # sentences on rows that are not used, in an error
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,13 +150,14 @@ def _warm_bars(
 def read_decisions(path: Path, config: RunConfig, store: Store, panel: Panel) -> Decisions:
     """Return the decisions of a file on the signal bars of a panel."""
     clock = signal_clock(config, store, panel)
-    targets, outside = read_signals(path, clock)
+    targets, left = read_signals(path, clock)
     if sizing_warmup(config):
         bars = _bars(config, store, panel, (), sizing_warmup(config))
         targets = _deciding(scaled_targets(config, bars, targets))
-    notices = (Notice("signals_outside", "warning", outside_text(outside, clock)),) if outside else ()
+    told = left.texts(clock)
+    notices = tuple(Notice("signals_outside", "warning", text) for text in told)
     if targets.is_empty():
-        raise UsageError(f"{path} decides nothing inside the run.", outside_text(outside, clock))
+        raise UsageError(f"{path} decides nothing inside the run.", "\n".join(told[:_TOLD]))
     source = f"# Decisions were read from the file {path.name}.\n"
     return Decisions(targets, None, path.stem, source, {}, (), notices)
 
