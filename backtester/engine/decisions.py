@@ -46,7 +46,7 @@ class Decisions:
         ``open_time, symbol`` and the columns that are decided (``target``, ``stop_loss`` …): every row that decides
         something, by symbol and time; ``open_time`` is that of the signal bar.
     bars : polars.DataFrame or None
-        What the strategy read, from the first replayed bar on; None for a file.
+        ``open_time, symbol, index_close`` as the strategy read them, from the first replayed bar on; None for a file.
     name : str
         Name of the strategy, or of the file.
     source : str
@@ -126,7 +126,7 @@ def decide(strategy: Strategy, resolved: ResolvedRun, store: Store, panel: Panel
         refuse_untradable(decided, legs, f"strategy {strategy.name}", "open_time")
     return Decisions(
         targets=_deciding(decided),
-        bars=bars.filter(replayed),
+        bars=bars.select("open_time", "symbol", "index_close").filter(replayed),
         name=strategy.name,
         source=registry.source_of(type(strategy)),
         params=strategy.model_dump(),
@@ -144,7 +144,10 @@ def _warm_bars(
     if strategy.warmup is not None or not _has_earlier_bars(store, panel):
         return bars
     measured = strategy.warmup_bars(bars)
-    return _bars(config, store, panel, references, measured) if measured > least else bars
+    if measured <= least:
+        return bars
+    del bars  # of many symbols two copies would be the largest thing in memory
+    return _bars(config, store, panel, references, measured)
 
 
 def read_decisions(path: Path, config: RunConfig, store: Store, panel: Panel) -> Decisions:
