@@ -180,8 +180,8 @@ def idle_notices(
     if not any(is_spot_name(name) for name in names):
         pair = names[0].partition(":")[0]
         hints.append(
-            "a strategy that trades spot against contracts needs both named, since spot is left out where no symbols are "
-            f"named (--symbols {pair},{names[0]})"
+            "a strategy that trades spot against contracts needs both named, since spot is left out where no symbols "
+            f"are named (--symbols {pair},{names[0]})"
         )
     text = f"No order was made in the whole run: {why}."
     if hints:
