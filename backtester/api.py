@@ -99,6 +99,11 @@ def run(
     >>> result.summary["sharpe"]  # doctest: +SKIP
     0.71
     """
+    if isinstance(config, Mapping):
+        raise UsageError(
+            "config is a RunConfig; sections in a dictionary are given as settings.",
+            'Example: run("trend", settings={"execution": {"slippage_bps": 2}}).',
+        )
     tree, instance = _tree(strategy, config)
     for change in (_options(options, tiers), dict(settings or {}), _params(params, instance)):
         tree = merge(tree, change)
@@ -219,6 +224,10 @@ def _options(
     """Return keyword arguments as a tree of the run file."""
     tree: Tree = {}
     for name, value in options.items():
+        if name in RunConfig.model_fields:
+            raise UnknownNameError(
+                "argument", name, (), hint=f"Sections of the run file are given as settings={{{name!r}: {{…}}}}."
+            )
         if name not in _SHORT_NAMES:
             raise UnknownNameError("argument", name, [*_SHORT_NAMES, "settings", "params", "tiers", "data", "out"])
         if value is not None:

@@ -48,10 +48,17 @@ def capacity_text(result: Result) -> str:
     balance = figures["capacity_balance"]
     if balance is None:
         return "Capacity: no fill lies in a bar of known volume."
+    larger = result.assumptions.filter(result.assumptions["assumption"].is_in(["impact_10", "impact_100"]))
+    cut = larger.drop_nulls("note")
+    bounded = (
+        f" Margin tiers, margin or limits cut orders before that: {'; '.join(cut['text'].to_list())}."
+        if cut.height
+        else ""
+    )
     return (
         f"Capacity: fills take {figures['median_participation']:.2%} of their bar's volume in the median, "
         f"{figures['max_participation']:.2%} at most; 95 of 100 stay within 1 % up to a balance of "
-        f"{balance:,.0f} {result.settle}."
+        f"{balance:,.0f} {result.settle}.{bounded}"
     )
 
 
@@ -62,6 +69,7 @@ def assumptions_json(table: pl.DataFrame) -> list[dict[str, Any]]:
             "name": row["assumption"],
             "text": row["text"],
             "reason": row["reason"],
+            "note": row["note"],
             "metrics": {metric: _json(metric, row[metric]) for metric in METRICS},
             "difference": {metric: _json(metric, row[f"{metric}_difference"]) for metric in METRICS},
         }
@@ -77,7 +85,7 @@ def _json(metric: str, value: float | None) -> float | None:
 def _cells(row: dict[str, Any], settle: str) -> list[str]:
     """Return the cells of one assumption: each figure, and in a second line its difference to the run."""
     is_base = row["assumption"] == "base"
-    cells = [row["text"]]
+    cells = [f"{row['text']}\n{row['note']}" if row["note"] else row["text"]]
     for metric, _, style, difference_style in _COLUMNS:
         figure = figure_text(row[metric], style, settle)
         change = row[f"{metric}_difference"]

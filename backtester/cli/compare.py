@@ -75,6 +75,11 @@ def compare(
     result = load_result(run_folder(runs[0] if runs else None, out))
     settlements = None if live_funding is None else read_funding(live_funding, result.symbols)
     found = compare_live(result, read_fills(live), settlements, within_ms=reach)
+    if not runs and not found.totals["matched"]:
+        raise UsageError(
+            f"No order of {live} is one of the newest run, {result.run_id} ({result.title}).",
+            "Name the run that is meant (`backtester reports list` shows them), or widen --within.",
+        )
     if as_json:
         print_json(comparison_json(found, result.run_id))
         return
@@ -119,6 +124,7 @@ def _print(found: LiveComparison, settle: str, rows: int) -> None:
 
 def _print_matched(frame: pl.DataFrame, rows: int) -> None:
     from backtester.cli.output import print_table
+    from backtester.engine.result import signed_text
 
     if frame.is_empty() or not rows:
         return
@@ -131,9 +137,9 @@ def _print_matched(frame: pl.DataFrame, rows: int) -> None:
             f"{row['delay']:+,.1f}",
             f"{row['quantity_live']:g} / {row['quantity_simulated']:g}",
             f"{row['price_live']:g} / {row['price_simulated']:g}",
-            f"{row['slippage_bps']:+.2f}",
-            f"{row['slippage_cost']:+,.2f}",
-            "-" if row["fee_difference"] is None else f"{row['fee_difference']:+,.2f}",
+            signed_text(row["slippage_bps"], 2),
+            signed_text(row["slippage_cost"], 2),
+            "-" if row["fee_difference"] is None else signed_text(row["fee_difference"], 2),
         ]
         for row in worst.head(rows).iter_rows(named=True)
     ]
@@ -167,6 +173,7 @@ def _print_alone(frame: pl.DataFrame, name: str, rows: int) -> None:
 
 def _print_funding(frame: pl.DataFrame, rows: int) -> None:
     from backtester.cli.output import print_table
+    from backtester.engine.result import signed_text
 
     if frame.is_empty() or not rows:
         return
@@ -175,8 +182,8 @@ def _print_funding(frame: pl.DataFrame, rows: int) -> None:
         [
             row["symbol"],
             _moment(row["time"]),
-            *("-" if row[key] is None else f"{row[key]:+,.4f}" for key in ("funding_live", "funding_simulated")),
-            f"{row['funding_difference']:+,.4f}",
+            *("-" if row[key] is None else signed_text(row[key], 4) for key in ("funding_live", "funding_simulated")),
+            signed_text(row["funding_difference"], 4),
         ]
         for row in largest.head(rows).iter_rows(named=True)
     ]

@@ -145,9 +145,7 @@ def _table(request: ImportRequest) -> Intake:
         if len(values) > 1:
             raise UsageError(f"A table is one series of one symbol: {len(values)} values of {option} are too many.")
     if not request.symbols:
-        raise UsageError(
-            "A table does not say whose prices it holds.", "Give --symbol, for example --symbol BTC/USDT:USDT."
-        )
+        raise UsageError("A table does not say whose prices it holds.", _symbol_hint(Path(request.path).name))
     return read_table(
         Path(request.path),
         request.venue,
@@ -158,6 +156,18 @@ def _table(request: ImportRequest) -> Intake:
         columns=request.columns,
         drop_bad=request.drop_bad,
     )
+
+
+def _symbol_hint(file_name: str) -> str:
+    """Return the way on for a table without a symbol: the one that its name looks like, else an example."""
+    import re
+
+    found = re.match(r"([A-Z0-9]{2,12}?)[-_/]?(USDT|USDC|USD)(?![A-Za-z0-9])", file_name)
+    if found is None or found[2] == "USD":  # margined in coins or in dollars: the name does not tell
+        return "Give --symbol, for example --symbol BTC/USDT:USDT."
+    base, quote = found.groups()
+    series = " --series funding" if "funding" in file_name.lower() else ""
+    return f"By its name it is of {base}/{quote}: give --symbol {base}/{quote}:{quote}{series} (spot: {base}/{quote})."
 
 
 # ---- archives

@@ -16,7 +16,6 @@ from backtester.cli.options import (
     EndOption,
     JsonOption,
     OutOption,
-    QuietOption,
     StartOption,
     StoreOption,
     StrategiesOption,
@@ -71,6 +70,9 @@ BalanceOption = Annotated[float | None, typer.Option("--balance", metavar="AMOUN
 AssumeOption = Annotated[
     bool, typer.Option("--assume", help="Replay the run under other assumptions too and show what it rests on.")
 ]
+QuietRunOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print the path of the report alone; errors are still said.")
+]
 NoReportOption = Annotated[bool, typer.Option("--no-report", help="Write the run's folder without the page.")]
 
 
@@ -99,7 +101,7 @@ def run(
     assume: AssumeOption = False,
     no_report: NoReportOption = False,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    quiet: QuietRunOption = False,
 ) -> None:
     """Run a strategy over stored market data and write its report.
 
@@ -256,7 +258,9 @@ def _print(result: Result, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json({**summary_content(result), **_assumptions(result), "run_dir": str(run_dir)})
         return
+    page = run_dir / REPORT_FILE
     if quiet:
+        typer.echo(str(page.resolve() if page.is_file() else run_dir.resolve()))
         return
     for notice in result.notices:
         say(f"{notice.severity.capitalize()}: {notice.text}")
@@ -266,5 +270,4 @@ def _print(result: Result, *, as_json: bool, quiet: bool) -> None:
         from backtester.cli.assume_output import print_assumptions
 
         print_assumptions(result)
-    page = run_dir / REPORT_FILE
     typer.echo(f"Report: {page.resolve()}" if page.is_file() else f"Run: {run_dir.resolve()}")

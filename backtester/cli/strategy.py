@@ -180,15 +180,14 @@ def _write_made_up(store: Store) -> None:
 def _stored_history(store: Store, wanted: _Wanted, strategy: Strategy) -> tuple[pl.DataFrame, str]:
     from backtester.cli.options import split_list
     from backtester.engine.run_file import parse_time
-    from backtester.errors import StrategyError, UnknownNameError, format_time
+    from backtester.errors import StrategyError, format_time
     from backtester.market.frame import signal_bars
     from backtester.market.schema import timeframe_ms
-    from backtester.market.series import default_symbols
+    from backtester.market.series import check_symbols, default_symbols
 
     venues = store.venues()
     venue = wanted.venue or ("synthetic" if "synthetic" in venues else venues[0])
-    if venue not in venues:
-        raise UnknownNameError("venue", venue, venues, "in the store")
+    check_symbols(store, venue, ())
     named = split_list(wanted.symbols)
     symbols = named or tuple(default_symbols(store.symbols(venue))[:MOST_SYMBOLS])
     if not symbols:

@@ -30,6 +30,7 @@ SYMBOL_NAMES = (
 )  # fmt: skip
 _NUMBER = r"^([-+]?(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d*)?(?:[eE][-+]?\d+)?|[-+]?\.\d+)\s*([A-Za-z]{2,10})?$"
 _NOTHING = ("", "null", "none", "nan", "na", "--", "-")
+_SHOWN = 5  # names of contracts in a message
 _LISTS = ("data", "list", "result", "rows", "trades", "fills", "items")
 
 
@@ -180,11 +181,18 @@ def numbers(raw: pl.DataFrame, column: str, name: str) -> tuple[pl.Series, pl.Se
         out, units = parts["n"], parts["u"]
         wrong = (out.is_null() & text.is_not_null()).arg_true()
         if len(wrong):
-            raise bad_value(name, raw, column, int(wrong[0]), "is no number")
+            raise bad_value(name, raw, column, int(wrong[0]), "is no number", _number_hint(str(text[int(wrong[0])])))
     infinite = out.is_infinite().fill_null(value=False).arg_true()
     if len(infinite):
         raise bad_value(name, raw, column, int(infinite[0]), "is not finite")
     return out, units
+
+
+def _number_hint(text: str) -> str:
+    """Return the way on where a text looks like a number with a decimal comma; empty where it does not."""
+    if re.fullmatch(r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+", text):
+        return "Write a decimal point: a comma is read as one between thousands (1,250.5)."
+    return ""
 
 
 def times(raw: pl.DataFrame, column: str, name: str) -> pl.Series:
@@ -278,7 +286,10 @@ def refuse_all_unknown(found: Mapping[str, str | None], symbols: Sequence[str], 
     Raises
     ------
     UnknownNameError
-        With the names nearest to the first one.
+        With those of the run: a name that is spelled in another way would have been known, so none is near.
     """
     if found and not any(found.values()):
-        raise UnknownNameError("symbol", next(iter(found)), symbols, f"in {name}")
+        held = ", ".join(list(found)[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
+        traded = ", ".join(symbols[:_SHOWN]) + (", …" if len(symbols) > _SHOWN else "")
+        hint = f"The file has {held}; here are {traded}."
+        raise UnknownNameError("symbol", next(iter(found)), symbols, f"in {name}", hint)

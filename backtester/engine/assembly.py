@@ -13,6 +13,7 @@ import polars as pl
 from backtester.domain.config import RunConfig
 from backtester.engine import frames
 from backtester.engine.decisions import Decisions, bars_frame, dataset_keys
+from backtester.engine.effect_notices import idle_notices
 from backtester.engine.instructions import Instructions
 from backtester.engine.manifest import combined_hash, file_sha256, sha256, timestamp, versions
 from backtester.engine.notices import collect_notices, data_notices, stop_notices
@@ -23,10 +24,8 @@ from backtester.engine.result import Notice, Result
 from backtester.engine.run_file import config_text
 from backtester.market.panel import Panel
 from backtester.market.schema import timeframe_ms, timeframe_name
-from backtester.market.series import trade_source
+from backtester.market.series import SYNTHETIC_VENUE, trade_source
 from backtester.market.store import Store
-
-SYNTHETIC_VENUE = "synthetic"
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +95,7 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
     sources = [trade_source(store, panel.venue, symbol, panel.timeframe_ms) for symbol in panel.traded_symbols]
     data_notes = data_notices(panel.notes, (panel.start, panel.end), [(s.first, s.end) for s in sources])
     notices = [
+        *idle_notices(decisions, panel.traded_symbols, shown["orders"], shown["fills"]),
         *stop_notices(config, shown["liquidations"], shown["equity"]),
         *told,
         *data_notes,

@@ -20,7 +20,7 @@ from backtester.engine.loop_inputs import LoopStrategy, loop_series
 from backtester.engine.resolve import ResolvedRun
 from backtester.engine.result import Notice
 from backtester.engine.signal_clock import SignalClock, clock_of
-from backtester.engine.signal_file import outside_text, read_signals
+from backtester.engine.signal_file import read_signals
 from backtester.engine.sizing import scaled_targets, sizing_warmup
 from backtester.engine.universe import has_universe, universe_members, universe_warmup
 from backtester.errors import StrategyError, UsageError
@@ -34,6 +34,8 @@ from backtester.strategy.base import kind_of
 from backtester.strategy.columns import LEGS
 from backtester.strategy.evaluate import Evaluator
 
+_TOLD = 3  # sentences on rows that are not used, in an error
+
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
@@ -45,7 +47,7 @@ class Decisions:
         ``open_time, symbol`` and the columns that are decided (``target``, ``stop_loss`` …): every row that decides
         something, by symbol and time; ``open_time`` is that of the signal bar.
     bars : polars.DataFrame or None
-        What the strategy read, from the first replayed bar on; None for a file.
+        ``open_time, symbol, index_close`` as the strategy read them, from the first replayed bar on; None for a file.
     name : str
         Name of the strategy, or of the file.
     source : str
@@ -125,7 +127,7 @@ def decide(strategy: Strategy, resolved: ResolvedRun, store: Store, panel: Panel
         refuse_untradable(decided, legs, f"strategy {strategy.name}", "open_time")
     return Decisions(
         targets=_deciding(decided),
-        bars=bars.filter(replayed),
+        bars=bars.select("open_time", "symbol", "index_close").filter(replayed),
         name=strategy.name,
         source=registry.source_of(type(strategy)),
         params=strategy.model_dump(),
@@ -149,21 +151,23 @@ def _warm_bars(
     if strategy.warmup is not None or not _has_earlier_bars(store, panel):
         return bars
     measured = strategy.warmup_bars(bars)
-    return _bars(config, store, panel, references, measured) if measured > least else bars
+    if measured <= least:
+        return bars
+    del bars  # of many symbols two copies would be the largest thing in memory
+    return _bars(config, store, panel, references, measured)
 
 
 def read_decisions(path: Path, config: RunConfig, store: Store, panel: Panel) -> Decisions:
     """Return the decisions of a file on the signal bars of a panel."""
     clock = signal_clock(config, store, panel)
-    targets, outside = read_signals(path, clock)
+    targets, left = read_signals(path, clock)
     if sizing_warmup(config):
         bars = _bars(config, store, panel, (), sizing_warmup(config))
         targets = _deciding(scaled_targets(config, bars, targets))
-    notices = unreachable_targets(targets)
-    if outside:
-        notices = (Notice("signals_outside", "warning", outside_text(outside, clock)), *notices)
+    told = left.texts(clock)
+    notices = tuple(Notice("signals_outside", "warning", text) for text in told) + unreachable_targets(targets)
     if targets.is_empty():
-        raise UsageError(f"{path} decides nothing inside the run.", outside_text(outside, clock))
+        raise UsageError(f"{path} decides nothing inside the run.", "\n".join(told[:_TOLD]))
     source = f"# Decisions were read from the file {path.name}.\n"
     return Decisions(targets, None, path.stem, source, {}, (), notices)
 

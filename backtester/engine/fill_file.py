@@ -43,6 +43,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "position_side": ("positionside", "posside", "positionidx"),
     "order_id": ("orderid", "ordid", "order", "orderno", "oid"),
+    "trade_id": ("tradeid", "execid", "fillid", "id", "tid", "transactionid"),
 }  # fmt: skip
 _QUANTITY = (
     "quantity",
@@ -166,6 +167,7 @@ def read_fills(path: Path) -> FillTable:
         },
         schema=_SCHEMA,
     )
+    _refuse_repeated(raw, found["trade_id"], frame, name)
     signed, said = _fee_signs(frame, is_okx=find_column(raw, ("fillpx",)) is not None, name=name)
     return FillTable(name, signed.sort("time", maintain_order=True), (*notices, *said))
 
@@ -277,6 +279,30 @@ def _prices(raw: pl.DataFrame, column: str, name: str) -> pl.Series:
     if len(wrong):
         raise bad_value(name, raw, column, int(wrong[0]), "is no price", "Prices are greater than 0.")
     return prices
+
+
+def _refuse_repeated(raw: pl.DataFrame, column: str | None, frame: pl.DataFrame, name: str) -> None:
+    """Refuse a trade that stands in the file twice: the same number and all that makes a trade.
+
+    The number alone is not enough: exchanges number the trades of each contract by itself, both sides of a trade with
+    oneself share the number, and some files call the order's number ``id``.
+    """
+    if column is None:
+        return
+    number = raw[column].cast(pl.String).str.strip_chars()
+    key = ("number", "symbol", "side", "time", "quantity", "price")
+    known = frame.with_columns(number.alias("number")).select(ROW, *key)
+    twice = known.filter((pl.col("number") != "") & pl.struct(key).is_duplicated())
+    if twice.is_empty():
+        return
+    again = twice.join(twice.head(1), on=key, how="semi", maintain_order="left")[ROW].to_list()
+    repeated = twice.height - twice.select(key).n_unique()
+    others = f" ({repeated:,} rows are repeated in all)" if repeated > 1 else ""
+    raise DataError(
+        name,
+        f"rows {again[0]} and {again[1]} are the same trade, {column} {twice['number'][0]!r}{others}",
+        hint="Keep one of them: exports that overlap repeat trades.",
+    )
 
 
 def _texts(raw: pl.DataFrame, column: str, name: str) -> pl.Series:

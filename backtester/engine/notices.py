@@ -9,7 +9,7 @@ import polars as pl
 
 from backtester.domain.config import RunConfig
 from backtester.domain.enums import FillReason, LedgerKind, LiquidationKind, OrderStatus, label
-from backtester.engine.result import Notice
+from backtester.engine.result import Notice, listed
 from backtester.errors import format_time
 from backtester.market.filled import is_filled_note
 from backtester.market.span import is_ended_note
@@ -20,6 +20,12 @@ LARGE_CUT = 0.05
 """Share of the longest stored span from which on leaving bars out is a warning, not an assumption."""
 
 _DAY_MS = 86_400_000
+# Orders are counted among their like: an attached stop must not hide how many targets were refused.
+_ASKED = {FillReason.TARGET: "target orders", FillReason.ORDER: "requested orders"}
+_ORIGINS = (
+    *(([label(reason)], what) for reason, what in _ASKED.items()),
+    ([label(reason) for reason in FillReason if reason not in _ASKED], "attached and closing orders"),
+)
 _GRAVITY = {"error": 0, "warning": 1, "assumption": 2}
 
 
@@ -172,13 +178,13 @@ def _forced_notices(orders: pl.DataFrame, fills: pl.DataFrame) -> list[Notice]:
         found.append(Notice("drawdown_stop", "warning", text))
     sold = fills.filter(pl.col("reason") == label(FillReason.COLLATERAL))
     if sold.height:
-        what = ", ".join(sold["symbol"].unique(maintain_order=True))
+        what = listed(sold["symbol"].unique(maintain_order=True).to_list())
         often = "once" if sold.height == 1 else f"{sold.height} times"
         text = f"Collateral was sold before a liquidation, {often}, first at "
         found.append(Notice("collateral_sold", "warning", f"{text}{_moment(sold['time'][0])}: {what}."))
     ended = fills.filter(pl.col("reason") == label(FillReason.DELISTING))
     if ended.height:
-        what = ", ".join(f"{symbol} on {_moment(time)}" for symbol, time in ended.select("symbol", "time").iter_rows())
+        what = listed([f"{symbol} on {_moment(time)}" for symbol, time in ended.select("symbol", "time").iter_rows()])
         text = f"Positions were settled at the mark when their contracts were delisted: {what}."
         found.append(Notice("delisted", "warning", text))
     return found
@@ -189,17 +195,18 @@ def _moment(time: datetime) -> str:
 
 
 def _order_notices(orders: pl.DataFrame, counts: dict[str, int]) -> list[Notice]:
-    """Return how many orders were not filled as wanted, and why."""
+    """Return how many orders were not filled as wanted, and why: each against the orders of its own origin."""
     found = []
     for status in (OrderStatus.CLIPPED, OrderStatus.REJECTED, OrderStatus.DROPPED):
         name = label(status)
-        reasons = orders.filter(pl.col("status") == name)["reason"].value_counts(sort=True)
-        if reasons.height:
-            why = ", ".join(
-                f"{count} {reason.replace('_', ' ')}" for reason, count in reasons.sort("reason").iter_rows()
-            )
-            total = int(reasons["count"].sum())
-            found.append(Notice(f"orders_{name}", "warning", f"{total} of {orders.height} orders were {name} ({why})."))
+        for origins, what in _ORIGINS:
+            of = orders.filter(pl.col("origin").is_in(origins))
+            reasons = of.filter(pl.col("status") == name)["reason"].value_counts()
+            if reasons.height:
+                counted = reasons.sort("reason").iter_rows()
+                why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counted)
+                text = f"{int(reasons['count'].sum())} of {of.height} {what} were {name} ({why})."
+                found.append(Notice(f"orders_{name}", "warning", text))
     if counts["bars_waited"]:
         text = f"Orders waited through {counts['bars_waited']} bars without volume."
         found.append(Notice("orders_waited", "warning", text))

@@ -89,17 +89,15 @@ def read_own_fills(path: Path, panel: Panel, terms: AccountTerms) -> tuple[Decis
     UsageError, DataError, UnknownNameError
         Naming the row, the column and the way on.
     """
-    known = with_symbols(read_fills(path), panel.traded_symbols)
-    table = in_units(
-        within(known, panel.start, panel.end), {s: one.contract_size for s, one in terms.instruments.items()}
-    )
-    table = _on_bars(table, panel)
+    sizes = {symbol: one.contract_size for symbol, one in terms.instruments.items()}
+    known = in_units(with_symbols(read_fills(path), panel.traded_symbols), sizes)
+    table = _on_bars(within(known, panel.start, panel.end), panel)
     if table.frame.is_empty():
         raise UsageError(
             f"{path} has no trade inside the run.", "\n".join(notice.text for notice in table.notices[-2:])
         )
     signed = _signed(table.frame)
-    notices = [*table.notices, *_far_from_bars(table, panel), *_legs(table, signed, terms)]
+    notices = [*table.notices, *_missed(known, table), *_far_from_bars(table, panel), *_legs(table, signed, terms)]
     fees, told = _fees(table, terms.settle)
     fills = OwnFills(
         time=_ms(table.frame),
@@ -135,6 +133,27 @@ def _on_bars(table: FillTable, panel: Panel) -> FillTable:
     )
     notice = Notice("fills_without_bar", "warning", text)
     return FillTable(table.name, table.frame.filter(pl.Series(listed)), (*table.notices, notice))
+
+
+def _missed(known: FillTable, used: FillTable) -> list[Notice]:
+    """Tell contracts whose used trades follow others that were left out: what those held is unknown to the run."""
+    frame = known.frame.with_columns(pl.Series("signed", _signed(known.frame)))
+    last = used.frame.group_by("symbol", maintain_order=True).agg(pl.col("time").max().alias("last"))
+    left = frame.join(used.frame.select(ROW), on=ROW, how="anti", maintain_order="left")
+    before = left.join(last, on="symbol", how="inner", maintain_order="left").filter(pl.col("time") <= pl.col("last"))
+    held = before.group_by("symbol", maintain_order=True).agg(
+        pl.col("signed").sum().alias("net"), pl.col("signed").abs().max().alias("largest"), pl.len().alias("count")
+    )
+    held = held.filter(pl.col("net").abs() > _DUST * pl.col("largest"))
+    return [
+        Notice(
+            "fills_before_missed",
+            "warning",
+            f"{symbol}: {trades(count)} left out before the last one that is used come to {net:+g}, so that the run "
+            "holds another position than the account did. Begin the run, and the file, where the account was flat.",
+        )
+        for symbol, net, count in held.select("symbol", "net", "count").iter_rows()
+    ]
 
 
 def _far_from_bars(table: FillTable, panel: Panel) -> list[Notice]:

@@ -23,7 +23,7 @@ from backtester.engine.contracts import (
     spot_fee_notices,
     spot_table,
 )
-from backtester.engine.result import Notice
+from backtester.engine.result import Notice, listed
 from backtester.engine.rule_names import named_rules
 from backtester.engine.run_file import parse_time
 from backtester.engine.term_notices import terms_notices
@@ -420,7 +420,7 @@ def _instrument_notices(instruments: dict[str, Instrument], stored: dict[str, In
         Notice(
             "unknown_increments",
             "warning",
-            f"{', '.join(symbols)}: unknown {', '.join(_INCREMENTS[field] for field in gap)}: none is applied. "
+            f"{listed(symbols)}: unknown {', '.join(_INCREMENTS[field] for field in gap)}: none is applied. "
             "State them in the run file under "
             f'[instruments."{symbols[0]}"], such as {"lot" if "lot" in gap else gap[0]} = 0.001.',
         )
@@ -428,7 +428,7 @@ def _instrument_notices(instruments: dict[str, Instrument], stored: dict[str, In
     ]
     bare = [symbol for symbol, instrument in stored.items() if instrument is None]
     if bare:
-        text = f"{', '.join(bare)}: the store describes no contract: kind and currency follow from the name."
+        text = f"{listed(bare)}: the store describes no contract: kind and currency follow from the name."
         found.append(Notice("unknown_instrument", "assumption", text))
     return found
 
@@ -449,7 +449,7 @@ def _tier_notices(tiers: dict[str, tuple[TierTable, ...]], start: int | None) ->
                 )
                 found.append(Notice("tiers_discontinuous", "warning", text))
     for first, symbols in early.items():
-        text = f"{', '.join(symbols)}: the margin tiers of {format_time(first)} are used before their date too."
+        text = f"{listed(symbols)}: the margin tiers of {format_time(first)} are used before their date too."
         found.append(Notice("tiers_before_date", "assumption", text))
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -17,6 +17,9 @@ Severity = Literal["assumption", "warning", "error"]
 SummaryValue = float | int | str | None
 
 FRAMES = ("equity", "fills", "funding", "liquidations", "ledger", "positions", "orders", "targets", "trades")
+
+SHOWN_NAMES = 3
+"""Names of a longer list that a sentence shows."""
 
 # What a notebook and the terminal show of a summary, in this order: key, label, how the value is written.
 KEY_FIGURES: tuple[tuple[str, str, Literal["percent", "ratio", "money", "count"]], ...] = (
@@ -137,8 +140,7 @@ class Result:
     @property
     def title(self) -> str:
         """Strategy, symbols and span in one line."""
-        shown = ", ".join(self.symbols[:3]) + (f" and {len(self.symbols) - 3} more" if len(self.symbols) > 3 else "")
-        return f"{self.strategy_name} on {shown}, {format_time(self.start)} to {format_time(self.end)}"
+        return f"{self.strategy_name} on {listed(self.symbols)}, {format_time(self.start)} to {format_time(self.end)}"
 
     def __repr__(self) -> str:
         total = self.summary.get("total_return")
@@ -155,6 +157,12 @@ class Result:
         )
         page = f"<p>{escape(str(self.run_dir / 'report.html'))}</p>" if self.run_dir is not None else ""
         return f"<div>{head}<ul>{notes}</ul><table>{rows}</table>{page}</div>"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: of many the first three and how many more there are."""
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more
 
 
 def key_figures(summary: Mapping[str, SummaryValue], settle: str) -> list[tuple[str, str]]:
@@ -190,10 +198,19 @@ def figure_text(value: SummaryValue, style: str, settle: str) -> str:
     if value is None or isinstance(value, str):
         return value or "-"
     if style == "percent":
-        return f"{value:.2%}"
-    if style == "money":
-        return f"{value:,.2f} {settle}"
-    return f"{value:,.0f}" if style == "count" else f"{value:,.2f}"
+        return f"{unsigned_zero(f'{100 * value:.2f}')}%"
+    text = unsigned_zero(f"{value:,.0f}" if style == "count" else f"{value:,.2f}")
+    return f"{text} {settle}" if style == "money" else text
+
+
+def signed_text(value: float, digits: int) -> str:
+    """Return a difference with its sign; one that rounds to zero has none."""
+    return unsigned_zero(f"{value:+,.{digits}f}")
+
+
+def unsigned_zero(text: str) -> str:
+    """Return the text of a number without a sign where it reads as zero."""
+    return text if any(digit in text for digit in "123456789") else text.lstrip("+-")
 
 
 def _edge(frame: pl.DataFrame, column: str, row: int) -> int:

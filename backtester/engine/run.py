@@ -11,11 +11,12 @@ import polars as pl
 
 from backtester.domain.config import RunConfig
 from backtester.domain.enums import ContractKind
-from backtester.engine.assembly import SYNTHETIC_VENUE, Inputs, Replayed, assembled, record_frames
+from backtester.engine.assembly import Inputs, Replayed, assembled, record_frames
 from backtester.engine.collateral import CollateralRow
 from backtester.engine.contract_terms import ContractTerms
 from backtester.engine.decisions import Decisions, decide, find_strategy, instructions_for, read_decisions
 from backtester.engine.detail import detail_notices, with_detail
+from backtester.engine.effect_notices import effect_notices
 from backtester.engine.identities import Books, check_identities
 from backtester.engine.instructions import Instructions
 from backtester.engine.loop_inputs import has_failed, unexplained_failure
@@ -25,14 +26,14 @@ from backtester.engine.prepare import Prepared, prepare
 from backtester.engine.replay import ReplayRecords
 from backtester.engine.replay import replay as replay_prepared
 from backtester.engine.resolve import ResolvedRun, collateral_of, known_pack, resolve
-from backtester.engine.result import Notice, Result
+from backtester.engine.result import Notice, Result, listed
 from backtester.engine.run_checks import refuse_clashes, setting_notices
 from backtester.engine.run_file import parse_time
 from backtester.engine.transfers import transfers_of
 from backtester.errors import DataError, UsageError
 from backtester.market.panel import Panel, load_panel
 from backtester.market.schema import timeframe_ms
-from backtester.market.series import check_symbols, default_symbols, held_venues
+from backtester.market.series import SYNTHETIC_VENUE, check_symbols, default_symbols, held_venues, way_to
 from backtester.market.store import Store
 from backtester.strategy import Strategy
 from backtester.strategy.base import kind_of
@@ -121,8 +122,9 @@ def execute_kept(
     with phases.timed("check"):
         deviations = check_books(replayed)
     with phases.timed("records"):
-        asked = (*setting_notices(resolved, panel), *detail_notices(resolved.config, store, panel))
-        result = assembled(replayed, store, (*chosen, *told, *extra_notices, *outside, *asked))
+        settings = (*effect_notices(config, resolved, decisions), *setting_notices(resolved, panel))
+        finer = detail_notices(resolved.config, store, panel)
+        result = assembled(replayed, store, (*chosen, *told, *extra_notices, *outside, *settings, *finer))
     manifest = {**result.manifest, "identities": deviations, "seconds": phases.seconds}
     return replace(result, manifest=manifest), replayed
 
@@ -223,7 +225,7 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
     if not data.symbols and config.strategy.fills is not None:
         named = symbols_of(Path(config.strategy.fills), store.symbols(venue))
         data = data.model_copy(update={"symbols": named})
-        text = f"No symbols were named: those of the trades ({', '.join(named)})."
+        text = f"No symbols were named: those of the trades ({listed(named)})."
         told.append(Notice("symbols_chosen", "assumption", text))
     if not data.symbols:
         data = data.model_copy(update={"symbols": tuple(default_symbols(store.symbols(venue)))})
@@ -231,9 +233,9 @@ def with_timeframe(config: RunConfig, store: Store) -> tuple[RunConfig, tuple[No
             raise DataError(
                 f"{venue} trade",
                 f"the store {store.root} holds no contract of this venue",
-                hint=held_venues(store.venues("trade")),
+                hint=way_to(venue, store.venues("trade")),
             )
-        text = f"No symbols were named: all {len(data.symbols)} of {venue} are traded ({', '.join(data.symbols)})."
+        text = f"No symbols were named: all {len(data.symbols)} of {venue} are traded ({listed(data.symbols)})."
         told.append(Notice("symbols_chosen", "assumption", text))
     if data.timeframe is None:
         check_symbols(store, venue, data.symbols)

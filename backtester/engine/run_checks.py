@@ -8,7 +8,7 @@ import numpy as np
 
 from backtester.engine.decisions import Decisions
 from backtester.engine.resolve import ResolvedRun
-from backtester.engine.result import Notice
+from backtester.engine.result import Notice, listed
 from backtester.engine.universe import has_universe
 from backtester.errors import ConfigError
 from backtester.market.panel import Panel
@@ -84,6 +84,6 @@ def setting_notices(resolved: ResolvedRun, panel: Panel) -> list[Notice]:
         found.append(Notice("latency_below_bar", "warning", text))
     bare = _without_volume(panel)
     if execution.volume_share is not None and bare:
-        text = f"{', '.join(bare)}: no volumes are known, so execution.volume_share bounds no fill there."
+        text = f"{listed(bare)}: no volumes are known, so execution.volume_share bounds no fill there."
         found.append(Notice("volume_share_unbounded", "warning", text))
     return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from backtester.engine.decision_columns import (
     DecisionColumn,
@@ -26,7 +28,44 @@ _FORMAT_HINT = (
 )
 
 
-def read_signals(path: Path, clock: SignalClock) -> tuple[pl.DataFrame, int]:
+@dataclass(frozen=True)
+class LeftOut:
+    """Rows of a file that are not used.
+
+    Attributes
+    ----------
+    outside : int
+        Rows outside the replayed bars.
+    unlisted : tuple of tuple of str, int and int
+        Symbol, rows before its first bar, rows after its last one; symbols without any are left out.
+    """
+
+    outside: int = 0
+    unlisted: tuple[tuple[str, int, int], ...] = ()
+
+    def texts(self, clock: SignalClock) -> list[str]:
+        """Return what is told of them, a sentence each."""
+        found = []
+        if self.outside:
+            span = f"{format_time(int(clock.open_time[0]))} to {format_time(clock.end)}"
+            found.append(f"Not used: {_rows(self.outside)} of the signals outside the run ({span}).")
+        first, last = clock.first_bar, clock.last_bar
+        for symbol, before, after in self.unlisted:
+            place = list(clock.symbols).index(symbol)
+            if before and first is not None:
+                moment = format_time(int(clock.open_time[int(first[place])]))
+                found.append(f"Not used: {_rows(before)} of the signals for {symbol} before its first bar ({moment}).")
+            if after and last is not None:
+                moment = format_time(int(clock.open_time[int(last[place])]))
+                found.append(f"Not used: {_rows(after)} of the signals for {symbol} after its last bar ({moment}).")
+        return found
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
+def read_signals(path: Path, clock: SignalClock) -> tuple[pl.DataFrame, LeftOut]:
     """Read a file of decisions.
 
     Parameters
@@ -41,9 +80,9 @@ def read_signals(path: Path, clock: SignalClock) -> tuple[pl.DataFrame, int]:
 
     Returns
     -------
-    tuple of polars.DataFrame and int
+    tuple of polars.DataFrame and LeftOut
         ``open_time, symbol`` and the columns of decisions (float64 or boolean), rows that decide something, sorted by
-        symbol and time; and how many rows lay outside the run.
+        symbol and time; and which rows are not used.
 
     Raises
     ------
@@ -146,7 +185,7 @@ def _iso_ms(text: str | None) -> int | None:
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _by_bar(frame: pl.DataFrame, clock: SignalClock, name: str) -> tuple[pl.DataFrame, int]:
+def _by_bar(frame: pl.DataFrame, clock: SignalClock, name: str) -> tuple[pl.DataFrame, LeftOut]:
     """Return rows that name their bar, each of which must exist."""
     times = frame["open_time"].dt.epoch("ms").to_numpy()
     opens = clock.opens()
@@ -175,7 +214,7 @@ def _by_bar(frame: pl.DataFrame, clock: SignalClock, name: str) -> tuple[pl.Data
     return _listed(kept, clock, int((~inside).sum()))
 
 
-def _by_decision(frame: pl.DataFrame, clock: SignalClock) -> tuple[pl.DataFrame, int]:
+def _by_decision(frame: pl.DataFrame, clock: SignalClock) -> tuple[pl.DataFrame, LeftOut]:
     """Return rows on the last bar that had closed when they were decided; the last decision on a bar counts."""
     times = frame["decision_time"].dt.epoch("ms").to_numpy()
     opens = clock.opens()
@@ -187,19 +226,33 @@ def _by_decision(frame: pl.DataFrame, clock: SignalClock) -> tuple[pl.DataFrame,
     return _listed(kept, clock, int((~inside).sum()))
 
 
-def _listed(frame: pl.DataFrame, clock: SignalClock, outside: int) -> tuple[pl.DataFrame, int]:
-    """Return rows by symbol, in the configured order, and time; those on which a symbol has no prices are outside."""
+def _listed(frame: pl.DataFrame, clock: SignalClock, outside: int) -> tuple[pl.DataFrame, LeftOut]:
+    """Return rows by symbol, in the configured order, and time; those on which a symbol has no prices are left out."""
     order = {symbol: place for place, symbol in enumerate(clock.symbols)}
     symbol = frame["symbol"].replace_strict(order, return_dtype=pl.Int64)
-    listed = pl.Series(clock.is_replayed(frame["open_time"].dt.epoch("ms").to_numpy(), symbol.to_numpy()))
+    opened, places = frame["open_time"].dt.epoch("ms").to_numpy(), symbol.to_numpy()
+    listed = pl.Series(clock.is_replayed(opened, places))
     kept = frame.with_columns(symbol.alias("place")).filter(listed).sort("place", "open_time")
     if "universe" in kept.columns:  # an empty field keeps what the symbol's last row said; at first it may be held
         kept = kept.with_columns(pl.col("universe").forward_fill().over("place").fill_null(value=True))
     others = [name for name in kept.columns if name not in {"open_time", "decision_time", "symbol", "place"}]
-    return kept.select("open_time", "symbol", *others), outside + int((~listed).sum())
+    unlisted = _unlisted(clock, opened, places)
+    elsewhere = int((~listed).sum()) - sum(before + after for _, before, after in unlisted)
+    return kept.select("open_time", "symbol", *others), LeftOut(outside + elsewhere, unlisted)
 
 
-def outside_text(count: int, clock: SignalClock) -> str:
-    """Return what is told of rows outside the run."""
-    span = f"{format_time(int(clock.open_time[0]))} to {format_time(clock.end)}"
-    return f"{count} rows of the signals lie outside the run ({span}) and are not used."
+def _unlisted(
+    clock: SignalClock, opened: NDArray[np.int64], places: NDArray[np.int64]
+) -> tuple[tuple[str, int, int], ...]:
+    """Return of each symbol how many rows stand on replayed bars before its first, or after its last."""
+    bar = clock.ends(opened)
+    never = np.zeros(bar.size, np.bool_)
+    before = never if clock.first_bar is None else (bar >= 0) & (bar < clock.first_bar[places])
+    inside = clock.signal_ms // clock.step_ms - 1
+    after = never if clock.last_bar is None else (bar >= 0) & (bar - inside > clock.last_bar[places])
+    found = []
+    for place, symbol in enumerate(clock.symbols):
+        early, late = (int((kind & (places == place)).sum()) for kind in (before, after & ~before))
+        if early or late:
+            found.append((symbol, early, late))
+    return tuple(found)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from backtester.domain.enums import ContractKind, label
 from backtester.domain.instrument import Instrument
-from backtester.engine.result import Notice
+from backtester.engine.result import Notice, listed
 from backtester.errors import format_time
 
 _FIGURES = {
@@ -49,7 +49,7 @@ def _before_date(known: Mapping[str, Sequence[Instrument]], start: int) -> Itera
         if first is not None and first > start:
             early.setdefault(first, []).append(symbol)
     for first, symbols in early.items():
-        text = f"{', '.join(symbols)}: the contract terms of {format_time(first)} are used before their date too."
+        text = f"{listed(symbols)}: the contract terms of {format_time(first)} are used before their date too."
         yield Notice("terms_before_date", "assumption", text)
 
 
@@ -89,10 +89,10 @@ def _outside_listing(known: Mapping[str, Sequence[Instrument]], start: int, end:
         if t.delisted is not None and (end is None or t.delisted < end)
     ]
     if late:
-        yield Notice("before_listing", "assumption", f"Listed after the start of the run: {', '.join(late)}.")
+        yield Notice("before_listing", "assumption", f"Listed after the start of the run: {listed(late)}.")
     if gone:
         text = (
-            f"Delisted before the end of the run: {', '.join(gone)}. What is held then is settled at the last mark "
+            f"Delisted before the end of the run: {listed(gone)}. What is held then is settled at the last mark "
             "close, without a fee; later bars are not used."
         )
         yield Notice("after_delisting", "assumption", text)

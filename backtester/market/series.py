@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from backtester.domain.instrument import is_spot_name
+from backtester.domain.venues import pack_names
 from backtester.errors import DataError, UnknownNameError
 from backtester.market.bar_columns import BarColumns, scanned
 from backtester.market.schema import EVENT, DatasetKey, timeframe_ms, timeframe_name
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from backtester.market.store import Store
 
+SYNTHETIC_VENUE = "synthetic"
+"""Name of the made-up market."""
 WEEK_MS = 7 * 86_400_000
 MONDAY_MS = 4 * 86_400_000  # 1970-01-05: weekly bars open on Mondays
 
@@ -90,16 +93,65 @@ class BarSource:
 
 
 def check_symbols(store: Store, venue: str, symbols: Iterable[str]) -> None:
-    """Refuse a venue or a symbol that the store does not hold, with the nearest names."""
+    """Refuse a venue or a symbol that the store does not hold, with the nearest names and the way to get it.
+
+    Raises
+    ------
+    DataError
+        The venue is known, and nothing of it is stored.
+    UnknownNameError
+        Neither the store nor a rule pack knows the venue, or the store does not know the symbol there.
+    """
     venues = store.venues("trade")
+    if venue not in venues and venue in pack_names():
+        raise DataError(
+            f"{venue} trade", f"the store {store.root} holds no bars of this venue", hint=way_to(venue, venues)
+        )
     if venue not in venues:
         raise UnknownNameError("venue", venue, venues, "in the store", held_venues(venues))
     known = store.symbols(venue)
     for symbol in symbols:
         if symbol not in known:
-            elsewhere = [other for other in venues if symbol in store.symbols(other)]
-            hint = f"{elsewhere[0]} has it: use --venue {elsewhere[0]}." if elsewhere else ""
-            raise UnknownNameError("symbol", symbol, known, f"in the store's venue {venue!r}", hint)
+            raise UnknownNameError(
+                "symbol", symbol, known, f"in the store's venue {venue!r}", _symbol_hint(store, venue, symbol)
+            )
+
+
+def _symbol_hint(store: Store, venue: str, symbol: str) -> str:
+    """Return the way to a symbol that a venue's store lacks; empty where the nearest names say more.
+
+    Nobody is sent from a real market to the made-up one.
+    """
+    if venue == SYNTHETIC_VENUE:
+        return ""
+    others = [name for name in store.venues("trade") if name not in {venue, SYNTHETIC_VENUE}]
+    elsewhere = [name for name in others if symbol in store.symbols(name)]
+    fetch = f"`backtester data fetch --venue {venue} --symbols {symbol} --start 2024-01-01`"
+    contract = next((name for name in store.symbols(venue) if name.partition(":")[0] == symbol), None)
+    if contract is not None and is_spot_name(symbol):
+        return f"It holds the contract {contract}; the spot pair is a series of its own: {fetch}, or import it."
+    if elsewhere:
+        return f"{elsewhere[0]} has it: use --venue {elsewhere[0]}, or bring it in with {fetch}."
+    if symbol in store.symbols(SYNTHETIC_VENUE):
+        return f"Bring it in with {fetch} or import it."
+    return ""
+
+
+def way_to(venue: str, venues: Sequence[str]) -> str:
+    """Return the way on where nothing of a venue is stored: how to bring it in, and which venues are there.
+
+    Parameters
+    ----------
+    venue : str
+        The venue that was asked for.
+    venues : sequence of str
+        Those with traded bars.
+    """
+    if venue == SYNTHETIC_VENUE:
+        return f"Make it with `backtester data demo`. {held_venues(venues)}"
+    held = f" The store holds: {', '.join(venues)}." if venues else ""
+    fetch = f"`backtester data fetch --venue {venue} --symbols BTC/USDT:USDT --start 2024-01-01`"
+    return f"Bring it in with {fetch} or `backtester data import --venue {venue}`.{held}"
 
 
 def default_symbols(known: Sequence[str]) -> list[str]:

@@ -33,7 +33,7 @@ from backtester.errors import UsageError
 from backtester.market.forecast import INTEREST, clamped_rate
 from backtester.market.intervals import HOUR_MS, MINUTE_MS
 from backtester.market.schema import EVENT, TIME, DatasetKey, instrument_frame, tier_frame
-from backtester.market.series import aggregate
+from backtester.market.series import SYNTHETIC_VENUE, aggregate
 from backtester.market.synthetic_paths import (
     common_factor,
     index_path,
@@ -54,7 +54,7 @@ def _utc(*date: int) -> int:
     return int(datetime(*date, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc,arg-type] # year, month, day, hour, minute
 
 
-VENUE = "synthetic"
+VENUE = SYNTHETIC_VENUE
 SOURCE = "made by backtester.market.synthetic"
 BAR_MS = 5 * MINUTE_MS
 START = _utc(2023, 1, 1)

@@ -29,7 +29,7 @@ def assumptions_section(result: Result) -> Section:
         return Column(key, label, text)
 
     columns = [
-        Column("text", "Assumption", lambda r: (r["text"], r["reason"] or ""), is_number=False),
+        Column("text", "Assumption", lambda r: (r["text"], r["reason"] or r["note"] or ""), is_number=False),
         percent("total_return", "Total return"),
         percent("annual_return", "Annual return"),
         figure("sharpe", "Sharpe", 2),
@@ -41,7 +41,8 @@ def assumptions_section(result: Result) -> Section:
         id="assumptions",
         title="Other assumptions",
         short="Assumptions",
-        lead="The same decisions replayed with one thing changed; under each figure is its difference to the run.",
+        lead="The same decisions replayed with one thing changed; under each figure is its difference to the run "
+        "(of a larger balance: that of its part for one balance).",
         template="plots.html.j2",
         tables=(build("assumptions", "The run under other assumptions", table, columns),),
         context={"empty": "", "table_note": rests_on(table)},

@@ -60,9 +60,9 @@ def groups(result: Result) -> list[tuple[str, list[Tile]]]:
         tile("positive_days", "Days in profit", _share),
     ]
     risk = [
-        tile("max_drawdown_start", "Drawdown from", _plain),
-        tile("max_drawdown_trough", "Drawdown low", _plain),
-        tile("max_drawdown_end", "Drawdown recovered", _plain),
+        tile("max_drawdown_start", "Drawdown from", _day),
+        tile("max_drawdown_trough", "Drawdown low", _day),
+        tile("max_drawdown_end", "Recovered", _day),
         tile("longest_drawdown_days", "Longest drawdown", _days),
         tile("closest_liquidation_distance", "Closest to liquidation", _share),
         tile("time_at_risk", "Time with a position", _share),
@@ -72,16 +72,16 @@ def groups(result: Result) -> list[tuple[str, list[Tile]]]:
         tile("trades", "Round trips", numbers.count, _open(s)),
         tile("hit_rate", "Hit rate", _share),
         tile("profit_factor", "Profit factor", _ratio),
-        tile("average_trade", "Average result", money, signed=True),
-        tile("average_mae", "Average MAE", _percent),
-        tile("average_mfe", "Average MFE", _percent),
-        tile("average_holding_hours", "Average holding time", _hours),
+        tile("average_trade", "Mean result", money, signed=True),
+        tile("average_mae", "Mean MAE", _percent),
+        tile("average_mfe", "Mean MFE", _percent),
+        tile("average_holding_hours", "Mean holding", _hours),
     ]
     costs = [
         tile("funding", "Funding", money, signed=True),
         tile("fees", "Trading fees", money, signed=True),
         tile("slippage", "Slippage", money, signed=True),
-        tile("liquidation", "Liquidation cost", money, signed=True),
+        tile("liquidation", "Liquidation", money, signed=True),
         tile("mean_exposure", "Mean gross exposure", _times),
         tile("mean_net_exposure", "Mean net exposure", _signed_times),
         tile("turnover", "Turnover", _times),
@@ -147,8 +147,9 @@ def _hours(value: Any) -> str:
     return numbers.NONE if value is None else numbers.duration(value * 3_600_000)
 
 
-def _plain(value: Any) -> str:
-    return numbers.NONE if value is None else str(value).removesuffix(" UTC")
+def _day(value: Any) -> str:
+    """Return the day of a moment: with the hour, names would break in a narrow column."""
+    return numbers.NONE if value is None else str(value)[:10]
 
 
 def _ratio_note(liquidations: int) -> str:

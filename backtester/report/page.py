@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import plotly.io as pio
+import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -96,15 +97,36 @@ def _run_facts(result: Result) -> list[tuple[str, str]]:
     symbols = ", ".join(numbers.shorten(s) for s in result.symbols[:6]) + (
         f" and {len(result.symbols) - 6} more" if len(result.symbols) > 6 else ""
     )
-    account = result.config.account
     return [
         ("Venue", result.config.data.venue),
         ("Symbols", symbols),
-        ("Bars", numbers.timeframe(result.timeframe_ms)),
+        ("Bars", _bars_text(result)),
         ("Span (UTC)", f"{numbers.moment(result.start)} to {numbers.moment(result.end)}"),
-        ("Account", f"{account.margin_mode}, {numbers.quantity(account.leverage)}{numbers.TIMES}"),
+        ("Account", f"{result.config.account.margin_mode}, {_leverage_text(result)}"),
         ("Run", numbers.shorten(result.run_id)),
     ]
+
+
+def _bars_text(result: Result) -> str:
+    """Return the bar of the decisions and, where it is another one, that of the replay."""
+    replayed, decided = numbers.timeframe(result.timeframe_ms), result.config.data.timeframe
+    if result.config.data.detail is None or decided is None:
+        return replayed
+    return f"{decided}, replayed on {replayed}"
+
+
+def _leverage_text(result: Result) -> str:
+    """Return the leverage that was set, the least and the largest where contracts or decisions differ."""
+    account, own = result.config.account.leverage, result.config.instruments
+    is_decided = "leverage" in result.targets.columns
+    found: set[float] = set()
+    for symbol in result.symbols:
+        decided = result.targets.filter(pl.col("symbol") == symbol)["leverage"].drop_nulls() if is_decided else ()
+        stated = own[symbol].leverage if symbol in own else None
+        found |= {float(value) or stated or account for value in decided} or {stated or account}
+    low, high = (f"{numbers.quantity(value)}{numbers.TIMES}" for value in (min(found), max(found)))
+    span = low if low == high else f"{low} to {high}"
+    return f"{span}, set by the strategy" if is_decided else span
 
 
 def _notices(result: Result) -> dict[str, list[Notice]]:

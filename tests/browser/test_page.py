@@ -119,6 +119,14 @@ def test_opens_from_disk_at_every_width(browser: Browser, pages: dict[str, tuple
     page.close()
 
 
+def test_rows_of_the_key_figures_stay_in_step(browser: Browser, pages: dict[str, tuple[Result, Path]]) -> None:
+    """Names and figures share one line each, so that the four columns line up."""
+    page, _ = visit(browser, pages["risky"][1], 1280)
+    heights = "[...document.querySelectorAll('.group:not(.wide) dl > div')].map(row => Math.round(row.offsetHeight))"
+    assert len(set(page.evaluate(heights))) == 1
+    page.close()
+
+
 def test_opens_on_a_phone(browser: Browser, pages: dict[str, tuple[Result, Path]]) -> None:
     page, faults = visit(browser, pages["risky"][1], 390)
     scroll_through(page)

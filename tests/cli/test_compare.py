@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from backtester.cli.app import exit_code
+from backtester.engine.result import figure_text, signed_text
 
 RUN = ["run", "trend", "--symbols", "BTC/USDT:USDT", "--start", "2024-11-01", "--end", "2024-12-01", "--no-report"]
 
@@ -19,6 +20,8 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_store: Path, cap
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").symlink_to(demo_store)
     assert exit_code([*RUN, "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    assert Path(printed.strip()).is_relative_to(tmp_path / "reports")  # where the run is, and nothing else
 
     def call(*arguments: str) -> tuple[int, str, str]:
         code = exit_code(arguments)
@@ -77,6 +80,28 @@ def test_wrong_calls(shell, run: Path, arguments: list[str], code: int, text: st
     done, out, err = shell("compare", run.name, *arguments)
     assert (done, out) == (code, "")
     assert text in err
+
+
+def test_the_newest_run_without_any_pair_is_no_comparison(shell, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "live.csv").write_text("time,symbol,side,quantity,price\n2024-11-02 00:30,BTCUSDT,buy,77777,1\n")
+    code, out, err = shell("compare", "--live", "live.csv")
+    assert (code, out) == (2, "")
+    assert f"No order of live.csv is one of the newest run, {run.name}" in err
+    assert shell("compare", run.name, "--live", "live.csv")[0] == 0
+
+
+@pytest.mark.parametrize(("value", "text"), [(-0.001, "0.00"), (0.0, "0.00"), (-0.01, "-0.01"), (1234.5, "+1,234.50")])
+def test_a_zero_has_no_sign(value: float, text: str) -> None:
+    assert signed_text(value, 2) == text
+    assert figure_text(value, "money", "USDT") == f"{text.lstrip('+')} USDT"
+
+
+def test_foreign_contracts_are_told_with_those_of_the_run(shell, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "live.csv").write_text("time,symbol,side,quantity,price\n2024-11-02 00:30,ETHUSDT,buy,1,1\n")
+    code, _, err = shell("compare", run.name, "--live", "live.csv")
+    assert code == 2
+    assert "The file has ETHUSDT; here are BTC/USDT:USDT." in err
+    assert "Did you mean" not in err
 
 
 def test_a_run_that_is_not_there(shell) -> None:

@@ -362,3 +362,21 @@ def test_the_real_folder_comes_in_and_passes_its_check(call: Call, real_data: Pa
     code, out, _ = call("check", "--json")
     assert code == 0
     assert json.loads(out)["errors"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        (
+            "BTCUSDT_funding_rate_2025-01-01.csv",
+            "By its name it is of BTC/USDT: give --symbol BTC/USDT:USDT --series funding (spot: BTC/USDT).",
+        ),
+        ("1000PEPE-USDC_1h.csv", "give --symbol 1000PEPE/USDC:USDC (spot"),
+        ("prices.csv", "Give --symbol, for example"),
+        ("BTCUSD_PERP.csv", "Give --symbol, for example"),
+    ],
+)
+def test_a_table_without_a_symbol_is_met_with_the_one_of_its_name(name: str, hint: str) -> None:
+    from backtester.cli.data_import import _symbol_hint
+
+    assert hint in _symbol_hint(name)

@@ -72,6 +72,33 @@ def test_every_option_of_run_is_documented(capsys: pytest.CaptureFixture[str]) -
     assert {option for option in options if option not in documented} == set()
 
 
+def test_every_default_of_the_run_file_is_documented() -> None:
+    from backtester.domain.config import RunConfig
+    from backtester.engine.run_file import _first_model
+
+    documented = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+    for section, field in RunConfig.model_fields.items():
+        model = _first_model(field.annotation)
+        assert model is not None
+        for key, known in model.model_fields.items():
+            default = known.get_default(call_default_factory=True)
+            if isinstance(default, str):
+                assert f'`{key}` (`"{default}"`' in documented, f"{section}.{key}"
+            elif isinstance(default, bool):
+                assert f"`{key}` ({str(default).lower()}" in documented, f"{section}.{key}"
+            elif isinstance(default, int | float) and section != "tiers":
+                assert f"`{key}` ({default:g})" in documented, f"{section}.{key}"
+
+
+def test_the_columns_of_the_round_trips_are_documented() -> None:
+    from backtester.analytics.trades import SCHEMA
+
+    row = next(
+        line for line in (ROOT / "docs" / "runs.md").read_text(encoding="utf-8").splitlines() if "`trades.parq" in line
+    )
+    assert {name for name in SCHEMA.names() if not re.search(rf"\b{name}\b", row)} == set()
+
+
 def test_every_section_and_key_of_the_run_file_is_documented() -> None:
     from backtester.domain.config import RunConfig
     from backtester.engine.run_file import _first_model

@@ -61,8 +61,10 @@ def test_json_is_alone_on_stdout(shell) -> None:
     assert "Replaying" in err
 
 
-def test_quiet_says_nothing(shell) -> None:
-    assert shell("run", "trend", "--quiet", "--no-report", *SHORT) == (0, "", "")
+def test_quiet_says_where_the_run_is_and_nothing_else(shell) -> None:
+    code, out, err = shell("run", "trend", "--quiet", "--no-report", *SHORT)
+    assert (code, err) == (0, "")
+    assert (Path(out.strip()) / "manifest.json").is_file()
 
 
 def test_options_override_the_run_file(shell, tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_check_of_stored_data(capsys, tmp_path):
     assert code == 2
     assert "BTC/USDT:USDT" in err
     code, _, err = call(capsys, "check", "trend", "--venue", "binance")
-    assert (code, "Unknown venue 'binance' in the store" in err) == (2, True)
+    assert (code, "data fetch --venue binance" in err) == (1, True)
 
 
 def test_tables_keep_names_whole_and_help_is_plain(tmp_path, monkeypatch, capsys) -> None:

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from backtester import analytics
-from backtester.analytics.assumptions import assumption_table, rests_on
+from backtester.analytics.assumptions import SHORTEST_CAGR_DAYS, assumption_table, rests_on
 from backtester.analytics.capacity import capacity, participation
+from backtester.cli import assume_output
 from backtester.engine.assume import Tried
 from backtester.engine.result import Result
 from backtester.report.page import render_page
@@ -34,7 +35,7 @@ def table(base: float | None, **others: float | None) -> pl.DataFrame:
         ((0.0, {"a": 0.009, "b": -0.02}), "rests on what these change: b (-2.00%)."),
         (
             (0.10, {"a": 0.14, "b": -0.30, "c": 0.20, "d": 0.60}),
-            "change: d (+60.00%); b (-30.00%); c (+20.00%), and 1 more.",
+            "change: d (+60.00%); b (-30.00%); c (+20.00%); less so a.",
         ),
         ((None, {"a": 0.1}), "no total return to compare"),
     ],
@@ -58,6 +59,42 @@ def test_rows_and_differences(run: Result) -> None:
     assert found["total_return_difference"][1] == pytest.approx(-100.0 / run.config.account.balance)
     assert found["reason"].to_list() == [None, None, "It cannot be."]
     assert found["final_equity"][2] is None
+
+
+def test_larger_balances_are_compared_in_parts_and_short_runs_have_no_annual_difference(run: Result) -> None:
+    """Ten times the balance that ends at ten times the equity plus 50: a part of it ends 5 higher."""
+    balance = run.config.account.balance
+    account = run.config.account.model_copy(update={"balance": 10 * balance})
+    equity = run.equity.with_columns(pl.col("equity") * 10 + 50.0)
+    larger = replace(
+        run,
+        config=run.config.model_copy(update={"account": account}),
+        equity=equity,
+        trades=pl.DataFrame(),
+        summary={},
+    )
+    found = assumption_table(run, [Tried("impact_10", "ten times", larger)])
+    assert found["final_equity"][1] == pytest.approx(10 * found["final_equity"][0] + 50)
+    assert found["final_equity_difference"][1] == pytest.approx(5.0)
+    assert float(run.summary["days"]) < SHORTEST_CAGR_DAYS
+    assert found["annual_return_difference"].to_list() == [0.0, None]
+
+
+def test_orders_that_were_cut_more_than_the_runs_are_told(run: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = run.orders.head(1).with_columns(status=pl.lit("clipped"), reason=pl.lit("tier_cap"))
+    other = replace(run, orders=pl.concat([run.orders, cut, cut]), trades=pl.DataFrame(), summary={})
+    found = assumption_table(run, [Tried("impact_100", "a hundred times", other), Tried("same", "the same", run)])
+    note = "2 more orders cut by the largest size of the tiers"
+    assert found["note"].to_list() == [None, note, None]
+    assert rests_on(found).endswith(f"Not the same trades, so no fair comparison: a hundred times ({note}).")
+    page = render_page(replace(run, assumptions=found))
+    assert note in page
+    figures = {"median_participation": 0.01, "max_participation": 0.02, "capacity_balance": 5e4}
+    monkeypatch.setattr(assume_output, "capacity", lambda _: figures)
+    told = assume_output.capacity_text(replace(run, assumptions=found))
+    assert told.endswith(
+        "a balance of 50,000 USDT. Margin tiers, margin or limits cut orders before that: a hundred times."
+    )
 
 
 def test_the_page_shows_them(run: Result) -> None:

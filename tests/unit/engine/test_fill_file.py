@@ -208,3 +208,35 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     assert within(known, MS, MS + 3) is known
     with pytest.raises(UnknownNameError, match="Unknown symbol 'BTCUSDT'"):
         with_symbols(table, [ETH])
+
+
+def test_a_trade_that_stands_in_the_file_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fills.csv"
+    head = "tradeId,time,symbol,side,quantity,price\n"
+    rows = [f"7,{MS},BTCUSDT,buy,1,100", f"8,{MS},BTCUSDT,buy,1,100", f"7,{MS},BTCUSDT,buy,1,100"]
+    path.write_text(head + "\n".join(rows))
+    with pytest.raises(DataError, match=r"rows 1 and 3 are the same trade, tradeId '7'\.") as refused:
+        read_fills(path)
+    assert "overlap" in refused.value.hint
+    unlike = [
+        f"7,{MS},BTCUSDT,buy,1,100",
+        f"7,{MS},ETHUSDT,buy,1,100",  # numbered by contract
+        f"7,{MS},BTCUSDT,sell,1,100",  # with oneself
+        f"7,{MS},BTCUSDT,buy,2,100",  # another fill of an order called 7
+        f",{MS},BTCUSDT,buy,1,100",
+        f",{MS},BTCUSDT,buy,1,100",
+    ]
+    path.write_text(head + "\n".join(unlike))
+    assert read_fills(path).frame.height == 6
+
+
+def test_a_decimal_comma_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "fills.csv"
+    path.write_text(f"time;symbol;side;quantity;price\n{MS};BTCUSDT;buy;1,250;42000,5\n")
+    with pytest.raises(DataError, match="'42000,5' is no number") as refused:
+        read_fills(path)
+    assert "decimal point" in refused.value.hint
+    path.write_text(f"time;symbol;side;quantity;price\n{MS};BTCUSDT;buy;one;42000.5\n")
+    with pytest.raises(DataError, match="'one' is no number") as refused:
+        read_fills(path)
+    assert "decimal point" not in refused.value.hint

@@ -82,10 +82,11 @@ def test_what_is_outside_is_told(tmp_path: Path) -> None:
         f"{START},DOGEUSDT,sell,2,100,,,,",
     )
     assert fills.price.tolist() == [101.9, 102.1]
-    assert codes(decisions) == ["fills_unknown", "fills_outside", "fills_without_bar", "fills_off_market"]
+    told = ["fills_unknown", "fills_outside", "fills_without_bar", "fills_before_missed", "fills_off_market"]
+    assert codes(decisions) == told
     assert "first row 2 in ETH/USDT:USDT at 2024-01-01 00:00 UTC" in decisions.notices[2].text
-    assert decisions.notices[3].text.startswith("1 of 2 trades lie more than 1 % outside the bar")
-    assert "first row 4: BTC/USDT:USDT at 102.1" in decisions.notices[3].text
+    assert decisions.notices[4].text.startswith("1 of 2 trades lie more than 1 % outside the bar")
+    assert "first row 4: BTC/USDT:USDT at 102.1" in decisions.notices[4].text
     with pytest.raises(UsageError, match="no trade inside the run"):
         read(tmp_path, f"{START - 1},BTCUSDT,buy,2,100,,,,")
 
@@ -137,3 +138,18 @@ def test_nothing_else_trades_beside_trades(tmp_path: Path, demo_store: Path) -> 
         config = build_config({"strategy": {"fills": "f.csv", **beside}})
         with pytest.raises(UsageError, match="beside a strategy or signals"):
             backtester.run(config, data=demo_store, out=None)
+
+
+def test_a_position_whose_opening_was_left_out_is_warned_of(tmp_path: Path) -> None:
+    """Two units bought before the run; the sale of one inside would leave a short position that nobody had."""
+    before, inside = START - HOUR, START + 2 * HOUR
+    decisions, _ = read(tmp_path, f"{before},BTCUSDT,buy,2,100,,,,", f"{inside},BTCUSDT,sell,1,100,,,,")
+    assert codes(decisions) == ["fills_outside", "fills_before_missed"]
+    assert decisions.notices[1].text.startswith(f"{BTC}: 1 trade left out before the last one that is used come to +2,")
+    flat = (f"{before},BTCUSDT,buy,2,100,,,,", f"{before + 1},BTCUSDT,sell,2,100,,,,")
+    decisions, _ = read(tmp_path, *flat, f"{inside},BTCUSDT,sell,1,100,,,,")
+    assert codes(decisions) == ["fills_outside"]
+    decisions, _ = read(tmp_path, f"{inside},BTCUSDT,buy,1,100,,,,", f"{START + 9 * HOUR},BTCUSDT,sell,1,100,,,,")
+    assert codes(decisions) == ["fills_outside"]  # what comes after the run changes nothing in it
+    decisions, _ = read(tmp_path, f"{START + 1},ETHUSDT,buy,3,10,,,,", f"{inside},ETHUSDT,sell,3,10,,,,")
+    assert codes(decisions) == ["fills_without_bar", "fills_before_missed"]

@@ -415,3 +415,10 @@ def test_a_bug_in_the_books_is_found(demo_store: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(engine, "replay_prepared", wrong)
     with pytest.raises(InternalError, match="identity"):
         backtester.run(Flip(), data=demo_store, symbols=[BTC], out=None, **SPAN)
+
+
+def test_sections_in_dictionaries_are_shown_the_way() -> None:
+    with pytest.raises(UsageError, match="given as settings"):
+        backtester.run("trend", config={"execution": {"slippage_bps": 2}})  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="given as settings=\\{'execution'"):
+        backtester.run("trend", execution={"slippage_bps": 2})

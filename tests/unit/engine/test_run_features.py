@@ -181,7 +181,7 @@ def test_what_is_delisted_is_settled_at_its_last_mark(store: Store) -> None:
     assert result.summary["net_profit"] == pytest.approx(2 * 7 - 0.202)
     told = {n.code: n.text for n in result.notices}
     assert told["delisted"].startswith(f"Positions were settled at the mark when their contracts were delisted: {gone}")
-    assert told["signals_outside"].startswith("1 rows of the signals lie outside")
+    assert told["signals_outside"].startswith(f"Not used: 1 row of the signals for {gone} after its last bar")
 
 
 class Always(Strategy):

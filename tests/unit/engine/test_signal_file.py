@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from backtester.engine.signal_clock import SignalClock
-from backtester.engine.signal_file import outside_text, read_signals
+from backtester.engine.signal_file import LeftOut, read_signals
 from backtester.errors import DataError, UnknownNameError, UsageError
 
 HOUR = 3_600_000
@@ -50,8 +50,9 @@ def test_open_time_names_the_bar(tmp_path: Path) -> None:
     assert frame["symbol"].to_list() == ["B/USDT:USDT", "A/USDT:USDT", "A/USDT:USDT"]
     assert hours(frame) == [1, 0, 3]
     assert frame["target"].to_list() == [-1.0, 1.0, 0.5]
-    assert outside == 1
-    assert outside_text(1, CLOCK).startswith("1 rows of the signals lie outside the run (2025-01-01 00:00 UTC")
+    assert outside == LeftOut(1)
+    (text,) = outside.texts(CLOCK)
+    assert text.startswith("Not used: 1 row of the signals outside the run (2025-01-01 00:00 UTC")
 
 
 def test_decision_time_takes_the_last_bar_closed_by_then(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_decision_time_takes_the_last_bar_closed_by_then(tmp_path: Path) -> None
     frame, outside = read_signals(path, ONE)
     assert hours(frame) == [0, 1, 4]
     assert frame["target"].to_list() == [0.2, 0.3, 0.4]
-    assert outside == 2
+    assert outside == LeftOut(2)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_all_columns_of_decisions_are_read(tmp_path: Path) -> None:
         "2025-01-01T02:30,B/USDT:USDT,,,,,,,,\n"
     )
     frame, outside = read_signals(csv(tmp_path, text), CLOCK)
-    assert outside == 0
+    assert outside == LeftOut()
     assert frame.columns == ["open_time", *text.splitlines()[0].split(",")[1:]]
     assert hours(frame) == [1, 0]
     assert frame["symbol"].to_list() == ["B/USDT:USDT", "A/USDT:USDT"]
@@ -149,16 +150,20 @@ def test_signals_stand_on_signal_bars_over_finer_ones(tmp_path: Path) -> None:
     frame, _ = read_signals(parquet(tmp_path, decision_time=[at(1.5), at(2.25)], target=[1.0, 2.0]), clock)
     assert hours(frame) == [0, 1]
     frame, outside = read_signals(parquet(tmp_path, open_time=[at(1), at(3)], target=[1.0, 2.0]), clock)
-    assert (hours(frame), outside) == ([1], 1)
+    assert (hours(frame), outside) == ([1], LeftOut(1))
     with pytest.raises(DataError, match="no bar's open at 2025-01-01 00:15 UTC"):
         read_signals(parquet(tmp_path, open_time=[at(0.25)], target=[1.0]), clock)
 
 
-def test_rows_on_which_a_symbol_has_no_prices_lie_outside(tmp_path: Path) -> None:
+def test_rows_before_the_first_and_after_the_last_bar_of_a_symbol_are_named(tmp_path: Path) -> None:
     clock = SignalClock(ONE.symbols, ONE.open_time, HOUR, HOUR, START, np.array([2]), np.array([3]))
     path = parquet(tmp_path, open_time=[at(hour) for hour in range(5)], target=[1.0, 2.0, 3.0, 4.0, 5.0])
     frame, outside = read_signals(path, clock)
-    assert (hours(frame), outside) == ([2, 3], 3)
+    assert (hours(frame), outside) == ([2, 3], LeftOut(0, ((ONE.symbols[0], 2, 1),)))
+    assert outside.texts(clock) == [
+        "Not used: 2 rows of the signals for A/USDT:USDT before its first bar (2025-01-01 02:00 UTC).",
+        "Not used: 1 row of the signals for A/USDT:USDT after its last bar (2025-01-01 03:00 UTC).",
+    ]
 
 
 def test_an_empty_membership_keeps_the_last_one(tmp_path: Path) -> None:

@@ -182,6 +182,28 @@ def test_unknown_names_are_met_with_the_nearest(store: Store) -> None:
         load(store, ("A/USDT",))
     with pytest.raises(UnknownNameError, match="The store holds: test; use --venue test"):
         load_panel(store, "tset", (A,), "1h")
+    with pytest.raises(
+        DataError, match=r"no bars of this venue\.\nBring it in with `backtester data fetch --venue okx"
+    ):
+        load_panel(store, "okx", (A,), "1h")
+
+
+def test_no_one_is_sent_from_a_real_market_to_the_made_up_one(store: Store) -> None:
+    put_symbol(store)
+    for venue in ("binance", "synthetic"):
+        store.write(DatasetKey(venue, A, "trade", "1h"), bars(T0, 4), source="test")
+    for name in ("A/USDT", "B/USDT:USDT"):
+        store.write(DatasetKey("synthetic", name, "trade", "1h"), bars(T0, 4), source="test")
+    with pytest.raises(
+        UnknownNameError, match=r"the contract A/USDT:USDT; the spot pair is .*--symbols A/USDT "
+    ) as spot:
+        load_panel(store, "binance", ("A/USDT",), "1h")
+    with pytest.raises(UnknownNameError, match="data fetch --venue binance --symbols B/USDT:USDT") as other:
+        load_panel(store, "binance", ("B/USDT:USDT",), "1h")
+    assert "--venue synthetic" not in spot.value.hint + other.value.hint
+    store.write(DatasetKey("okx", "B/USDT:USDT", "trade", "1h"), bars(T0, 4), source="test")
+    with pytest.raises(UnknownNameError, match="okx has it: use --venue okx"):
+        load_panel(store, "binance", ("B/USDT:USDT",), "1h")
 
 
 def test_bars_that_leave_their_grid_are_refused(store: Store) -> None:

@@ -72,6 +72,30 @@ def test_warnings_come_before_assumptions_and_figures(result: Result) -> None:
     assert places == sorted(places)
 
 
+def test_the_head_shows_the_leverage_and_the_bars_that_were_used(result: Result) -> None:
+    def head(run: Result) -> str:
+        return " ".join(Body(render_page(run)).text).split("Total return")[0]
+
+    times = "\u00d7"
+    account = result.config.account.leverage
+    assert f"{account:g}{times}" in head(result)
+    first = result.symbols[0]
+    decided = pl.DataFrame(
+        {"open_time": result.equity["open_time"].head(3), "symbol": [first] * 3, "leverage": [None, 3.0, 2.0]}
+    )
+    one = replace(result, symbols=(first,), targets=decided)
+    assert f"2{times} to 3{times}, set by the strategy" in head(one)
+    data = result.config.data.model_copy(update={"timeframe": "4h", "detail": "1h"})
+    finer = replace(result, config=result.config.model_copy(update={"data": data}))
+    assert "4h, replayed on 1h" in head(finer)
+    assert "replayed on" not in head(result)
+
+
+def test_moments_of_the_drawdown_fit_their_column(result: Result) -> None:
+    shown = Body(render_page(result)).metrics
+    assert shown["max_drawdown_start"] == str(result.summary["max_drawdown_start"])[:10]
+
+
 def test_many_assumptions_fold_up_and_warnings_never_do(result: Result) -> None:
     three = (*(Notice("a", "assumption", f"Assumed {i}.") for i in range(3)), Notice("w", "warning", "Beware."))
     assert "</summary>" not in _notices(render_page(replace(result, notices=three)))
