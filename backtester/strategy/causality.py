@@ -23,6 +23,7 @@ from backtester.strategy.drawn_account import REQUESTS, drawn_script, first_bars
 from backtester.strategy.dry_run import Script, dry_run, loop_bars_of
 from backtester.strategy.evaluate import Evaluator
 from backtester.strategy.indicators import Indicator
+from backtester.strategy.registry import source_of
 
 SAME = 1e-9  # relative: a sum may round differently on another length of data
 SETTLED = 1e-6  # relative: a recursion has forgotten its start
@@ -218,7 +219,9 @@ class _Trial:
         A later start is not compared: what a loop does depends on what it did before.
         """
         loop_bars = loop_bars_of(self.strategy, self.bars, self.symbols, self.whole, self.bar_ms)
-        self.script = drawn_script(loop_bars, seed)
+        # a loop for one net position need not know what to do with two: both legs are shown to those that ask for them
+        with_legs = "leg_" in source_of(type(self.strategy))
+        self.script = drawn_script(loop_bars, seed, with_legs=with_legs)
         self.requests = dry_run(self.strategy, loop_bars, self.script)
         self.whole = self.whole.with_columns(request_column(self.requests, loop_bars, self.bars))
         self.names.append(REQUESTS)

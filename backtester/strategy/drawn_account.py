@@ -12,14 +12,17 @@ from backtester.strategy.dry_run import LoopBars, Script, request_frame
 REQUESTS = "requests"
 CHANGES = 0.15  # of bars at which a position is another
 FLAT = 0.4  # of positions
-STAKE = 1_000.0  # size of a usual position, in units of the first price
+BALANCE = 10_000.0  # what equity swings about
+STAKES = (0.01, 6.0)  # sizes of positions, in BALANCE at the first price: from a crumb to a martingale's last step
+BOTH = 0.25  # of positions that have the other leg too
+SWING, PULL = 0.12, 0.03  # of equity, a bar: it wanders between a third and three times of what it was
 ENDS = 0.3  # of bars by which all orders asked for before are over
 _FIGURES = ("value", "quantity", "limit", "trigger", "distance", "fraction")
 _COUNTS = ("reduce_only", "post_only", "good_for", "group", "side")
 DIGITS = 9  # a sum may round differently on another length of data
 
 
-def drawn_script(bars: LoopBars, seed: int) -> Script:
+def drawn_script(bars: LoopBars, seed: int, *, with_legs: bool = False) -> Script:
     """Return an account that opens, turns and closes positions at random, whatever the function asks for.
 
     Parameters
@@ -28,24 +31,48 @@ def drawn_script(bars: LoopBars, seed: int) -> Script:
         The whole history.
     seed : int
         Seed of the random numbers.
+    with_legs : bool
+        Whether both legs of a contract may be held at once, as in hedge mode.
     """
     rng = np.random.default_rng(seed)
     close = bars.series["close"].T
     changes = rng.random(close.shape) < CHANGES
     changes[0] = True
     first = np.array([_first_known(column) for column in close.T])
-    drawn = np.where(rng.random(close.shape) < FLAT, 0.0, rng.normal(0, STAKE / first, close.shape))
+    side = np.where(rng.random(close.shape) < FLAT, 0.0, rng.choice([-1.0, 1.0], close.shape))
+    drawn = side * _stakes(rng, close.shape) / first
+    other = np.where(
+        rng.random(close.shape) < (BOTH if with_legs else 0.0), -side * _stakes(rng, close.shape) / first, 0.0
+    )
     since = np.maximum.accumulate(np.where(changes, np.arange(close.shape[0])[:, None], 0), axis=0)
     quantity = np.take_along_axis(drawn, since, axis=0)
+    opposite = np.take_along_axis(other, since, axis=0)
     entry = np.take_along_axis(close * (1 + rng.normal(0, 0.01, close.shape)), since, axis=0)
-    equity = 10_000 * np.exp(np.cumsum(rng.normal(0, 0.01, close.shape[0])))
+    equity = BALANCE * np.exp(_wandering(rng, close.shape[0]))
     return Script(
         np.ascontiguousarray(np.where(np.isnan(entry), 0.0, quantity)),
         np.ascontiguousarray(entry),
+        np.ascontiguousarray(np.where(np.isnan(entry), 0.0, opposite)),
         equity,
+        equity * (1 + rng.normal(0, 0.05, close.shape[0])),
         equity * rng.random(close.shape[0]),
         rng.binomial(np.ones(close.shape[0], np.int64), ENDS),
     )
+
+
+def _stakes(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return sizes of positions at the first price, each order of magnitude as likely [settlement currency]."""
+    return BALANCE * np.exp(rng.uniform(np.log(STAKES[0]), np.log(STAKES[1]), shape))
+
+
+def _wandering(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Return a walk that is drawn back to zero."""
+    steps, level = rng.normal(0, SWING, count), 0.0
+    found = np.empty(count)
+    for bar in range(count):
+        level += steps[bar] - PULL * level
+        found[bar] = level
+    return found
 
 
 def first_bars(script: Script, count: int) -> Script:
@@ -53,7 +80,9 @@ def first_bars(script: Script, count: int) -> Script:
     return Script(
         script.quantity[:count],
         script.entry_price[:count],
+        script.opposite[:count],
         script.equity[:count],
+        script.wallet[:count],
         script.available[:count],
         script.is_over[:count],
     )

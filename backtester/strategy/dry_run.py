@@ -59,15 +59,19 @@ class Script(NamedTuple):
     ----------
     quantity, entry_price : array of float64
         Shape (S, N): signed size [base units] and average entry of each contract; NaN where flat.
-    equity, available : array of float64
-        Shape (S,): equity, which is the wallet balance too, and available margin [settlement currency].
+    opposite : array of float64
+        Shape (S, N): signed size of the other leg, at the same entry; 0 where one leg alone is held.
+    equity, wallet, available : array of float64
+        Shape (S,): equity, wallet balance and available margin [settlement currency].
     is_over : array of int64
         Shape (S,): 1 where all orders asked for before are over.
     """
 
     quantity: Floats
     entry_price: Floats
+    opposite: Floats
     equity: Floats
+    wallet: Floats
     available: Floats
     is_over: NDArray[np.int64]
 
@@ -141,7 +145,7 @@ def requests_of(
         quantity[:, place] = np.asarray((held or {}).get(symbol, 0.0), np.float64)
         entry[:, place] = np.asarray((entry_price or {}).get(symbol, np.nan), np.float64)
     level = np.full(shape[0], equity)
-    script = Script(quantity, entry, level, level, np.zeros(shape[0], np.int64))
+    script = Script(quantity, entry, np.zeros_like(quantity), level, level, level, np.zeros(shape[0], np.int64))
     return request_frame(dry_run(strategy, loop_bars, script, is_compiled=is_compiled), loop_bars)
 
 
@@ -266,14 +270,17 @@ def _drive(
 @njit
 def _show_account(ctx: LoopContext, script: Script, bar: int) -> None:
     ctx.account[EQUITY] = script.equity[bar]
-    ctx.account[WALLET] = script.equity[bar]
+    ctx.account[WALLET] = script.wallet[bar]
     ctx.account[FREE] = script.available[bar]
     for i in range(script.quantity.shape[1]):
-        size, entry = script.quantity[bar, i], script.entry_price[bar, i]
+        size, other, entry = script.quantity[bar, i], script.opposite[bar, i], script.entry_price[bar, i]
         for leg in range(3):  # net, long, short
-            is_held = (leg == 0 and size != 0.0) or (leg == 1 and size > 0.0) or (leg == 2 and size < 0.0)
-            ctx.legs[i, leg, LEG_QUANTITY] = size if is_held else 0.0
-            ctx.legs[i, leg, LEG_ENTRY] = entry if is_held else np.nan
+            held = size + other
+            if leg > 0:
+                held = max(size, other, 0.0) if leg == 1 else min(size, other, 0.0)
+            is_known = held != 0.0 and (leg > 0 or other == 0.0)
+            ctx.legs[i, leg, LEG_QUANTITY] = held
+            ctx.legs[i, leg, LEG_ENTRY] = entry if is_known else np.nan
     if script.is_over[bar]:
         for row in range(ctx.requests.size):
             ctx.requests[row]["left"] = 0.0

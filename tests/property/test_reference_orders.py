@@ -225,7 +225,7 @@ def test_take_profits_close_shares_and_the_last_one_the_rest() -> None:
         Setting(0, 0, "take_profit", 0.02, rung=0),
         Setting(0, 0, "take_profit_share", 0.35, rung=0),
         Setting(0, 0, "take_profit", 0.04, rung=1),
-        Setting(0, 0, "take_profit_share", 0.35, rung=1),
+        Setting(0, 0, "take_profit_share", 0.65, rung=1),
         Setting(0, 0, "stop_loss", 0.05),
     )
     outcome = run(contract(FLAT, (100, 103, 99, 103), (103, 105, 103, 105)), Target(0, 0, 1.0), settings_rows=rows)

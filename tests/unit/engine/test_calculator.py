@@ -219,7 +219,7 @@ def kernel_liquidation(h: calc.Holding, rules: VenueRules, balance: float) -> fl
     positions["leverage"] = positions["held_leverage"] = h.leverage
     held_slots = [np.zeros(1, np.int64) for _ in range(4)]
     orders = [np.zeros(0, state.RUNG), np.zeros(0, state.RESTING), np.zeros(0, state.REQUEST)]
-    rest = [np.zeros(31), np.zeros(1, np.int64), np.zeros(1, state.LINE)]
+    rest = [np.zeros(31), np.zeros(1, np.int64), np.zeros(1, state.LINE), np.zeros((state.MARKS, 1), np.int64)]
     book = state.Book(np.zeros(1, state.ACCOUNT), positions, *held_slots, *orders, *rest)
     found = displayed_liquidation(setup, book)
     return None if math.isnan(found) else h.sign * found if h.sign > 0 else -1 / found

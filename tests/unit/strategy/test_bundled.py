@@ -253,7 +253,9 @@ def test_martingale_doubles_below_its_last_purchase(make_bars) -> None:
     over = Script(
         quantity=np.array([[0.0], [10.0], [10.0], [30.0], [30.0], [0.0]]),
         entry_price=np.full((6, 1), 100.0),
+        opposite=np.zeros((6, 1)),
         equity=np.full(6, 10_000.0),
+        wallet=np.full(6, 10_000.0),
         available=np.full(6, 10_000.0),
         is_over=np.ones(6, np.int64),
     )

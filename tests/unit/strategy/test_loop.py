@@ -13,7 +13,7 @@ import pytest
 
 from backtester.errors import StrategyError
 from backtester.kernel.loop import SIGNATURE, NoFunction
-from backtester.strategy import Param, Strategy, dry_run, evaluate, lag, loop, sma
+from backtester.strategy import Param, Strategy, causality, dry_run, evaluate, lag, loop, sma
 from backtester.strategy.causality import check
 from backtester.strategy.compiled import _compiled
 from backtester.strategy.drawn_account import drawn_script, first_bars
@@ -540,7 +540,8 @@ def test_series_stand_by_symbol_and_time(make_bars) -> None:
     assert made.bar_ms == 3_600_000
 
 
-def test_the_check_passes_what_reads_the_past(make_bars) -> None:
+def test_the_check_passes_what_reads_the_past(make_bars, monkeypatch) -> None:
+    monkeypatch.setattr(causality, "source_of", lambda strategy: "")  # this file speaks of legs, the strategy does not
     report = check(Dip(), make_bars(400, SYMBOLS), cuts=40)
     assert report.findings == ()
     assert (report.bars, report.warmup_column) == (400, "mean")
@@ -585,3 +586,29 @@ def test_drawn_accounts_open_turn_and_close(make_bars) -> None:
     assert first_bars(script, 7).quantity.shape == (7, 2)
     again = drawn_script(bars, 3)
     assert (again.quantity == script.quantity).all()
+
+
+class PeeksWhenRich(Strategy):
+    """Looks at the next bar, but on an account that a simple draw would seldom show."""
+
+    case: int = Param(0, ge=0, le=4)
+
+    @staticmethod
+    def on_bar(ctx, params):
+        bar = loop.bar_number(ctx) + 1
+        held = loop.quantity(ctx, 0) * loop.close_price(ctx, 0)
+        both = loop.leg_quantity(ctx, 0, 1) > 0.0 and loop.leg_quantity(ctx, 0, -1) < 0.0
+        is_shown = (
+            (params.case == 0.0 and held > 5_000.0)
+            or (params.case == 1.0 and both)
+            or (params.case == 2.0 and loop.equity(ctx) < 7_000.0)
+            or (params.case == 3.0 and loop.wallet_balance(ctx) > 15_000.0)
+            or (params.case == 4.0 and held < -30_000.0)
+        )
+        if is_shown and bar < ctx.bars.shape[2] and ctx.bars[3, 0, bar] > loop.close_price(ctx, 0):
+            loop.submit_market(ctx, 0, 1.0)
+
+
+@pytest.mark.parametrize("case", range(5))
+def test_the_check_shows_accounts_of_every_kind(case: int, make_bars) -> None:
+    assert not check(PeeksWhenRich(case=case), make_bars(400, SYMBOLS)).is_causal
