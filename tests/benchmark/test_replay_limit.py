@@ -151,7 +151,7 @@ def seconds(action: Callable[[], object]) -> float:
 def test_same_columns(limit: CFunction, trades: int) -> None:
     case = make_case(trades)
     prepared = case.prepared()
-    journal, columns = run_kernel(prepared)
+    journal, columns, _ = run_kernel(prepared)
     account = prepared.book.account[0]
     assert account["fills"] >= trades - 1
     assert account["funding"] == case.settled.size
