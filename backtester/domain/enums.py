@@ -44,13 +44,6 @@ class MarginMode(IntEnum):
     ISOLATED = 1
 
 
-class PositionMode(IntEnum):
-    """Whether a contract holds one net position, or a long and a short leg beside each other."""
-
-    ONE_WAY = 0
-    HEDGE = 1
-
-
 class TierForm(IntEnum):
     """How a bracket's rate applies to the position."""
 

@@ -200,7 +200,6 @@ def _rules(config: RunConfig, rows: int, signal_ms: int, *, has_holdings: bool) 
         "stop_after": int(liquidation.then == "stop"),
         "rows_per_bar": rows,
         "sizing": _code(unit, enums.SizingUnit),
-        "is_hedged": int(config.account.position_mode == "hedge"),
         "hedge_gross": int(liquidation.hedge_tier == "gross"),
         "signal_ms": signal_ms,
         "limit_bars": execution.limit_bars,

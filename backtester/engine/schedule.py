@@ -170,7 +170,7 @@ def _transfers(panel: Panel, transfers: Transfers) -> NDArray[np.void]:
     bar = np.searchsorted(panel.open_time, transfers.time)
     inside = bar < panel.open_time.size
     rows = np.zeros(int(inside.sum()), state.TRANSFER)
-    rows["bar"], rows["time"], rows["amount"] = bar[inside], transfers.time[inside], transfers.amount[inside]
+    rows["bar"], rows["amount"] = bar[inside], transfers.amount[inside]
     return rows
 
 

@@ -85,7 +85,7 @@ def next_own_fill(schedule: Schedule, book: Book, bar: int) -> int:
 def settle_next(
     setup: Setup, schedule: Schedule, book: Book, journal: Journal, bar: int, marks: NDArray[np.float64]
 ) -> None:
-    """Pay the next settlement."""
+    """Pay the next settlement; ``value_now`` of the held positions holds the marks."""
     account = book.account[0]
     row = schedule.settlements[account["settlement"]]
     account["settlement"] += 1
@@ -93,7 +93,6 @@ def settle_next(
     p = book.positions[i]
     if p["quantity"] == 0.0:
         return
-    set_values_now(book, marks, bar)
     value = marks[p["row"], bar] if np.isnan(row["value"]) else row["value"]
     stamp(book, row["time"], bar)
     settle_funding(setup, book, journal, i, row["rate"], value)
@@ -111,16 +110,21 @@ def settle_due(
     marks: NDArray[np.float64],
 ) -> None:
     """Pay the settlements at a bar's open (step 2), or inside it, own fills between them (step 4)."""
+    is_marked = False
     while True:
         funding = next_settlement(schedule, book, bar, inside)
         own = next_own_fill(schedule, book, bar) if inside == INSIDE else NEVER
         if funding == NEVER and own == NEVER:
             return
         if funding <= own:
+            if not is_marked:
+                set_values_now(book, marks, bar)
+                is_marked = True
             settle_next(setup, schedule, book, journal, bar, marks)
         else:
             stamp(book, own, bar)
             book_own_fill(setup, schedule, book, journal)
+            is_marked = False  # it may have opened a position
 
 
 # -- parts of a bar --------------------------------------------------------------------------------------------------

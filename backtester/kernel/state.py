@@ -88,7 +88,6 @@ RULES = np.dtype(
         ("stop_after", np.int64),
         ("rows_per_bar", np.int64),  # journal rows of one kind that one bar can need at most, resting orders left out
         ("sizing", np.int64),  # SizingUnit
-        ("is_hedged", np.int64),
         ("hedge_gross", np.int64),  # both legs' size chooses a leg's bracket
         ("signal_ms", np.int64),
         ("limit_bars", np.int64),
@@ -358,7 +357,7 @@ SETTING = np.dtype(
         ("value", np.float64),  # prices in value space, bars in ms
     ]
 )
-TRANSFER = np.dtype([("bar", np.int64), ("time", np.int64), ("amount", np.float64)])
+TRANSFER = np.dtype([("bar", np.int64), ("amount", np.float64)])
 OWN_FILL = np.dtype(
     [
         ("bar", np.int64),
