@@ -217,4 +217,41 @@ SCENARIOS = (
         """,
         equity="1000  1000  980.5",
     ),
+    # A capped payment looks at the whole account: a trade between two settlements of a bar counts at its mark.
+    # 10 * 100 * 0.01 = 10 twice, and 5 * 50 * 0.01 = 2.5 once.
+    Scenario(
+        name="a trade between two capped settlements counts at its mark",
+        bars=(
+            """
+                open  high  low  close  target
+                100   100   100  100    1
+                100   100   100  100    .
+                100   100   100  100    .
+            """,
+            """
+                open  high  low  close
+                50    50    50   50
+                50    50    50   50
+                50    50    50   50
+            """,
+        ),
+        rules={"funding_paid_from": "capped"},
+        settled=((2.1, 0.01, None), (2.5, 0.01, None)),
+        own_fills="""
+            hour  sym  qty  price
+            2.25  1    5    50
+        """,
+        fills="""
+            bar  sym  side  qty  price
+            1    0    buy   10   100
+            2    1    buy   5    50
+        """,
+        funding="""
+            bar  sym  mark  held  received
+            2    0    100   10    -10
+            2    0    100   10    -10
+            2    1    50    5     -2.5
+        """,
+        wallet="1000  1000  977.5",
+    ),
 )
