@@ -29,10 +29,11 @@ from backtester.market.panel import Panel
 from backtester.market.schema import timeframe_ms
 from backtester.market.series import bar_source, stored_timeframes, trade_source
 from backtester.market.store import DatasetKey, Store
-from backtester.strategy import Strategy, evaluate, registry
+from backtester.strategy import Strategy, registry
 from backtester.strategy.base import kind_of
 from backtester.strategy.columns import LEGS
 from backtester.strategy.evaluate import Evaluator
+from backtester.strategy.refusals import refuse_silence
 
 _TOLD = 3  # sentences on rows that are not used, in an error
 
@@ -93,7 +94,16 @@ def find_strategy(config: RunConfig, folders: Sequence[Path]) -> tuple[Strategy,
     return strategy, tuple(Notice("strategy_choice", "warning", note) for note in notes)
 
 
-def decide(strategy: Strategy, resolved: ResolvedRun, store: Store, panel: Panel) -> Decisions:
+def find_class(config: RunConfig, folders: Sequence[Path]) -> type[Strategy]:
+    """Return the class of the strategy that a configuration names, whatever its parameters."""
+    if config.strategy.name is None:
+        raise UsageError("No strategy is named.", "`backtester strategy list` shows what there is.")
+    return registry.find(config.strategy.name, folders)
+
+
+def decide(
+    strategy: Strategy, resolved: ResolvedRun, store: Store, panel: Panel, shared: Evaluator | None = None
+) -> Decisions:
     """Return what a strategy decides on the signal bars of a panel.
 
     Bars before the panel serve as warm-up where they are stored: as many as the class states, else as measured, and as
@@ -109,20 +119,25 @@ def decide(strategy: Strategy, resolved: ResolvedRun, store: Store, panel: Panel
         Where the bars are stored.
     panel : Panel
         The bars that are replayed.
+    shared : Evaluator, optional
+        Bars with enough of a warm-up, and the indicators computed on them so far, which several strategies share.
     """
     config = resolved.config
-    references = tuple(dict.fromkeys((*config.data.reference, *strategy.references)))
-    bars = _warm_bars(strategy, config, store, panel, references)
+    references = references_of(config, strategy)
+    bars = _warm_bars(strategy, config, store, panel, references) if shared is None else shared.bars
+    evaluator = Evaluator(bars) if shared is None else shared
     clock = signal_clock(config, store, panel)
     members = universe_members(config, bars, resolved.instruments) if has_universe(config.universe) else None
     replayed = pl.Series(_replayed(bars, clock))
     series = None
     if kind_of(type(strategy)) == "loop":
-        columns = Evaluator(bars).columns(strategy)
+        columns = evaluator.columns(strategy)
         series = loop_series(bars, columns, list(strategy.indicators()), clock, panel.traded_symbols)
         decided = pl.DataFrame(schema={"open_time": TIME, "symbol": pl.String, "target": pl.Float64})
     else:
-        decided = scaled_targets(config, bars, evaluate(strategy, bars, members)).filter(replayed)
+        said = evaluator.decisions(strategy, members)
+        refuse_silence(strategy, bars, said)
+        decided = scaled_targets(config, bars, said).filter(replayed)
         legs = [column for column in decision_columns(decided.columns) if column.base in LEGS]
         refuse_untradable(decided, legs, f"strategy {strategy.name}", "open_time")
     return Decisions(
@@ -135,6 +150,32 @@ def decide(strategy: Strategy, resolved: ResolvedRun, store: Store, panel: Panel
         notices=unreachable_targets(decided) if series is None else idle_settings(config),
         loop=None if series is None else LoopStrategy(strategy, series, _most_leverage(resolved, panel)),
     )
+
+
+def references_of(config: RunConfig, strategy: Strategy) -> tuple[str, ...]:
+    """Return the symbols that a run reads and does not trade."""
+    return tuple(dict.fromkeys((*config.data.reference, *strategy.references)))
+
+
+def shared_bars(
+    strategies: Sequence[Strategy], config: RunConfig, store: Store, panel: Panel, warmup: int
+) -> pl.DataFrame:
+    """Return the bars that several strategies read, with bars before the panel where they are stored.
+
+    Parameters
+    ----------
+    strategies : sequence of Strategy
+        Whose references are joined.
+    config : RunConfig
+        Resolved; its sizing and universe may ask for more bars.
+    store, panel
+        The market.
+    warmup : int
+        Bars before the panel that the strategies need.
+    """
+    references = tuple(dict.fromkeys(name for strategy in strategies for name in references_of(config, strategy)))
+    least = max(sizing_warmup(config), universe_warmup(config), warmup)
+    return _bars(config, store, panel, references, least)
 
 
 def _most_leverage(resolved: ResolvedRun, panel: Panel) -> NDArray[np.float64]:

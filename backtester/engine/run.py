@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -105,11 +105,8 @@ def execute_kept(
         strategy, chosen = find_strategy(config, folders)
     progress("Loading the market data", None)
     with phases.timed("load"):
-        config, told = with_timeframe(config, store)
-        config = with_detail(config, store)
-        collateral = collateral_of(config, store)
-        panel = _panel(config, store, collateral, watches_index=_watches_index(strategy))
-        resolved = resolve(config, store_lookup=store, start=panel.start, end=panel.end, collateral=collateral)
+        loaded = load_run(config, store, watches_index=watches_index(strategy))
+        resolved, panel = loaded.resolved, loaded.panel
     progress("Deciding", None)
     with phases.timed("decide"):
         decisions, instructions = _decided(strategy, resolved, store, panel)
@@ -122,11 +119,54 @@ def execute_kept(
     with phases.timed("check"):
         deviations = check_books(replayed)
     with phases.timed("records"):
-        settings = (*effect_notices(config, resolved, decisions), *setting_notices(resolved, panel))
+        settings = (*effect_notices(loaded.config, resolved, decisions), *setting_notices(resolved, panel))
         finer = detail_notices(resolved.config, store, panel)
-        result = assembled(replayed, store, (*chosen, *told, *extra_notices, *outside, *settings, *finer))
+        told = (*chosen, *loaded.told, *extra_notices, *outside, *settings, *finer)
+        result = assembled(replayed, store, told)
     manifest = {**result.manifest, "identities": deviations, "seconds": phases.seconds}
     return replace(result, manifest=manifest), replayed
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """The market and the account's terms of a configuration, before anything is decided.
+
+    Attributes
+    ----------
+    config : RunConfig
+        With venue, symbols, timeframe and detail, the rest as it was given.
+    panel : Panel
+        The bars that are replayed.
+    resolved : ResolvedRun
+        The configuration with nothing left to defaults, and what the account trades.
+    told : tuple of Notice
+        What was chosen for what was left out.
+    """
+
+    config: RunConfig
+    panel: Panel
+    resolved: ResolvedRun
+    told: tuple[Notice, ...] = ()
+
+
+def load_run(config: RunConfig, store: Store, *, watches_index: bool = False) -> Loaded:
+    """Return the market data of a configuration and what the account's terms are there.
+
+    Parameters
+    ----------
+    config : RunConfig
+        As read; what is None is filled from the store and the venue's rules.
+    store : Store
+        Market data.
+    watches_index : bool
+        Ask for index bars: a loop that reads the index may give orders that watch it.
+    """
+    config, told = with_timeframe(config, store)
+    config = with_detail(config, store)
+    collateral = collateral_of(config, store)
+    panel = _panel(config, store, collateral, watches_index=watches_index)
+    resolved = resolve(config, store_lookup=store, start=panel.start, end=panel.end, collateral=collateral)
+    return Loaded(config, panel, resolved, told)
 
 
 def _refuse_two_sources(config: RunConfig, strategy: Strategy | None) -> None:
@@ -267,7 +307,7 @@ def _coarsest(store: Store, venue: str, symbols: Sequence[str]) -> str:
     return max(shared, key=timeframe_ms)
 
 
-def _watches_index(strategy: Strategy | None) -> bool:
+def watches_index(strategy: Strategy | None) -> bool:
     """Return whether a strategy is a loop that reads the index."""
     return strategy is not None and kind_of(type(strategy)) == "loop" and "index_close" in strategy.uses
 

@@ -1,0 +1,1 @@
+"""Many runs from one configuration: sweeps, optimisation, walk forward."""
