@@ -99,7 +99,8 @@ def fill_blocks(
 def join_blocks(blocks: NDArray[np.float64], first: int, into: int) -> None:
     """Fill a block from the eight that it consists of."""
     row = blocks[into]
-    row[:] = blocks[first]
+    for column in range(WIDTH):
+        row[column] = blocks[first, column]
     for k in range(first + 1, first + (1 << SHIFT)):
         part = blocks[k]
         row[PATH_LOW] = min(row[PATH_LOW], part[PATH_LOW])

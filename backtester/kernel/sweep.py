@@ -38,8 +38,11 @@ def copy_book(source: Book, into: Book) -> None:
     copy_rows(source.rungs, into.rungs)
     copy_rows(source.resting, into.resting)
     copy_rows(source.lines, into.lines)
-    into.volumes[:] = source.volumes
-    into.marks[:] = source.marks
+    for n in range(source.volumes.size):
+        into.volumes[n] = source.volumes[n]
+    for kind in range(source.marks.shape[0]):
+        for n in range(source.marks.shape[1]):
+            into.marks[kind, n] = source.marks[kind, n]
 
 
 @step
