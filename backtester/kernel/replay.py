@@ -25,6 +25,7 @@ from backtester.kernel.lines import is_safe_between
 from backtester.kernel.loop import DONE, REQUESTED, LoopContext
 from backtester.kernel.marking import count_safe, held_count, mark_columns
 from backtester.kernel.movements import apply_transfers, book_own_fill, enter_holdings, settle_delistings
+from backtester.kernel.plain import settle_at_open, trade_plainly
 from backtester.kernel.requests import carry_out_due
 from backtester.kernel.resting import sleep_from
 from backtester.kernel.state import BLOCK, NO_TIER_BOUND, PENDING, Book, Columns, Journal, Market, Schedule, Setup
@@ -253,6 +254,20 @@ def begin_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, jour
     if account["own_fill"] > own_fills:
         stamp(book, schedule.own_fills[account["own_fill"] - 1]["time"], bar)
         attach_at_point(setup, market, book, journal, bar, bar, market.trade_open, market.path_open, market.index_open)
+
+
+@step
+def begin_plain_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
+    """Take steps 1 to 3 of a plain bar; it has no step 4."""
+    account = book.account[0]
+    open_time = market.open_time[bar]
+    account["bar_open"] = open_time
+    settle_at_open(setup, schedule, book, journal, bar, market.mark_open)
+    stamp(book, open_time, bar)
+    if held_count(book) > 0 and not is_safe_between(setup, book, market.path_open, market.path_open, bar):
+        set_engine_slippage(setup, market, book, bar)
+        walk_own_bar(setup, market, book, journal, bar, YES)
+    trade_plainly(setup, market, schedule, book, journal, bar)
 
 
 @step

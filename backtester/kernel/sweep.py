@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.kernel._jit import entry, step
-from backtester.kernel.replay import begin_bar, end_bar, finish, has_room, next_event, walk_to_close
+from backtester.kernel.plain import is_continuous, is_plain_bar, is_plain_run
+from backtester.kernel.replay import begin_bar, begin_plain_bar, end_bar, finish, has_room, next_event, walk_to_close
 from backtester.kernel.state import Book, Journal, Market, Schedule, Setup
 from backtester.kernel.tally import (
+    NO,
     YES,
     Watch,
     begin_tally,
@@ -71,8 +73,10 @@ def replay_set(
 ) -> bool:
     """Replay one set into the tally; return whether the journal had the room."""
     bars = market.open_time.size - 1
+    may_be_plain = is_plain_run(setup, market, schedule) and is_continuous(setup)
     begin_tally(watch, balance)
     bar = 0
+    begun = -1
     while bar < bars:
         event = min(next_event(setup, market, schedule, book, bar), bars)
         bar = pass_bars(setup, market, book, watch, bar, event)
@@ -80,7 +84,13 @@ def replay_set(
             break
         if not has_room(setup, book, journal):
             return False
-        begin_bar(setup, market, schedule, book, journal, bar)
+        if bar != begun:
+            if may_be_plain and is_plain_bar(setup, market, schedule, book, bar):
+                begin_plain_bar(setup, market, schedule, book, journal, bar)
+                take_events(setup, market, book, watch, journal, bar, NO)
+                begun = bar
+                continue  # its path is passed with the bars that follow, or walked
+            begin_bar(setup, market, schedule, book, journal, bar)
         walk_to_close(setup, market, schedule, book, journal, bar)
         take_events(setup, market, book, watch, journal, bar, YES)
         see_close(setup, market, book, watch, bar)
