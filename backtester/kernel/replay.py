@@ -25,7 +25,6 @@ from backtester.kernel.lines import is_safe_between
 from backtester.kernel.loop import DONE, REQUESTED, LoopContext
 from backtester.kernel.marking import count_safe, held_count, mark_columns
 from backtester.kernel.movements import apply_transfers, book_own_fill, enter_holdings, settle_delistings
-from backtester.kernel.plain import settle_at_open, trade_plainly
 from backtester.kernel.requests import carry_out_due
 from backtester.kernel.resting import sleep_from
 from backtester.kernel.state import BLOCK, NO_TIER_BOUND, PENDING, Book, Columns, Journal, Market, Schedule, Setup
@@ -175,7 +174,7 @@ def remember_quantities(market: Market, book: Book, bar: int, is_after_orders: i
 
 @step
 def open_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
-    """Take steps 1 and 2: transfers, rules, funding due at the open, what the gap to the open liquidates."""
+    """Take step 1: transfers, rules, funding due at the open."""
     open_time = market.open_time[bar]
     book.account[0]["bar_open"] = open_time
     stamp(book, open_time, bar)
@@ -185,10 +184,6 @@ def open_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journ
     remember_quantities(market, book, bar, NO)
     switch_tables(schedule, book, bar)
     settle_due(setup, schedule, book, journal, bar, AT_OPEN, market.mark_open)
-    stamp(book, open_time, bar)
-    if held_count(book) > 0 and not is_safe_between(setup, book, market.path_open, market.path_open, bar):
-        set_engine_slippage(setup, market, book, bar)
-        walk_own_bar(setup, market, book, journal, bar, YES)
 
 
 @step
@@ -241,9 +236,21 @@ def trade_at_close(setup: Setup, market: Market, schedule: Schedule, book: Book,
 @step
 def begin_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
     """Take steps 1 to 4: what happens before the bar's path is walked."""
+    open_bar(setup, market, schedule, book, journal, bar)
+    begin_after_funding(setup, market, schedule, book, journal, bar)
+
+
+@step
+def begin_after_funding(
+    setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int
+) -> None:
+    """Take steps 2 to 4: what the gap to the open liquidates, orders at the open, funding due inside the bar."""
     account = book.account[0]
     at_close = setup.rules[0]["fill_at_close"] == 1
-    open_bar(setup, market, schedule, book, journal, bar)
+    stamp(book, market.open_time[bar], bar)
+    if held_count(book) > 0 and not is_safe_between(setup, book, market.path_open, market.path_open, bar):
+        set_engine_slippage(setup, market, book, bar)
+        walk_own_bar(setup, market, book, journal, bar, YES)
     trade_at_open(setup, market, schedule, book, journal, bar, at_close)
     remember_quantities(market, book, bar, YES)
     if account["touched"] == YES:
@@ -254,20 +261,6 @@ def begin_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, jour
     if account["own_fill"] > own_fills:
         stamp(book, schedule.own_fills[account["own_fill"] - 1]["time"], bar)
         attach_at_point(setup, market, book, journal, bar, bar, market.trade_open, market.path_open, market.index_open)
-
-
-@step
-def begin_plain_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
-    """Take steps 1 to 3 of a plain bar; it has no step 4."""
-    account = book.account[0]
-    open_time = market.open_time[bar]
-    account["bar_open"] = open_time
-    settle_at_open(setup, schedule, book, journal, bar, market.mark_open)
-    stamp(book, open_time, bar)
-    if held_count(book) > 0 and not is_safe_between(setup, book, market.path_open, market.path_open, bar):
-        set_engine_slippage(setup, market, book, bar)
-        walk_own_bar(setup, market, book, journal, bar, YES)
-    trade_plainly(setup, market, schedule, book, journal, bar)
 
 
 @step

@@ -9,9 +9,27 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from backtester.kernel._jit import entry, step
-from backtester.kernel.plain import is_continuous, is_plain_bar, is_plain_run
-from backtester.kernel.replay import begin_bar, begin_plain_bar, end_bar, finish, has_room, next_event, walk_to_close
+from backtester.kernel._jit import entry, inlined, step
+from backtester.kernel.plain import (
+    has_target_at,
+    is_plain_account,
+    is_plain_bar,
+    is_plain_run,
+    is_safe_at_open,
+    next_plain_event,
+    record_plain_position,
+    settle_plainly,
+    trade_plainly,
+)
+from backtester.kernel.replay import (
+    begin_after_funding,
+    begin_bar,
+    end_bar,
+    finish,
+    has_room,
+    next_event,
+    walk_to_close,
+)
 from backtester.kernel.state import Book, Journal, Market, Schedule, Setup
 from backtester.kernel.tally import (
     NO,
@@ -67,29 +85,46 @@ def write_targets(
         row["rungs"] = 0
 
 
+@inlined
+def begin_plain_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
+    """Take steps 1 to 4 of a plain bar."""
+    account = book.account[0]
+    time = market.open_time[bar]
+    account["bar_open"] = time
+    settle_plainly(setup, schedule, book, journal, bar, market.mark_open[0, bar])
+    if not is_safe_at_open(setup, market, book, bar):
+        begin_after_funding(setup, market, schedule, book, journal, bar)
+        return
+    if has_target_at(schedule, book, bar):
+        trade_plainly(setup, market, schedule, book, journal, bar, time)
+    if account["touched"] == YES:
+        record_plain_position(setup, book, journal, bar, time, market.mark_open[0, bar])
+
+
 @step
 def replay_set(
     setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, watch: Watch, balance: float
 ) -> bool:
     """Replay one set into the tally; return whether the journal had the room."""
     bars = market.open_time.size - 1
-    may_be_plain = is_plain_run(setup, market, schedule) and is_continuous(setup)
+    may_be_plain = is_plain_run(setup, market, schedule)
     begin_tally(watch, balance)
     bar = 0
     begun = -1
     while bar < bars:
-        event = min(next_event(setup, market, schedule, book, bar), bars)
-        bar = pass_bars(setup, market, book, watch, bar, event)
+        is_plain = may_be_plain and is_plain_account(book)
+        event = next_plain_event(market, schedule, book) if is_plain else next_event(setup, market, schedule, book, bar)
+        bar = pass_bars(setup, market, book, watch, bar, min(event, bars))
         if bar == bars:
             break
+        if is_plain and bar != begun and is_plain_bar(setup, market, schedule, book, bar):
+            begin_plain_bar(setup, market, schedule, book, journal, bar)
+            take_events(setup, market, book, watch, journal, bar, NO)
+            begun = bar
+            continue  # its path is passed with the bars that follow, or walked
         if not has_room(setup, book, journal):
             return False
         if bar != begun:
-            if may_be_plain and is_plain_bar(setup, market, schedule, book, bar):
-                begin_plain_bar(setup, market, schedule, book, journal, bar)
-                take_events(setup, market, book, watch, journal, bar, NO)
-                begun = bar
-                continue  # its path is passed with the bars that follow, or walked
             begin_bar(setup, market, schedule, book, journal, bar)
         walk_to_close(setup, market, schedule, book, journal, bar)
         take_events(setup, market, book, watch, journal, bar, YES)

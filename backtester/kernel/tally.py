@@ -39,8 +39,8 @@ from backtester.kernel.blocks import (
     TRADE_LOW,
     level_shift,
 )
-from backtester.kernel.lines import requirement_on_line
 from backtester.kernel.path import requirement_at
+from backtester.kernel.plain import line_at
 from backtester.kernel.state import NONE, Book, Journal, Market, Setup
 from backtester.kernel.value import price_to_value, value_to_price
 
@@ -261,7 +261,7 @@ def see_closes(
     return True
 
 
-@step
+@inlined
 def see_flat(market: Market, watch: Watch, equity: float, first: int, stop: int) -> None:
     """Follow the drawdown over bars at whose close nothing is held."""
     tally = watch.tally[0]
@@ -285,7 +285,7 @@ def see_flat(market: Market, watch: Watch, equity: float, first: int, stop: int)
 # -- segments --------------------------------------------------------------------------------------------------------
 
 
-@step
+@inlined
 def see_days(market: Market, book: Book, watch: Watch, wallet: float, stop: int) -> None:
     """Write the daily closes of bars before ``stop``, through which the position has stood."""
     tally = watch.tally[0]
@@ -315,40 +315,43 @@ def ratio_of(requirement: float, balance: float) -> float:
     return requirement / balance if balance > 0.0 else math.inf
 
 
-@step
+@inlined
 def see_risk(
-    setup: Setup, market: Market, book: Book, watch: Watch, low: float, high: float, first: int, stop: int
+    setup: Setup, market: Market, book: Book, watch: Watch, base: float, low: float, high: float, first: int, stop: int
 ) -> None:
     """Follow margin ratio and distance to liquidation over closes between two marks, both of which were reached."""
     tally = watch.tally[0]
-    p = book.positions[0]
-    quantity = p["quantity"]
-    entry = p["entry_value"]
-    is_isolated = setup.instruments[0]["margin_mode"] == ISOLATED
-    base = p["margin"] if is_isolated else book.account[0]["free_wallet"]
+    quantity = book.positions[0]["quantity"]
+    entry = book.positions[0]["entry_value"]
     tally["held_bars"] += stop - first
-    at_low = ratio_of(requirement_on_line(setup, book, 0, low), base + quantity * (low - entry))
-    at_high = ratio_of(requirement_on_line(setup, book, 0, high), base + quantity * (high - entry))
-    line = book.lines[0]
-    unit = abs(low)
-    if unit >= line["low"] and unit < line["high"]:
+    constant, slope, bottom, top = line_at(setup, book, low)
+    at_low = ratio_of(constant + slope * abs(low), base + quantity * (low - entry))
+    tally["worst_margin_ratio"] = max(tally["worst_margin_ratio"], at_low)
+    if bottom <= abs(high) < top:
         # one bracket: a quotient of two lines is monotone
-        tally["worst_margin_ratio"] = max(tally["worst_margin_ratio"], at_low, at_high)
+        at_high = ratio_of(constant + slope * abs(high), base + quantity * (high - entry))
+        tally["worst_margin_ratio"] = max(tally["worst_margin_ratio"], at_high)
     else:
         adverse = low if quantity > 0.0 else high
         largest = max(requirement_at(setup, book, 0, low), requirement_at(setup, book, 0, high))
         if ratio_of(largest, base + quantity * (adverse - entry)) > tally["worst_margin_ratio"]:
-            worst = max(at_low, at_high)
-            for t in range(first, stop):
-                value = market.mark_close[0, t]
-                ratio = ratio_of(requirement_on_line(setup, book, 0, value), base + quantity * (value - entry))
-                worst = max(worst, ratio)
-            tally["worst_margin_ratio"] = max(tally["worst_margin_ratio"], worst)
+            see_ratios(setup, market, book, watch, base, first, stop)
     level = tally["liquidation_price"]
     if math.isfinite(level):
         side = 1.0 if quantity > 0.0 else -1.0
         mark = value_to_price(low if quantity > 0.0 else high, setup.instruments[0]["sign"])
         tally["nearest"] = min(tally["nearest"], side * (mark - level) / mark)
+
+
+@step
+def see_ratios(setup: Setup, market: Market, book: Book, watch: Watch, base: float, first: int, stop: int) -> None:
+    """Follow the margin ratio close by close, where the mark went through brackets."""
+    tally = watch.tally[0]
+    p = book.positions[0]
+    for t in range(first, stop):
+        value = market.mark_close[0, t]
+        ratio = ratio_of(requirement_at(setup, book, 0, value), base + p["quantity"] * (value - p["entry_value"]))
+        tally["worst_margin_ratio"] = max(tally["worst_margin_ratio"], ratio)
 
 
 @step
@@ -379,7 +382,7 @@ def see_close(setup: Setup, market: Market, book: Book, watch: Watch, bar: int) 
         tally["nearest"] = min(tally["nearest"], side * (mark - level) / mark)
 
 
-@step
+@inlined
 def pass_bars(setup: Setup, market: Market, book: Book, watch: Watch, start: int, stop: int) -> int:
     """Pass the bars from ``start`` on that cannot liquidate, counting what their closes are worth.
 
@@ -407,6 +410,10 @@ def pass_bars(setup: Setup, market: Market, book: Book, watch: Watch, start: int
     most = -math.inf
     trip_low = tally["trip_low"]
     trip_high = tally["trip_high"]
+    constant = 0.0
+    slope = 0.0
+    bottom = math.inf  # no line yet
+    top = 0.0
     limit = TOP
     t = start
     while t < stop:
@@ -430,7 +437,10 @@ def pass_bars(setup: Setup, market: Market, book: Book, watch: Watch, start: int
             drop = quantity * row[FALL] if is_long else -quantity * row[RISE]
         adverse = low if is_long else high
         largest = high if is_linear else low
-        is_safe = base + quantity * (adverse - entry) - requirement_on_line(setup, book, 0, largest) > 0.0
+        unit = abs(largest)
+        if not bottom <= unit < top:
+            constant, slope, bottom, top = line_at(setup, book, largest)
+        is_safe = base + quantity * (adverse - entry) - constant - slope * unit > 0.0
         if not is_safe and level == SINGLE:
             break
         is_passed = False
@@ -465,7 +475,7 @@ def pass_bars(setup: Setup, market: Market, book: Book, watch: Watch, start: int
     tally["trip_low"] = trip_low
     tally["trip_high"] = trip_high
     if t > start:
-        see_risk(setup, market, book, watch, least, most, start, t)
+        see_risk(setup, market, book, watch, base, least, most, start, t)
         see_days(market, book, watch, wallet, t)
     return t
 
@@ -473,7 +483,7 @@ def pass_bars(setup: Setup, market: Market, book: Book, watch: Watch, start: int
 # -- events ----------------------------------------------------------------------------------------------------------
 
 
-@step
+@inlined
 def end_trip(setup: Setup, watch: Watch, time: int) -> None:
     """Count the round trip that ends at a time."""
     tally = watch.tally[0]
@@ -508,7 +518,7 @@ def see_bar_in_trip(market: Market, watch: Watch, bar: int) -> None:
     tally["trip_high"] = max(tally["trip_high"], market.trade_high[0, bar])
 
 
-@step
+@inlined
 def take_fill(setup: Setup, watch: Watch, journal: Journal, n: int) -> None:
     """Count a fill, and let it open, change or end a round trip."""
     tally = watch.tally[0]
@@ -551,7 +561,7 @@ def take_fill(setup: Setup, watch: Watch, journal: Journal, n: int) -> None:
         end_trip(setup, watch, row["time"])
 
 
-@step
+@inlined
 def take_orders(watch: Watch, book: Book, journal: Journal) -> None:
     """Count the orders of the journal, whose ends are known, and forget them."""
     tally = watch.tally[0]
@@ -565,7 +575,7 @@ def take_orders(watch: Watch, book: Book, journal: Journal) -> None:
     account["orders"] = 0
 
 
-@step
+@inlined
 def take_events(
     setup: Setup, market: Market, book: Book, watch: Watch, journal: Journal, bar: int, walked: int
 ) -> None:
