@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache, partial
 from typing import Any
@@ -82,16 +82,20 @@ class _Type:
     ----------
     kind : _Kind
         What it gives.
-    is_one : bool
-        It is the same for all bars and polars keeps it as one value: it reads no column.
+    is_one : bool or None
+        Polars keeps it as one value for all bars, with which it calculates otherwise than with a column. None: it
+        depends on the bars, since a choice that falls the same way on all of them gives its branch as it is.
+    has_signs : bool
+        The sign of a zero is that of polars; false where it depends on ``is_one``. It shows in a division alone.
     bound, size : int
         Of whole numbers: the largest that may occur, and the largest that their type holds.
     """
 
     kind: _Kind
-    is_one: bool = False
+    is_one: bool | None = False
     bound: int = 0
     size: int = _EXACT
+    has_signs: bool = True
 
 
 _NUMBERS = (_Kind.NUMBER, _Kind.WHOLE)
@@ -225,12 +229,10 @@ class _Reader:
                 raise self._refused(f"reads the indicator {name!r}")
             self._inside = name
             found = self.read(self._inlined[name])
-            if found.is_one:
-                raise self._refused("is one value for all bars")
             if found.kind is _Kind.NULL:
                 raise self._refused("is always null")
             self._inside = ""
-            return found
+            return replace(found, is_one=False)  # a column of its own by now
         if name not in self.columns:
             self.columns.append(name)
         self._step(Op.COLUMN, self.columns.index(name))
@@ -275,7 +277,7 @@ class _Reader:
         middle = len(self.ops)
         right = self.read(right_node)
         if op in _ARITHMETIC:
-            if op == "Plus" and left.is_one and not right.is_one:  # the one value on top
+            if op == "Plus" and left.is_one and right.is_one is False:  # the one value on top
                 self.ops[begin:] = self.ops[middle:] + self.ops[begin:middle]
             return self._calculated(op, left, right)
         if op in _COMPARISONS:
@@ -283,24 +285,24 @@ class _Reader:
         if op in _LOGIC:
             self._demand(_Kind.TRUTH, left, right, what=f"joins by {_LOGIC[op][1]}")
             self._step(_LOGIC[op][0])
-            return _Type(_Kind.TRUTH, is_one=left.is_one and right.is_one)
+            return _Type(_Kind.TRUTH, _same_or_unknown(left, right))
         raise self._refused(f"uses the operator {_snake(op)}")
 
     def _calculated(self, op: str, left: _Type, right: _Type) -> _Type:
         self._demand_numbers(left, right)
-        is_one = left.is_one and right.is_one
         is_whole = left.kind is right.kind is _Kind.WHOLE
-        step = _ARITHMETIC[op]
-        if not is_one:
-            if op == "Plus" and (left.is_one or right.is_one):
-                step = Op.ADD_ONE_VALUE
-            elif op == "Minus" and (left.is_one or right.is_one):
-                step = Op.SUBTRACT_ONE_VALUE if right.is_one else Op.SUBTRACT_FROM_ONE_VALUE
-            elif op == "TrueDivide" and right.is_one:
-                step = Op.DIVIDE_BY_ONE_VALUE
+        has_signs = left.has_signs and right.has_signs
+        is_one = _are_one(left, right)
+        if op == "TrueDivide":
+            if right.is_one is None or (right.is_one and left.is_one is None):
+                raise self._refused("divides by a choice, or a choice by a constant")
+            if not right.has_signs:
+                raise self._refused("divides by a sum with a choice")
+        elif op != "Multiply" and None in {left.is_one, right.is_one}:
+            has_signs = is_whole
         if not is_whole or op == "TrueDivide":
-            self._step(step)
-            return _Type(_Kind.NUMBER, is_one)
+            self._step(_arithmetic_step(op, left, right))
+            return _Type(_Kind.NUMBER, is_one, has_signs=has_signs)
         self._step(Op.MULTIPLY_WHOLE if op == "Multiply" else _ARITHMETIC[op])
         bound = left.bound * right.bound if op == "Multiply" else left.bound + right.bound
         size = min(left.size, right.size, _MOST_WHOLE)
@@ -309,7 +311,7 @@ class _Reader:
         return _Type(_Kind.WHOLE, is_one, bound, size)
 
     def _compared(self, op: str, left: _Type, right: _Type) -> _Type:
-        is_one = left.is_one and right.is_one
+        is_one = _are_one(left, right)
         if left.kind is right.kind is _Kind.TRUTH and op in {"Eq", "NotEq"}:
             self._step(Op.SAME_TRUTH if op == "Eq" else Op.OTHER_TRUTH)
         else:
@@ -335,19 +337,21 @@ class _Reader:
         self._demand(_Kind.TRUTH, predicate, what="asks in when()")
         joined = self._joined(truthy, falsy)
         self._step(Op.CHOOSE_TRUTH if joined.kind is _Kind.TRUTH else Op.CHOOSE)
-        return _Type(joined.kind, joined.is_one and predicate.is_one, joined.bound, joined.size)
+        is_one = _same_or_unknown(*(item for item in (truthy, falsy) if item.kind is not _Kind.NULL))
+        return replace(joined, is_one=None if is_one and not predicate.is_one else is_one)
 
     def _joined(self, one: _Type, other: _Type) -> _Type:
         """Return the type that holds both of two alternatives."""
-        is_one = one.is_one and other.is_one
+        is_one = _are_one(one, other)
         known = [item for item in (one, other) if item.kind is not _Kind.NULL]
         kinds = {item.kind for item in known}
         if _Kind.TRUTH in kinds and len(kinds) > 1:
             raise self._refused("mixes numbers with true and false")
         bound, size = max(one.bound, other.bound), min(one.size, other.size)
+        has_signs = one.has_signs and other.has_signs
         if len(kinds) == 1:
-            return _Type(known[0].kind, is_one, bound, size)
-        return _Type(_Kind.NUMBER if kinds else _Kind.NULL, is_one)
+            return _Type(known[0].kind, is_one, bound, size, has_signs)
+        return _Type(_Kind.NUMBER if kinds else _Kind.NULL, is_one, has_signs=has_signs)
 
     def _cast(self, content: Node) -> _Type:
         inner, dtype, options = _fields(content, "expr", "dtype", "options")
@@ -358,7 +362,7 @@ class _Reader:
         if name == "Float64":
             if found.kind is _Kind.TRUTH:
                 self._step(Op.AS_NUMBER)
-            return _Type(_Kind.NUMBER, found.is_one)
+            return _Type(_Kind.NUMBER, found.is_one, has_signs=found.has_signs)
         if name == "Boolean" and found.kind is not _Kind.NULL:
             if found.kind is not _Kind.TRUTH:
                 self._step(Op.AS_TRUTH)
@@ -385,9 +389,9 @@ class _Reader:
         self._demand_numbers(found)
         is_whole = found.kind is _Kind.WHOLE
         self._step(Op.NEGATE_WHOLE if is_whole and op is Op.NEGATE else op)
-        if is_whole and found.bound >= found.size and op is not Op.SIGN and not found.is_one:
+        if is_whole and found.bound >= found.size and op is not Op.SIGN and found.is_one is not True:
             raise _WholeNumbers("target() calculates with whole numbers that may become too large: write 1.0 for 1")
-        return _Type(found.kind, found.is_one, 1 if op is Op.SIGN else found.bound, found.size)
+        return replace(found, bound=1) if op is Op.SIGN else found
 
     def _not(self, inputs: Sequence[Node]) -> _Type:
         (node,) = inputs
@@ -405,18 +409,19 @@ class _Reader:
             self._step(op)
         return _Type(_Kind.TRUTH, found.is_one)
 
-    def _first_known(self, inputs: Sequence[Node]) -> _Type:
-        found = self.read(inputs[0])
+    def _first_known(self, inputs: Sequence[Node], *, is_choice: bool) -> _Type:
+        types = [self.read(inputs[0])]
+        found = types[0]
         for node in inputs[1:]:
             other = self.read(node)
             if _Kind.NULL in {found.kind, other.kind}:
                 raise self._refused("fills null with null")
-            joined = self._joined(found, other)
-            if found.is_one and not other.is_one:
+            if found.is_one and other.is_one is not True:
                 raise self._refused("fills one value for all bars by bars")
-            self._step(Op.FILL_NULL_TRUTH if joined.kind is _Kind.TRUTH else Op.FILL_NULL)
-            found = joined
-        return found
+            found = self._joined(found, other)
+            self._step(Op.FILL_NULL_TRUTH if found.kind is _Kind.TRUTH else Op.FILL_NULL)
+            types.append(other)
+        return replace(found, is_one=_same_or_unknown(*types)) if is_choice else found
 
     def _between(self, inputs: Sequence[Node], options: Any) -> _Type:
         (closed,) = _fields(options, "closed")
@@ -432,7 +437,7 @@ class _Reader:
             self._step(op)
             types += pair
         self._step(Op.AND)
-        return _Type(_Kind.TRUTH, all(item.is_one for item in types))
+        return _Type(_Kind.TRUTH, _are_one(*types))
 
     def _clip(self, inputs: Sequence[Node], options: Any) -> _Type:
         has_min, has_max = _fields(options, "has_min", "has_max")
@@ -465,7 +470,7 @@ class _Reader:
             if place:
                 self._step(op)
         self._demand(_Kind.TRUTH, *types, what="joins")
-        return _Type(_Kind.TRUTH, all(item.is_one for item in types))
+        return _Type(_Kind.TRUTH, _same_or_unknown(*types))
 
 
 _ARITHMETIC = {"Plus": Op.ADD, "Minus": Op.SUBTRACT, "Multiply": Op.MULTIPLY, "TrueDivide": Op.DIVIDE}
@@ -494,13 +499,39 @@ _FUNCTIONS: Mapping[str, Callable[[_Reader, Sequence[Node]], _Type]] = {
     "is_not_nan": partial(_Reader._question, ops=[Op.IS_NAN, Op.NOT], is_of_null=False),
     "is_finite": partial(_Reader._question, ops=[Op.IS_FINITE], is_of_null=False),
     "is_infinite": partial(_Reader._question, ops=[Op.IS_INFINITE], is_of_null=False),
-    "fill_null": _Reader._first_known,
-    "coalesce": _Reader._first_known,
+    "fill_null": partial(_Reader._first_known, is_choice=False),
+    "coalesce": partial(_Reader._first_known, is_choice=True),
     "min_horizontal": partial(_Reader._extreme, op=Op.LEAST),
     "max_horizontal": partial(_Reader._extreme, op=Op.MOST),
     "all_horizontal": partial(_Reader._all_or_any, op=Op.AND),
     "any_horizontal": partial(_Reader._all_or_any, op=Op.OR),
 }
+
+
+def _are_one(*types: _Type) -> bool | None:
+    """Return whether a result of all of these is one value: a column makes it a column."""
+    if any(item.is_one is False for item in types):
+        return False
+    return None if any(item.is_one is None for item in types) else True
+
+
+def _same_or_unknown(*types: _Type) -> bool | None:
+    """Return whether a result is one value where polars may keep some of these alone."""
+    kinds = {item.is_one for item in types}
+    return kinds.pop() if len(kinds) == 1 else None if kinds else True
+
+
+def _arithmetic_step(op: str, left: _Type, right: _Type) -> Op:
+    """Return the step of an operator for sides that are columns or one value."""
+    if op == "Plus" and (left.is_one, right.is_one) in {(True, False), (False, True)}:
+        return Op.ADD_ONE_VALUE
+    if op == "Minus" and left.is_one is False and right.is_one:
+        return Op.SUBTRACT_ONE_VALUE
+    if op == "Minus" and left.is_one and right.is_one is False:
+        return Op.SUBTRACT_FROM_ONE_VALUE
+    if op == "TrueDivide" and left.is_one is False and right.is_one:
+        return Op.DIVIDE_BY_ONE_VALUE
+    return _ARITHMETIC[op]
 
 
 def _single(node: Node | str) -> tuple[str, Any]:
