@@ -202,7 +202,7 @@ class Evaluator:
         inputs = [self._input(source, frame) for source in item.inputs]
         values = np.empty(frame.height)
         for _, start, stop in self.rows:
-            values[start:stop] = item.compute(*(array[start:stop] for array in inputs))
+            item.compute_into(values[start:stop], *(array[start:stop] for array in inputs))
         self._computed[item] = values
         return values
 
@@ -310,6 +310,8 @@ class Evaluator:
 
 
 def _float_array(values: pl.Series) -> NDArray[np.float64]:
+    if values.dtype.is_temporal():
+        values = values.dt.epoch("ms")
     return np.ascontiguousarray(values.cast(pl.Float64).to_numpy(), dtype=np.float64)
 
 

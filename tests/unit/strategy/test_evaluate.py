@@ -65,7 +65,7 @@ def test_each_distinct_indicator_is_computed_once(make_bars, monkeypatch) -> Non
 
     calls = []
     plain = rolling.mean
-    monkeypatch.setattr(rolling, "mean", lambda x, length: calls.append(length) or plain(x, length))
+    monkeypatch.setattr(rolling, "mean", lambda out, x, length: calls.append(length) or plain(out, x, length))
     evaluator = Evaluator(make_bars(60, SYMBOLS[:2]))
     for fast in (3, 4, 5):
         evaluator.decisions(Trend(fast=fast, slow=8))
