@@ -245,8 +245,8 @@ _FUNCTIONS: Mapping[str, _Function] = {
     "zscore": _Function(_compiled("rolling", "zscore"), _window),
     "rsi": _Function(_compiled("recursive", "rsi"), _WILDER),
     "atr": _Function(_compiled("recursive", "atr"), _WILDER),
-    "plus_di": _Function(_compiled("recursive", "plus_di"), _WILDER),
-    "minus_di": _Function(_compiled("recursive", "minus_di"), _WILDER),
+    "plus_di": _Function(_compiled("recursive", "plus_di"), _none),  # settles while its average true range does
+    "minus_di": _Function(_compiled("recursive", "minus_di"), _none),  # settles while its average true range does
     "adx": _Function(_compiled("recursive", "adx"), _WILDER),
     "supertrend": _Function(_compiled("recursive", "supertrend"), _none),
     "supertrend_side": _Function(_compiled("recursive", "supertrend_side"), _none),
