@@ -15,11 +15,6 @@ Array = NDArray[np.float64]
 
 
 @njit
-def _is_finite(value: float) -> bool:
-    return value - value == 0.0
-
-
-@njit
 def _smooth(out: Array, x: Array, length: int, weight: float, from_first: bool) -> None:
     """Write the exponential mean with ``weight``, begun at the first value or at the mean of the first ``length``.
 
@@ -34,13 +29,13 @@ def _smooth(out: Array, x: Array, length: int, weight: float, from_first: bool) 
     state = 0.0
     t = 0
     while t < x.size and seen < length:
-        if _is_finite(x[t]):
+        if np.isfinite(x[t]):
             seen += 1
             if seen == 1:
                 state = x[t]
             else:
                 state += (x[t] - state) * (weight if from_first else 1.0 / seen)
-        out[t] = state if seen == length and _is_finite(x[t]) else np.nan
+        out[t] = state if seen == length and np.isfinite(x[t]) else np.nan
         t += 1
     keep = 1.0 - weight
     w0 = weight
@@ -50,7 +45,7 @@ def _smooth(out: Array, x: Array, length: int, weight: float, from_first: bool) 
     place = 0
     a, b, c = 0.0, 0.0, 0.0  # differences from the state, of the values of an unfinished group
     while t < x.size:
-        if place == 0 and t + 4 <= x.size and _is_finite(x[t] + x[t + 1] + x[t + 2] + x[t + 3]):
+        if place == 0 and t + 4 <= x.size and np.isfinite(x[t] + x[t + 1] + x[t + 2] + x[t + 3]):
             a = x[t] - state
             b = x[t + 1] - state
             c = x[t + 2] - state
@@ -62,7 +57,7 @@ def _smooth(out: Array, x: Array, length: int, weight: float, from_first: bool) 
             out[t + 3] = state
             t += 4
             continue
-        if not _is_finite(x[t]):
+        if not np.isfinite(x[t]):
             out[t] = np.nan
         elif place == 0:
             a = x[t] - state
@@ -101,10 +96,10 @@ def _rsi(out: Array, losses: Array, x: Array, length: int) -> None:
     for t in range(x.size):
         change = x[t] - last
         gain = change if change > 0.0 else 0.0
-        is_known = _is_finite(change)
+        is_known = np.isfinite(change)
         out[t] = gain if is_known else np.nan
         losses[t] = gain - change if is_known else np.nan
-        last = x[t] if _is_finite(x[t]) else last
+        last = x[t] if np.isfinite(x[t]) else last
     _smooth(out, out, length, 1.0 / length, False)
     _smooth(losses, losses, length, 1.0 / length, False)
     for t in range(x.size):
@@ -119,8 +114,8 @@ def atr(out: Array, high: Array, low: Array, close: Array, length: int) -> None:
     for t in range(close.size):
         top = last if last > high[t] else high[t]
         bottom = last if last < low[t] else low[t]
-        is_whole = _is_finite(high[t] + low[t] + close[t])
-        out[t] = top - bottom if is_whole & _is_finite(last) else np.nan
+        is_whole = np.isfinite(high[t] + low[t] + close[t])
+        out[t] = top - bottom if is_whole & np.isfinite(last) else np.nan
         last = close[t] if is_whole else last
     _smooth(out, out, length, 1.0 / length, False)
 
@@ -134,15 +129,14 @@ def _directional(out: Array, high: Array, low: Array, close: Array, ranges: Arra
         up = high[t] - last_high
         down = last_low - low[t]
         own, other = (up, down) if is_up else (down, up)
-        is_whole = _is_finite(high[t] + low[t] + close[t])
+        is_whole = np.isfinite(high[t] + low[t] + close[t])
         move = own if (own > other) & (own > 0.0) else 0.0
-        out[t] = move if is_whole & _is_finite(last_high) else np.nan
+        out[t] = move if is_whole & np.isfinite(last_high) else np.nan
         last_high = high[t] if is_whole else last_high
         last_low = low[t] if is_whole else last_low
     _smooth(out, out, length, 1.0 / length, False)
     for t in range(close.size):
-        index = 100.0 * out[t] / ranges[t]
-        out[t] = out[t] * 0.0 if ranges[t] == 0.0 else index
+        out[t] = 100.0 * out[t] / ranges[t] if ranges[t] != 0.0 else out[t] * 0.0  # missing stays missing
 
 
 @njit
@@ -162,8 +156,7 @@ def adx(out: Array, plus: Array, minus: Array, length: int) -> None:
     """Write Wilder's mean of the directional index, given both sides of it; 0 counts where neither side moved."""
     for t in range(plus.size):
         both = plus[t] + minus[t]
-        index = 100.0 * abs(plus[t] - minus[t]) / both
-        out[t] = 0.0 if both == 0.0 else index
+        out[t] = 100.0 * abs(plus[t] - minus[t]) / both if both != 0.0 else 0.0
     _smooth(out, out, length, 1.0 / length, False)
 
 
@@ -175,7 +168,7 @@ def _trend_line(
     upper, lower, last = np.inf, -np.inf, 0.0
     is_up = False
     for t in range(close.size):
-        if not _is_finite(high[t] + low[t] + close[t] + ranges[t]):
+        if not np.isfinite(high[t] + low[t] + close[t] + ranges[t]):
             out[t] = np.nan
             continue
         middle = (high[t] + low[t]) / 2.0
@@ -227,7 +220,7 @@ def session_vwap(
             session = began
             traded, volumes = 0.0, 0.0
         price = (high[t] + low[t] + close[t]) / 3.0
-        is_known = _is_finite(price + volume[t])
+        is_known = np.isfinite(price + volume[t])
         if is_known:
             traded += price * volume[t]
             volumes += volume[t]

@@ -291,4 +291,4 @@ def band(out: Array, middle: Array, spread: Array, factor: float) -> None:
 def drop_infinite(values: Array) -> None:
     """Replace infinite values by NaN."""
     for t in range(values.size):
-        values[t] = values[t] if values[t] - values[t] == 0.0 else np.nan
+        values[t] = values[t] if np.isfinite(values[t]) else np.nan
