@@ -7,7 +7,8 @@ import json
 import pickle
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from backtester.domain.config import RunConfig
-from backtester.engine.decisions import references_of
 from backtester.engine.manifest import sha256, versions
-from backtester.errors import UsageError
+from backtester.errors import BacktesterError, UsageError
 from backtester.kernel._jit import source_digest
 from backtester.market.snapshot import Snapshot
-from backtester.market.store import DatasetKey, Store
+from backtester.market.store import Store
 from backtester.research.job import Job
 from backtester.strategy import Strategy, registry
 
@@ -57,7 +57,13 @@ class Packed:
         return self.head.nbytes + sum(buffer.nbytes for buffer in self.buffers)
 
 
-def pack(job: Job, *, with_data: bool, by_value: Callable[[type[Strategy]], bytes] | None = None) -> Packed:
+def pack(
+    job: Job,
+    *,
+    with_data: bool,
+    symbols: Collection[str] = (),
+    by_value: Callable[[type[Strategy]], bytes] | None = None,
+) -> Packed:
     """Return a job as bytes.
 
     The class of a strategy that stands in a file travels as the file's content; other classes are imported by the
@@ -70,6 +76,8 @@ def pack(job: Job, *, with_data: bool, by_value: Callable[[type[Strategy]], byte
     with_data : bool
         Send what evaluation reads from files too: the store's series of the symbols that are traded or read, and the
         files that the configuration names. Without, the receiver must see the same files.
+    symbols : collection of str
+        What sets read besides, from ``symbols_read``.
     by_value : callable, optional
         Returns the pickled definition of a class that no import finds elsewhere, as one of a script.
 
@@ -80,7 +88,8 @@ def pack(job: Job, *, with_data: bool, by_value: Callable[[type[Strategy]], byte
     """
     buffers: list[Bytes] = []
     out = io.BytesIO()
-    packer = _Packer(out, buffers, job if with_data else None, by_value)
+    carried = _Carried.of(job, symbols) if with_data else None
+    packer = _Packer(out, buffers, carried, by_value)
     try:
         packer.dump(job)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
@@ -122,6 +131,22 @@ def unpack(packed: Packed, buffers: Sequence[Any] | None = None) -> Job:
     return job
 
 
+def symbols_read(job: Job, sets: pl.DataFrame) -> frozenset[str]:
+    """Return the symbols that the strategies of sets read and the configuration does not name.
+
+    Only strategies whose source calls ``ref`` are asked.
+    """
+    classes = [base for base in job.strategy.__mro__ if issubclass(base, Strategy) and base is not Strategy]
+    if not any("ref(" in registry.source_of(base) for base in classes):
+        return frozenset()
+    bare = [name for name in sets.columns if name in job.strategy.model_fields]
+    found: set[str] = set()
+    for params in sets.select(bare).unique().iter_rows(named=True) if bare else [{}]:
+        with suppress(BacktesterError):  # its row will say so
+            found.update(job.strategy(**{**job.config.strategy.params, **params}).references)
+    return frozenset(found)
+
+
 def own_versions() -> dict[str, str]:
     """Return what the figures of this process depend on, by package; the kernel by its sources."""
     found = versions()
@@ -131,6 +156,24 @@ def own_versions() -> dict[str, str]:
 # -- what is written otherwise ---------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class _Carried:
+    """What a job reads from files, to be sent along."""
+
+    store: Store
+    snapshot: Snapshot
+    files: dict[str, Bytes]
+
+    @classmethod
+    def of(cls, job: Job, symbols: Collection[str]) -> _Carried:
+        """Return the series of the symbols that are traded, read or held, and the configuration's own files."""
+        panel, resolved = job.base.panel, job.base.resolved
+        held = [row.symbol for row in resolved.collateral]
+        names = dict.fromkeys((*panel.symbols, *resolved.config.data.reference, *held, *symbols))
+        keys = [key for name in names for key in job.store.keys(panel.venue, name)]
+        return cls(job.store, Snapshot.taken(job.store, keys), _own_files(job.config))
+
+
 class _Packer(pickle.Pickler):
     """Writes a job, its arrays apart, its store and files as their content where they are asked for."""
 
@@ -138,7 +181,7 @@ class _Packer(pickle.Pickler):
         self,
         out: io.BytesIO,
         buffers: list[Bytes],
-        sent: Job | None,
+        carried: _Carried | None,
         by_value: Callable[[type[Strategy]], bytes] | None,
     ) -> None:
         def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -150,24 +193,23 @@ class _Packer(pickle.Pickler):
 
         super().__init__(out, protocol=5, buffer_callback=keep)
         self._by_value = by_value
-        self._snapshot = None if sent is None else Snapshot.taken(sent.store, _datasets(sent))
-        self._store = None if sent is None else sent.store
-        self._files = {} if sent is None else _own_files(sent.config)
+        self._carried = carried
+        self._files = {} if carried is None else carried.files
 
     def persistent_id(self, item: object) -> object:
         """Mark texts that name a file which is sent along: it lies elsewhere at the receiver's."""
         if not self._files or not isinstance(item, str):
             return None
         named = [path for path in self._files if _names(item, path)]
-        return (item, {path: self._files[path] for path in named}) if named else None
+        # as bytes, since texts inside of a mark would be marked again
+        return (item.encode(), [(path.encode(), self._files[path]) for path in named]) if named else None
 
     def reducer_override(self, item: object) -> Any:
         """Write a class from a file as the file's content, a store as its snapshot, a frame as buffers."""
         if isinstance(item, pl.DataFrame):
             return _frame_from, (pickle.PickleBuffer(_frame_bytes(item).data),)
-        if isinstance(item, Store) and item is self._store:
-            assert self._snapshot is not None
-            return self._snapshot.__reduce__()
+        if self._carried is not None and item is self._carried.store:
+            return self._carried.snapshot.__reduce__()
         if isinstance(item, type) and issubclass(item, Strategy):
             if registry.is_plugin(item):
                 return registry.from_content, (*registry.plugin_file(item), item.__qualname__)
@@ -185,8 +227,8 @@ class _Unpacker(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> str:
         """Return a text with the names that its files have here."""
-        text, files = pid
-        for path, content in files.items():
+        text, files = pid[0].decode(), [(path.decode(), content) for path, content in pid[1]]
+        for path, content in files:
             here = str(self._written(path, content))
             text = here if text == path else text.replace(json.dumps(path), json.dumps(here))
         return str(text)
@@ -220,21 +262,6 @@ def _own_files(config: RunConfig) -> dict[str, Bytes]:
     paths += [config.universe.file] if config.universe.file is not None else []
     paths += [config.data.venue] if config.data.venue.endswith(".toml") else []
     return {path: np.fromfile(path, np.uint8) for path in dict.fromkeys(paths)}
-
-
-def _datasets(job: Job) -> list[DatasetKey]:
-    """Return the stored series that sets may read: those of the symbols that are traded, read or held.
-
-    Where a parameter is a text it may name a symbol: then all of the venue.
-    """
-    panel, resolved = job.base.panel, job.base.resolved
-    if any(field.annotation is str for field in job.strategy.model_fields.values()):
-        return job.store.keys(panel.venue)
-    read = references_of(resolved.config, job.strategy(**job.config.strategy.params))
-    held = [row.symbol for row in resolved.collateral]
-    return [
-        key for symbol in dict.fromkeys((*panel.symbols, *read, *held)) for key in job.store.keys(panel.venue, symbol)
-    ]
 
 
 def _frame_bytes(frame: pl.DataFrame) -> Bytes:

@@ -46,6 +46,10 @@ class PartQueue:
                 return Part(sets)
         return None
 
+    def put_back(self, part: Part) -> None:
+        """Wait once more for a part over which nothing went wrong."""
+        self._again.append(part)
+
     def lost(self, part: Part, why: str) -> pl.DataFrame | None:
         """Note that a worker ended over a part, which is tried again, in halves where it was tried enough.
 

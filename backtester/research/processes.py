@@ -111,7 +111,12 @@ class ProcessExecutor:
             answer: Answer = connection.recv()
         except (EOFError, OSError):
             del busy[connection]
-            return queue.lost(worker.part, self._ended(worker))
+            how = worker.how_ended()
+            if worker.has_job:
+                return queue.lost(worker.part, f"The worker that evaluated it ended ({how}): out of memory?\n{WAY_ON}")
+            self._count_stillborn(how)
+            queue.put_back(worker.part)
+            return None
         if isinstance(answer, Ready):
             worker.has_job = True
             self._stillborn = 0
@@ -123,24 +128,15 @@ class ProcessExecutor:
             return queue.lost(worker.part, f"It could not be evaluated: {answer.why}.\n{WAY_ON}")
         return answer
 
-    def _ended(self, worker: _Worker) -> str:
-        """Return how a worker ended.
-
-        Raises
-        ------
-        BacktesterError
-            None of the last few even got as far as to hold the job.
-        """
-        how = worker.how_ended()
-        if not worker.has_job:
-            self._stillborn += 1
-            if self._stillborn >= _STILLBORN:
-                raise BacktesterError(
-                    f"Worker processes end before they begin ({how}).",
-                    'In a script, start the sweep below `if __name__ == "__main__":`, since workers import the script; '
-                    "else the memory may not do for so many: use fewer workers.",
-                )
-        return f"The worker that evaluated it ended ({how}): out of memory?\n{WAY_ON}"
+    def _count_stillborn(self, how: str) -> None:
+        """Give up where worker after worker ends before it has the job."""
+        self._stillborn += 1
+        if self._stillborn >= _STILLBORN:
+            raise BacktesterError(
+                f"Worker processes end before they begin ({how}).",
+                'In a script, start the sweep below `if __name__ == "__main__":`, since workers import the script; '
+                "else the memory may not do for so many: use fewer workers.",
+            )
 
 
 class _Worker:

@@ -6,8 +6,10 @@ import ctypes
 import importlib
 import importlib.util
 import logging
+import socket
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -16,13 +18,14 @@ import polars as pl
 from backtester.errors import BacktesterError, InternalError, UsageError
 from backtester.research.environment import ONE_THREAD, inherited
 from backtester.research.job import Job
-from backtester.research.job_transfer import Bytes, Packed, pack, unpack
+from backtester.research.job_transfer import Bytes, Packed, pack, symbols_read, unpack
 from backtester.research.part_queue import WAY_ON, Part, PartQueue
 from backtester.research.processes import usable_cores
 from backtester.strategy import Strategy
 
 TRIES = 4  # workers that may end over a part: a machine that is taken away is no fault of its parts
 AHEAD = 2  # parts under way for each core: the next one is there when a worker is done
+_SECONDS = 5.0  # that a cluster may take to answer
 # Ray's workers write no reports of use and no advice.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 # A cluster of this machine alone listens on the loopback interface; the name tells where Ray does so by default.
@@ -53,7 +56,7 @@ class RayExecutor:
         self.workers = workers
         self.address = address
         self._has_started = False
-        self._sent: tuple[Job, _Sent] | None = None
+        self._sent: _Sent | None = None
 
     def __enter__(self) -> RayExecutor:
         with inherited(_OWN_CLUSTER if self.address is None else _QUIET):
@@ -68,8 +71,9 @@ class RayExecutor:
         if self.address is None:
             options = {"address": "local", "num_cpus": self.workers or usable_cores(), "include_dashboard": False}
         try:
+            _knock(self.address)
             _ray().init(log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             where = "can be started" if self.address is None else f"answers at {self.address}"
             raise BacktesterError(
                 f"No Ray cluster {where}: {_first_line(error)}",
@@ -92,7 +96,6 @@ class RayExecutor:
 
     def rows(self, job: Job, parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the rows of each part as they are done; see ``Executor``."""
-        sent = self._share(job)
         # Ray would try again by itself, the same part over and over: what ends its workers is halved here
         task = _ray().remote(evaluate_part).options(num_cpus=1, max_retries=0)
         queue = PartQueue(parts, TRIES)
@@ -103,6 +106,7 @@ class RayExecutor:
                     part = queue.take()
                     if part is None:
                         break
+                    sent = self._share(job, part.sets)
                     busy[task.remote(sent.name, [sent.packed], part.sets)] = part
                 if not busy:
                     return
@@ -119,21 +123,28 @@ class RayExecutor:
         """Return how many parts are evaluated at a time: machines may join and leave."""
         return self.workers or max(1, int(_ray().cluster_resources().get("CPU", 1)))
 
-    def _share(self, job: Job) -> _Sent:
+    def _share(self, job: Job, sets: pl.DataFrame) -> _Sent:
+        """Return a job in the object store, with what some sets read: put there once, again where they read more."""
+        symbols = symbols_read(job, sets)
+        sent = self._sent
+        if sent is not None and sent.job is job:
+            if symbols <= sent.symbols:
+                return sent
+            symbols |= sent.symbols
+        self._sent = None  # the store may drop the old one before the new one comes
+        packed = pack(job, with_data=True, symbols=symbols, by_value=_by_value)
+        self._sent = _Sent(job, symbols, uuid.uuid4().hex, _ray().put(packed))
+        return self._sent
 
-        if self._sent is None or self._sent[0] is not job:
-            self._sent = None
-            packed = pack(job, with_data=True, by_value=_by_value)
-            self._sent = (job, _Sent(uuid.uuid4().hex, _ray().put(packed)))
-        return self._sent[1]
 
-
+@dataclass(frozen=True, eq=False)
 class _Sent:
     """A job in the object store: a name by which workers know it again, and where it lies."""
 
-    def __init__(self, name: str, packed: Any) -> None:
-        self.name = name
-        self.packed = packed
+    job: Job
+    symbols: frozenset[str]
+    name: str
+    packed: Any
 
 
 def _fetched(reference: Any, part: Part, queue: PartQueue) -> pl.DataFrame | None:
@@ -201,6 +212,13 @@ def writeable(buffer: Bytes) -> Any:
 def _by_value(strategy: type[Strategy]) -> bytes:
     """Return the definition of a class that stands in the script that is run, which no worker can import."""
     return bytes(_ray().cloudpickle.dumps(strategy))
+
+
+def _knock(address: str | None) -> None:
+    """Raise what the system says where nobody listens at an address: Ray would ask for minutes."""
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), _SECONDS).close()
 
 
 def _ray() -> Any:
