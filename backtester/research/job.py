@@ -20,11 +20,22 @@ from backtester.engine.run_file import Tree, build_config, merge
 from backtester.engine.transfers import transfers_of
 from backtester.errors import BacktesterError, UnknownNameError, UsageError
 from backtester.market.store import Store
-from backtester.research.rows import ParamValue, done_row, failed_row, metrics_of, rows_frame
+from backtester.research.counted import Counted, Counter
+from backtester.research.rows import (
+    REPLAY,
+    ParamValue,
+    done_row,
+    facts_frame,
+    failed_row,
+    joined,
+    metrics_of,
+    rows_frame,
+)
 from backtester.strategy import Strategy
 from backtester.strategy.evaluate import Evaluator
 
 MEMORY = 1 << 30  # bytes that indicators may take
+_PLACE = "__place"  # column of a set's place among all
 _MEASURED = 8  # sets on which a warm-up is measured that no indicator states
 
 Tell = Callable[[pl.DataFrame], None]
@@ -127,13 +138,16 @@ class Job:
         """
         names = [name for name in sets.columns if name != "set"]
         self.check(names)
-        rows: list[Mapping[str, Any]] = [{}] * sets.height
+        parts = []
         for group in self._groups(sets, names):
-            for place, row in self._group_rows(group):
-                rows[place] = row
+            for places, rows in self._group_rows(group):
+                parts.append(rows.with_columns(pl.Series(_PLACE, places, pl.Int64)))
                 if tell is not None:
-                    tell(rows_frame(sets[place : place + 1], [row]))
-        return rows_frame(sets, rows)
+                    tell(pl.concat([sets[places], rows], how="horizontal"))
+        if not parts:
+            return rows_frame(sets, [])
+        rows = joined(parts).sort(_PLACE).drop(_PLACE)
+        return pl.concat([sets, rows], how="horizontal")
 
     def result(self, values: Mapping[str, ParamValue]) -> Result:
         """Return one set replayed in full, with every record; raises what refuses it."""
@@ -185,22 +199,43 @@ class Job:
             raise strategy
         return config, strategy
 
-    # -- one after the other, in full --------------------------------------------------------------------------------
+    # -- rows --------------------------------------------------------------------------------------------------------
 
-    def _group_rows(self, group: _Group) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Return the rows of a group by their place."""
-        sound = [strategy for strategy in group.strategies if isinstance(strategy, Strategy)]
-        shared: Evaluator | None = None
+    def _group_rows(self, group: _Group) -> Iterator[tuple[list[int], pl.DataFrame]]:
+        """Return the rows of a group by their places: counted where that can be, else replayed in full."""
+        sound: list[tuple[int, Strategy]] = []
         for place, strategy in zip(group.places, group.strategies, strict=True):
-            try:
-                if isinstance(strategy, BacktesterError):
-                    raise strategy
-                loaded = self._market(group.config)
-                shared = shared or self._shared(sound, loaded)
-                row = done_row(metrics_of(self._replayed(strategy, loaded, shared)), "replay")
-            except BacktesterError as error:
-                row = failed_row(str(error))
-            yield place, row
+            if isinstance(strategy, Strategy):
+                sound.append((place, strategy))
+            else:
+                yield [place], facts_frame([failed_row(str(strategy))])
+        if not sound:
+            return
+        places = [place for place, _ in sound]
+        try:
+            loaded = self._market(group.config)
+            shared = self._shared([strategy for _, strategy in sound], loaded)
+            counter = Counter(loaded, self.store, shared, self.memory, self.threads)
+        except BacktesterError as error:
+            yield places, facts_frame([failed_row(str(error))] * len(places))
+            return
+        for counted in counter.rows([strategy for _, strategy in sound]):
+            if isinstance(counted, Counted):
+                yield [places[n] for n in counted.places], counted.rows
+                continue
+            n, refusal = counted
+            yield [places[n]], facts_frame([self._full_row(sound[n][1], loaded, shared, refusal)])
+
+    def _full_row(
+        self, strategy: Strategy, loaded: Loaded, shared: Evaluator, refusal: BacktesterError | None
+    ) -> Mapping[str, Any]:
+        """Return the row of a set that is replayed with every record, or of one that was refused."""
+        if refusal is not None:
+            return failed_row(str(refusal))
+        try:
+            return done_row(metrics_of(self._replayed(strategy, loaded, shared)), REPLAY)
+        except BacktesterError as error:
+            return failed_row(str(error))
 
     def _market(self, config: RunConfig) -> Loaded:
         """Return the market and the account of a configuration, loaded once."""

@@ -191,6 +191,28 @@ class Evaluator:
             frame = found
         return self._indicator(item, frame)
 
+    def values_into(self, item: Indicator, out: NDArray[np.float64]) -> None:
+        """Write an indicator of all bars into an array, without keeping it; as ``values`` otherwise.
+
+        Parameters
+        ----------
+        item : Indicator
+            What is wanted.
+        out : ndarray of float64, shape (bars,)
+            Written.
+        """
+        plain = not item.timeframe_ms and all(isinstance(source, str) for source in item.inputs)
+        if item in self._computed or not plain or any(source not in self.bars.columns for source in item.inputs):
+            out[:] = self.values(item)
+            return
+        inputs = [self._input(source, self.bars) for source in item.inputs]
+        for _, start, stop in self.rows:
+            item.compute_into(out[start:stop], *(array[start:stop] for array in inputs))
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """Return a column of the bars as floats, NaN where it is null; not to be written to."""
+        return self._input(name, self.bars)
+
     def _indicator(self, item: Indicator, frame: pl.DataFrame) -> NDArray[np.float64]:
         known = self._computed.get(item)
         if known is not None:
