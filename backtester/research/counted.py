@@ -31,7 +31,7 @@ from backtester.strategy import Strategy
 from backtester.strategy.evaluate import Evaluator
 from backtester.strategy.indicators import Indicator
 from backtester.strategy.refusals import OPTIONAL_SERIES
-from backtester.strategy.target_plan import TargetBatch, TargetPlan, plan_targets, target_batches
+from backtester.strategy.target_plan import TargetBatch, TargetPlan, target_batches
 from backtester.strategy.target_tiles import ChangePoints, change_points_of_sets
 
 Ints = NDArray[np.int64]
@@ -114,13 +114,24 @@ class Counter:
 
     # -- which way ---------------------------------------------------------------------------------------------------
 
-    def rows(self, strategies: Sequence[Strategy]) -> Iterator[Counted | tuple[int, BacktesterError | None]]:
-        """Return rows as they are done; a set that raises with its error, one that needs its records with None."""
+    def rows(
+        self, strategies: Sequence[Strategy], plans: Sequence[TargetPlan]
+    ) -> Iterator[Counted | tuple[int, BacktesterError | None]]:
+        """Return rows as they are done; a set that raises with its error, one that needs its records with None.
+
+        Parameters
+        ----------
+        strategies : sequence of Strategy
+            The sets.
+        plans : sequence of TargetPlan
+            How the target of each is calculated where the run lets it.
+        """
         if self.why_not:
             yield from ((place, None) for place in range(len(strategies)))
             return
-        plans = self._plans(strategies)
-        left = {place for place, plan in enumerate(plans) if plan.program is None}
+        is_plain = self._takes_changes()
+        left = {place for place, plan in enumerate(plans) if plan.program is None or not is_plain}
+        plans = plans if is_plain else []
         at_most = max(_LEAST_COLUMNS, self.memory // (8 * max(self.bars.bars.height, 1)))
         order = near_to_one_another(plans, at_most)
         for batch in target_batches([plans[place] for place in order], at_most):
@@ -134,19 +145,16 @@ class Counter:
         for place in sorted(left):
             yield self._by_polars(place, strategies[place])
 
-    def _plans(self, strategies: Sequence[Strategy]) -> list[TargetPlan]:
-        """Return how each target is calculated."""
+    def _takes_changes(self) -> bool:
+        """Return whether the run takes targets as they are, and only where they change."""
         config = self.loaded.resolved.config
-        is_plain = (
+        return (
             config.execution.rebalance == "on_change"
             and config.sizing.unit not in ("volatility", "risk")
             and not has_universe(config.universe)
             and self.bars.bars.height > 1
             and self._bar.size > 0
         )
-        if is_plain:
-            return plan_targets(strategies)
-        return [TargetPlan((), (), None, "the run rescales, bounds or repeats targets") for _ in strategies]
 
     def _unreadable(self, batch: TargetBatch) -> bool:
         """Return whether a batch reads what is not there, or is empty: polars says so in full."""

@@ -19,6 +19,8 @@ from backtester.engine.run_checks import refuse_clashes
 from backtester.engine.run_file import Tree, build_config, merge
 from backtester.engine.transfers import transfers_of
 from backtester.errors import BacktesterError, UnknownNameError, UsageError
+from backtester.market.panel import Panel
+from backtester.market.schema import timeframe_ms
 from backtester.market.store import Store
 from backtester.research.counted import Counted, Counter
 from backtester.research.rows import (
@@ -31,11 +33,14 @@ from backtester.research.rows import (
     metrics_of,
     rows_frame,
 )
-from backtester.strategy import Strategy
+from backtester.strategy import Indicator, Strategy
+from backtester.strategy.declared import declared_indicators
 from backtester.strategy.evaluate import Evaluator
+from backtester.strategy.target_plan import TargetPlan, plan_targets
 
 MEMORY = 1 << 30  # bytes that indicators may take
 _PLACE = "__place"  # column of a set's place among all
+_KEPT = 4  # configurations whose bars are kept
 _MEASURED = 8  # sets on which a warm-up is measured that no indicator states
 
 Tell = Callable[[pl.DataFrame], None]
@@ -49,6 +54,16 @@ class _Group:
     config: RunConfig
     places: list[int]
     strategies: list[Strategy | BacktesterError]
+
+
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """Bars that strategies read, with a warm-up, and what counts sets on them."""
+
+    bars: Evaluator
+    warmup: int
+    references: frozenset[str]
+    counter: Counter
 
 
 class Job:
@@ -92,10 +107,15 @@ class Job:
         self.strategy = strategy
         self.memory = memory
         self.threads = threads
-        self._loaded: dict[str, Loaded] = {}
+        self._panels: dict[str, Panel] = {}
+        self._grounds: dict[str, _Ground] = {}
         base = self._strategy({})
         self._watches_index = isinstance(base, Strategy) and watches_index(base)
         self.base = self._market(config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be made again: a job is sent to other processes."""
+        return {**self.__dict__, "_grounds": {}}
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse names that are neither a parameter of the strategy nor, with a dot, a key of the run file.
@@ -212,45 +232,68 @@ class Job:
         if not sound:
             return
         places = [place for place, _ in sound]
+        strategies = [strategy for _, strategy in sound]
+        plans = plan_targets(strategies)
         try:
-            loaded = self._market(group.config)
-            shared = self._shared([strategy for _, strategy in sound], loaded)
-            counter = Counter(loaded, self.store, shared, self.memory, self.threads)
+            ground = self._ground(group.config, strategies, plans)
         except BacktesterError as error:
             yield places, facts_frame([failed_row(str(error))] * len(places))
             return
-        for counted in counter.rows([strategy for _, strategy in sound]):
+        for counted in ground.counter.rows(strategies, plans):
             if isinstance(counted, Counted):
                 yield [places[n] for n in counted.places], counted.rows
                 continue
             n, refusal = counted
-            yield [places[n]], facts_frame([self._full_row(sound[n][1], loaded, shared, refusal)])
+            yield [places[n]], facts_frame([self._full_row(strategies[n], ground, refusal)])
 
-    def _full_row(
-        self, strategy: Strategy, loaded: Loaded, shared: Evaluator, refusal: BacktesterError | None
-    ) -> Mapping[str, Any]:
+    def _full_row(self, strategy: Strategy, ground: _Ground, refusal: BacktesterError | None) -> Mapping[str, Any]:
         """Return the row of a set that is replayed with every record, or of one that was refused."""
         if refusal is not None:
             return failed_row(str(refusal))
         try:
-            return done_row(metrics_of(self._replayed(strategy, loaded, shared)), REPLAY)
+            return done_row(metrics_of(self._replayed(strategy, ground.counter.loaded, ground.bars)), REPLAY)
         except BacktesterError as error:
             return failed_row(str(error))
 
     def _market(self, config: RunConfig) -> Loaded:
-        """Return the market and the account of a configuration, loaded once."""
-        key = config.model_copy(update={"strategy": _without_params(config)}).model_dump_json()
-        if key not in self._loaded:
-            self._loaded[key] = load_run(config, self.store, watches_index=self._watches_index)
-        return self._loaded[key]
+        """Return the market and the account of a configuration; series are loaded once."""
+        key = _key(config, "data", "funding", "execution", "collateral")
+        loaded = load_run(config, self.store, watches_index=self._watches_index, panel=self._panels.get(key))
+        self._panels[key] = loaded.panel
+        return loaded
 
-    def _shared(self, strategies: Sequence[Strategy], loaded: Loaded) -> Evaluator:
-        """Return the bars of a group with the warm-up that its sets need at most."""
+    def _ground(self, config: RunConfig, strategies: Sequence[Strategy], plans: Sequence[TargetPlan]) -> _Ground:
+        """Return what sets that share a configuration are evaluated on: kept, so that later sets begin at once."""
+        key = _key(config)
+        known = self._grounds.pop(key, None)
+        loaded = self._market(config) if known is None else known.counter.loaded
+        references = frozenset(name for strategy in strategies[:1] for name in strategy.references)
+        warmup = self._warmup(strategies, plans, loaded)
+        if known is None or warmup > known.warmup or not references <= known.references:
+            bars = Evaluator(shared_bars(strategies[:1], loaded.resolved.config, self.store, loaded.panel, warmup))
+            counter = Counter(loaded, self.store, bars, self.memory, self.threads)
+            known = _Ground(bars, warmup, references, counter)
+        while len(self._grounds) >= _KEPT:
+            del self._grounds[next(iter(self._grounds))]
+        self._grounds[key] = known  # the newest last
+        return known
+
+    def _warmup(self, strategies: Sequence[Strategy], plans: Sequence[TargetPlan], loaded: Loaded) -> int:
+        """Return the bars before the run that its sets need at most.
+
+        A target that is calculated bar by bar from indicators looks back as far as they do. Where it is anything else,
+        and the class states no warm-up, that of a few sets is measured, the one that looks back farthest among them.
+        """
         config = loaded.resolved.config
+        bar_ms = timeframe_ms(str(config.data.timeframe))
+        reach = [_reach(strategy, bar_ms) for strategy in strategies]
+        unsure = [n for n, plan in enumerate(plans) if plan.program is None and strategies[n].warmup is None]
+        if not unsure:
+            return max(reach)
+        farthest = max(unsure, key=reach.__getitem__)
+        tried = dict.fromkeys([*unsure[:: max(1, len(unsure) // _MEASURED)], farthest])
         bars = shared_bars(strategies[:1], config, self.store, loaded.panel, 0)
-        stride = max(1, len(strategies) // _MEASURED)
-        warmup = max(strategy.warmup_bars(bars) for strategy in strategies[::stride])
-        return Evaluator(shared_bars(strategies, config, self.store, loaded.panel, warmup))
+        return max(*reach, *(_measured(strategies[n], bars) for n in tried))
 
     def _replayed(self, strategy: Strategy, loaded: Loaded, shared: Evaluator | None) -> Result:
         """Return a set's run with every record."""
@@ -264,5 +307,26 @@ class Job:
         return complete(assembled(replayed, self.store, ()))
 
 
-def _without_params(config: RunConfig) -> Any:
-    return config.strategy.model_copy(update={"params": {}})
+def _reach(strategy: Strategy, bar_ms: int) -> int:
+    """Return the bars that a strategy's indicators look back; 0 where it cannot say."""
+    if strategy.warmup is not None:
+        return strategy.warmup
+    try:
+        declared = declared_indicators(strategy).values()
+        return max((item.lookback_at(bar_ms) for item in declared if isinstance(item, Indicator)), default=0)
+    except BacktesterError:
+        return 0
+
+
+def _measured(strategy: Strategy, bars: pl.DataFrame) -> int:
+    """Return a measured warm-up; 0 where the strategy raises, which its row tells."""
+    try:
+        return strategy.warmup_bars(bars)
+    except BacktesterError:
+        return 0
+
+
+def _key(config: RunConfig, *sections: str) -> str:
+    """Return some sections of a configuration as text, all of them by default; parameters are left out."""
+    bare = config.model_copy(update={"strategy": config.strategy.model_copy(update={"params": {}})})
+    return bare.model_dump_json(include=set(sections) or None)
