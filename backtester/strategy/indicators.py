@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
+from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -176,6 +177,9 @@ class Indicator:
         *arrays : ndarray of float64
             One per input, contiguous.
         """
+        if self.length > out.size:  # no window is full, and none as long is set up
+            out.fill(np.nan)
+            return
         numbers = (self.length, *self.options) if self.length else self.options
         _FUNCTIONS[self.function].fill(out, *arrays, *numbers)
         _call("rolling", "drop_infinite", out)
@@ -197,7 +201,12 @@ def _compiled(module: str, name: str) -> Callable[..., object]:
 
 def _call(module: str, name: str, *arguments: object) -> None:
     """Call a compiled function, imported on first use: listing strategies then needs no compiler."""
-    getattr(import_module(f"backtester.strategy.{module}"), name)(*arguments)
+    getattr(_module(module), name)(*arguments)
+
+
+@cache
+def _module(name: str) -> ModuleType:
+    return import_module(f"backtester.strategy.{name}")
 
 
 def _subtract(out: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]) -> None:

@@ -21,6 +21,7 @@ from talipp.ohlcv import OHLCV
 from backtester.strategy import (
     Evaluator,
     Indicator,
+    Strategy,
     adx,
     at,
     atr,
@@ -53,6 +54,7 @@ from backtester.strategy import (
     wma,
     zscore,
 )
+from backtester.strategy.causality import check
 
 HOUR = 3_600_000
 MONDAY = 1_735_516_800_000  # 2024-12-30 00:00 UTC
@@ -562,3 +564,20 @@ def test_a_constant_series_is_its_own_exponential_mean() -> None:
     x = np.full(50, 0.1)
     for length in range(1, 20):
         assert (ema("close", length).compute(x)[length - 1 :] == 0.1).all()
+
+
+class Everything(Strategy):
+    """Reads all of them."""
+
+    def indicators(self) -> dict[str, Indicator]:
+        return {f"x{place}": item for place, item in enumerate(EVERY.values())}
+
+    def target(self) -> pl.Expr:
+        return pl.when(pl.col("x0") > pl.col("close")).then(1.0).otherwise(0.0)
+
+
+def test_the_measured_warm_up_is_what_they_look_back() -> None:
+    report = check(Everything(), market("walk", 700))
+    assert report.is_causal
+    back = max(item.lookback_at(HOUR) for item in EVERY.values())
+    assert 48 < report.warmup <= back

@@ -206,6 +206,8 @@ def test_window_longer_than_the_history_is_all_null(make_bars) -> None:
     bars = make_bars(10)
     for indicator in (sma("close", 11), rolling_std("close", 50), ema("close", 11), rsi("close", 10), lag("close", 10)):
         assert np.isnan(computed(indicator, bars)).all()
+    for make in (sma, rolling_std, rolling_max, rolling_median, ema, rsi, lag, roc):
+        assert np.isnan(computed(make("close", 10**12), bars)).all(), "no memory is taken for a window of that length"
 
 
 def test_symbols_do_not_mix(make_bars) -> None:
