@@ -7,7 +7,7 @@ by polars, set by set. Either way a set's target is kept as the bars at which it
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtester.analytics.tallies import TallyTerms, tally_metrics
+from backtester.domain.config import RunConfig
 from backtester.engine.decisions import decide, instructions_for, signal_clock
 from backtester.engine.instructions import Instructions
 from backtester.engine.prepare import prepare
@@ -36,9 +37,11 @@ from backtester.strategy.target_tiles import ChangePoints, change_points_of_sets
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Column = str | Indicator
 
 _SETS_AT_ONCE = 128  # sets that a thread takes up: enough to share the columns of a tile
-_LEAST_COLUMNS = 4  # of a batch, whatever memory allows
+_LEAST_COLUMNS = 8  # that are kept, whatever memory allows
+_PROBED = 1 << 13  # bars in which most first values lie
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,73 @@ class Counted:
     rows: pl.DataFrame
 
 
+@dataclass(frozen=True, eq=False)
+class Share:
+    """Sets under way: what threads are counting, and what is left to do set by set."""
+
+    strategies: Sequence[Strategy]
+    tasks: list[Future[tuple[Counted, list[int]]]]
+    left: list[int]
+
+
+class Columns:
+    """Columns that targets are calculated from, as rows of one matrix; they are forgotten when it is full.
+
+    Parameters
+    ----------
+    bars : Evaluator
+        What they are computed on.
+    at_most : int
+        Rows.
+    """
+
+    def __init__(self, bars: Evaluator, at_most: int) -> None:
+        self.bars = bars
+        self.matrix = np.empty((at_most, bars.bars.height))  # untouched pages of it cost nothing
+        self.first = np.zeros(at_most, np.int64)
+        self._rows: dict[Column, int] = {}
+
+    @property
+    def at_most(self) -> int:
+        """Rows that there are."""
+        return self.first.size
+
+    def lacks_room(self, columns: Sequence[Column]) -> bool:
+        """Return whether some must be forgotten to take up others."""
+        return len(self._rows.keys() | set(columns)) > self.at_most
+
+    def forget(self) -> None:
+        """Begin again: nothing may still be reading the matrix."""
+        self._rows.clear()
+
+    def rows(self, columns: Sequence[Column], pool: ThreadPoolExecutor) -> Ints:
+        """Return the rows of columns, computing those that are not there."""
+        new = [column for column in columns if column not in self._rows]
+        for column in new:
+            self._rows[column] = len(self._rows)
+        try:
+            list(pool.map(self._fill, new))
+        except BaseException:
+            for column in new:
+                del self._rows[column]
+            raise
+        return np.array([self._rows[column] for column in columns], np.int64)
+
+    def _fill(self, column: Column) -> None:
+        row = self._rows[column]
+        if isinstance(column, Indicator):
+            self.bars.values_into(column, self.matrix[row])
+        else:
+            self.matrix[row] = self.bars.column(column)
+        self.first[row] = first_value(self.matrix[row])
+
+    def first_of(self, item: Indicator) -> int:
+        """Return the bar of an indicator's first value."""
+        if item in self._rows:
+            return int(self.first[self._rows[item]])
+        return first_value(self.bars.values(item))
+
+
 class Counter:
     """Sets that share a market, an account's terms and bars to decide on.
 
@@ -69,9 +139,7 @@ class Counter:
     bars : Evaluator
         What the strategies read, with a warm-up for each of them.
     memory : int
-        Bytes that the columns of a batch may take.
-    threads : int
-        Threads that calculate and replay.
+        Bytes that columns of indicators may take.
 
     Attributes
     ----------
@@ -79,9 +147,9 @@ class Counter:
         Why nothing can be counted here, in words; empty where it can.
     """
 
-    def __init__(self, loaded: Loaded, store: Store, bars: Evaluator, memory: int, threads: int) -> None:
+    def __init__(self, loaded: Loaded, store: Store, bars: Evaluator, memory: int) -> None:
         config = loaded.resolved.config
-        self.loaded, self.store, self.bars, self.memory, self.threads = loaded, store, bars, memory, threads
+        self.loaded, self.store, self.bars = loaded, store, bars
         signal_ms = timeframe_ms(str(config.data.timeframe))
         told = Instructions(signal_ms=signal_ms if signal_ms != loaded.panel.timeframe_ms else None)
         moved, _ = transfers_of(config, loaded.panel.open_time)
@@ -97,6 +165,9 @@ class Counter:
             takes_over_at_market=config.liquidation.takeover == "market",
         )
         self._first, self._bar = self._clock()
+        self._takes_changes = self._bar.size > 0 and takes_changes(config)
+        self._columns = Columns(bars, max(_LEAST_COLUMNS, memory // (8 * max(bars.bars.height, 1))))
+        self._running: list[Future[tuple[Counted, list[int]]]] = []
 
     def _clock(self) -> tuple[int, Ints]:
         """Return the first row of the bars that is replayed, and the last replayed bar inside each row from there on.
@@ -114,10 +185,8 @@ class Counter:
 
     # -- which way ---------------------------------------------------------------------------------------------------
 
-    def rows(
-        self, strategies: Sequence[Strategy], plans: Sequence[TargetPlan]
-    ) -> Iterator[Counted | tuple[int, BacktesterError | None]]:
-        """Return rows as they are done; a set that raises with its error, one that needs its records with None.
+    def begin(self, strategies: Sequence[Strategy], plans: Sequence[TargetPlan], pool: ThreadPoolExecutor) -> Share:
+        """Begin to count sets, and return at once.
 
         Parameters
         ----------
@@ -125,36 +194,32 @@ class Counter:
             The sets.
         plans : sequence of TargetPlan
             How the target of each is calculated where the run lets it.
+        pool : ThreadPoolExecutor
+            Threads that calculate and replay.
         """
-        if self.why_not:
-            yield from ((place, None) for place in range(len(strategies)))
-            return
-        is_plain = self._takes_changes()
-        left = {place for place, plan in enumerate(plans) if plan.program is None or not is_plain}
-        plans = plans if is_plain else []
-        at_most = max(_LEAST_COLUMNS, self.memory // (8 * max(self.bars.bars.height, 1)))
-        order = near_to_one_another(plans, at_most)
-        for batch in target_batches([plans[place] for place in order], at_most):
+        tasks: list[Future[tuple[Counted, list[int]]]] = []
+        if self.why_not or not self._takes_changes:
+            return Share(strategies, tasks, list(range(len(strategies))))
+        left = [place for place, plan in enumerate(plans) if plan.program is None]
+        order = near_to_one_another(plans, self._columns.at_most)
+        for batch in target_batches([plans[place] for place in order], self._columns.at_most):
             own = replace(batch, members=np.array(order, np.int64)[batch.members])
             if self._unreadable(own):
-                left.update(own.members.tolist())
-                continue
-            for counted, unfinished in self._counted(own, plans):
-                left.update(unfinished)
+                left += own.members.tolist()
+            else:
+                tasks += self._submit(own, plans, pool)
+        return Share(strategies, tasks, left)
+
+    def finish(self, share: Share) -> Iterator[Counted | tuple[int, BacktesterError | None]]:
+        """Return rows as they are done; a set that raises with its error, one that needs its records with None."""
+        left = list(share.left)
+        for task in share.tasks:
+            counted, refused = task.result()
+            left += refused
+            if counted.places:
                 yield counted
         for place in sorted(left):
-            yield self._by_polars(place, strategies[place])
-
-    def _takes_changes(self) -> bool:
-        """Return whether the run takes targets as they are, and only where they change."""
-        config = self.loaded.resolved.config
-        return (
-            config.execution.rebalance == "on_change"
-            and config.sizing.unit not in ("volatility", "risk")
-            and not has_universe(config.universe)
-            and self.bars.bars.height > 1
-            and self._bar.size > 0
-        )
+            yield (place, None) if self.why_not else self._by_polars(place, share.strategies[place])
 
     def _unreadable(self, batch: TargetBatch) -> bool:
         """Return whether a batch reads what is not there, or is empty: polars says so in full."""
@@ -168,51 +233,33 @@ class Counter:
 
     # -- compiled ----------------------------------------------------------------------------------------------------
 
-    def _counted(self, batch: TargetBatch, plans: Sequence[TargetPlan]) -> Iterator[tuple[Counted, list[int]]]:
-        """Return the rows of a batch, and the sets whose targets polars must refuse."""
-        matrix, first_values = self._matrix(batch)
-        firsts = self._firsts(batch, plans, first_values)
-        with ThreadPoolExecutor(self.threads) as pool:
-            tasks: list[Future[tuple[Counted, list[int]]]] = []
-            for start in range(0, batch.members.size, _SETS_AT_ONCE):
-                part = slice(start, start + _SETS_AT_ONCE)
-                tasks.append(pool.submit(self._part, batch, matrix, firsts, part))
-            for task in tasks:
-                yield task.result()
-
-    def _matrix(self, batch: TargetBatch) -> tuple[Floats, Ints]:
-        """Return the columns of a batch, one a row, and the first value of each."""
-        matrix = np.empty((len(batch.columns), self.bars.bars.height))
-        first = np.empty(len(batch.columns), np.int64)
-
-        def fill(row: int) -> None:
-            item = batch.columns[row]
-            if isinstance(item, Indicator):
-                self.bars.values_into(item, matrix[row])
-            else:
-                matrix[row] = self.bars.column(item)
-            first[row] = first_value(matrix[row])
-
-        with ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(fill, range(len(batch.columns))))
-        return matrix, first
-
-    def _firsts(self, batch: TargetBatch, plans: Sequence[TargetPlan], first_values: Ints) -> Ints:
-        """Return for each set the bar before which one of its indicators has had no value."""
-        known = {item: int(first_values[row]) for row, item in enumerate(batch.columns) if isinstance(item, Indicator)}
+    def _submit(
+        self, batch: TargetBatch, plans: Sequence[TargetPlan], pool: ThreadPoolExecutor
+    ) -> list[Future[tuple[Counted, list[int]]]]:
+        """Compute the columns of a batch, and hand its sets to the threads."""
+        self._running = [task for task in self._running if not task.done()]
+        if self._columns.lacks_room(batch.columns):
+            wait(self._running)
+            self._columns.forget()
+        rows = self._columns.rows(batch.columns, pool)
+        first = {item: self._columns.first_of(item) for item in batch.columns if isinstance(item, Indicator)}
         firsts = np.zeros(batch.members.size, np.int64)
         for n, member in enumerate(batch.members.tolist()):
             for item in plans[member].indicators:
-                if item not in known:
-                    known[item] = first_value(self.bars.values(item))
-                firsts[n] = max(firsts[n], known[item])
-        return firsts
+                if item not in first:  # named by the strategy, not read by its target
+                    first[item] = self._columns.first_of(item)
+                firsts[n] = max(firsts[n], first[item])
+        moved = replace(batch, places=rows[batch.places])
+        parts = [slice(k, k + _SETS_AT_ONCE) for k in range(0, batch.members.size, _SETS_AT_ONCE)]
+        tasks = [pool.submit(self._count, moved, firsts, part) for part in parts]
+        self._running += tasks
+        return tasks
 
-    def _part(self, batch: TargetBatch, matrix: Floats, firsts: Ints, part: slice) -> tuple[Counted, list[int]]:
+    def _count(self, batch: TargetBatch, firsts: Ints, part: slice) -> tuple[Counted, list[int]]:
         """Return the rows of some sets of a batch, and which of them polars must refuse."""
         members = batch.members[part]
         points = change_points_of_sets(
-            batch.steps, batch.literals[part], batch.places[part], matrix, firsts[part], self._first
+            batch.steps, batch.literals[part], batch.places[part], self._columns.matrix, firsts[part], self._first
         )
         good = np.flatnonzero(points.is_finite)
         tallies = tally_sets(self.prepared, self.shared, self._changes(points))
@@ -248,6 +295,15 @@ class Counter:
         return Counted([place], self._frame(tally_run(prepared, self.shared)))
 
 
+def takes_changes(config: RunConfig) -> bool:
+    """Return whether a run takes targets as they are, and only where they change."""
+    return (
+        config.execution.rebalance == "on_change"
+        and config.sizing.unit not in ("volatility", "risk")
+        and not has_universe(config.universe)
+    )
+
+
 def near_to_one_another(plans: Sequence[TargetPlan], at_most: int) -> list[int]:
     """Return an order of plans in which those that share columns follow each other.
 
@@ -258,7 +314,7 @@ def near_to_one_another(plans: Sequence[TargetPlan], at_most: int) -> list[int]:
     at_most : int
         Columns that fit into memory: a grid is cut into squares whose sides read as many columns as fit together.
     """
-    ranks: list[dict[str | Indicator, int]] = []
+    ranks: list[dict[Column, int]] = []
     for plan in plans:
         while len(ranks) < len(plan.columns):
             ranks.append({})
@@ -281,6 +337,3 @@ def first_value(values: Floats) -> int:
         return int(known.argmax())
     known = ~np.isnan(values)
     return int(known.argmax()) if known.any() else values.size
-
-
-_PROBED = 1 << 13  # bars in which most first values lie
