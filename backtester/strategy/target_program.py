@@ -285,8 +285,14 @@ class _Reader:
         if op in _LOGIC:
             self._demand(_Kind.TRUTH, left, right, what=f"joins by {_LOGIC[op][1]}")
             self._step(_LOGIC[op][0])
-            return _Type(_Kind.TRUTH, _same_or_unknown(left, right))
+            return self._joined_truth(left, right)
         raise self._refused(f"uses the operator {_snake(op)}")
+
+    def _joined_truth(self, *types: _Type) -> _Type:
+        """Return the type of truths that are joined; polars leaves out what a constant one decides, or fails."""
+        if {item.is_one for item in types} == {True, False}:
+            raise self._refused("joins a constant truth with others")
+        return _Type(_Kind.TRUTH, _are_one(*types))
 
     def _calculated(self, op: str, left: _Type, right: _Type) -> _Type:
         self._demand_numbers(left, right)
@@ -336,6 +342,8 @@ class _Reader:
         predicate, truthy, falsy = (self.read(node) for node in _fields(content, "predicate", "truthy", "falsy"))
         self._demand(_Kind.TRUTH, predicate, what="asks in when()")
         joined = self._joined(truthy, falsy)
+        if predicate.is_one and truthy.is_one is not falsy.is_one:
+            raise self._refused("asks in when() what is the same for all bars")
         self._step(Op.CHOOSE_TRUTH if joined.kind is _Kind.TRUTH else Op.CHOOSE)
         is_one = _same_or_unknown(*(item for item in (truthy, falsy) if item.kind is not _Kind.NULL))
         return replace(joined, is_one=None if is_one and not predicate.is_one else is_one)
@@ -470,7 +478,7 @@ class _Reader:
             if place:
                 self._step(op)
         self._demand(_Kind.TRUTH, *types, what="joins")
-        return _Type(_Kind.TRUTH, _same_or_unknown(*types))
+        return self._joined_truth(*types)
 
 
 _ARITHMETIC = {"Plus": Op.ADD, "Minus": Op.SUBTRACT, "Multiply": Op.MULTIPLY, "TrueDivide": Op.DIVIDE}

@@ -128,6 +128,11 @@ def test_polars_writes_trees_in_the_form_that_is_read(expr, tree) -> None:
         (A.cast(pl.Int64), "target() casts a number to Int64"),
         (pl.lit(1.0).fill_null(A), "target() fills one value for all bars by bars"),
         (A.fill_null(pl.lit(None)), "target() fills null with null"),
+        (((A > B) & pl.lit(value=True)).cast(pl.Float64), "target() joins a constant truth with others"),
+        (
+            pl.when(pl.lit(value=False)).then(A).otherwise(0.0),
+            "target() asks in when() what is the same for all bars",
+        ),
         (A / pl.when(A > B).then(3.0).otherwise(7.0), "target() divides by a choice, or a choice by a constant"),
         (pl.when(A > B).then(3.0) / 7.0, "target() divides by a choice, or a choice by a constant"),
         (A / (A + pl.when(A > B).then(0.0)), "target() divides by a sum with a choice"),
