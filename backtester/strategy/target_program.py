@@ -170,9 +170,12 @@ def _number(text: str, *, is_whole: bool) -> float:
 @lru_cache(maxsize=1024)
 def _template(text: str, inlined: tuple[tuple[str, str], ...]) -> _Template | Refused:
     """Return the template of a text; each is read once, however many sets share it."""
-    reader = _Reader({name: json.loads(part) for name, part in inlined})
+    trees = {name: json.loads(part) for name, part in inlined}
+    reader = _Reader(trees)
     try:
         reader.read_target(json.loads(text))
+        for name in trees:
+            _Reader(trees).read({"Column": name})  # not read by the target, it may still be what polars refuses
     except Refused as refused:
         return type(refused)(*refused.args)  # without its traceback
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

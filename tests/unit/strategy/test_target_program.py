@@ -201,3 +201,8 @@ def test_an_indicator_that_is_an_expression_is_read_through() -> None:
     ):
         with pytest.raises(Refused, match=reason.replace("(", r"\(")):
             program_of(text_of(pl.col("own") * 2.0), [("own", text_of(expr))])
+
+
+def test_an_indicator_that_the_target_does_not_read_is_looked_at_too() -> None:
+    with pytest.raises(Refused, match="indicator 'own' uses rolling_mean"):
+        program_of(text_of(A * 2.0), [("own", text_of(A.rolling_mean(3)))])
