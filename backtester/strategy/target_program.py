@@ -293,9 +293,14 @@ class _Reader:
 
     def _joined_truth(self, *types: _Type) -> _Type:
         """Return the type of truths that are joined; polars leaves out what a constant one decides, or fails."""
-        if {item.is_one for item in types} == {True, False}:
+        if True in (kinds := {item.is_one for item in types}) and len(kinds) > 1:
             raise self._refused("joins a constant truth with others")
         return _Type(_Kind.TRUTH, _are_one(*types))
+
+    def _demand_lengths(self, *types: _Type) -> None:
+        """Refuse a choice beside a constant: where it falls the same way on all bars, polars loses the length."""
+        if {None, True} <= {item.is_one for item in types}:
+            raise self._refused("compares a choice with a constant")
 
     def _calculated(self, op: str, left: _Type, right: _Type) -> _Type:
         self._demand_numbers(left, right)
@@ -320,6 +325,7 @@ class _Reader:
         return _Type(_Kind.WHOLE, is_one, bound, size)
 
     def _compared(self, op: str, left: _Type, right: _Type) -> _Type:
+        self._demand_lengths(left, right)
         is_one = _are_one(left, right)
         if left.kind is right.kind is _Kind.TRUTH and op in {"Eq", "NotEq"}:
             self._step(Op.SAME_TRUTH if op == "Eq" else Op.OTHER_TRUTH)
@@ -445,6 +451,7 @@ class _Reader:
         for bound, op in ((low, lower), (high, upper)):
             pair = self.read(node), self.read(bound)
             self._demand_numbers(*pair)
+            self._demand_lengths(*pair)
             self._step(op)
             types += pair
         self._step(Op.AND)
@@ -470,6 +477,7 @@ class _Reader:
         for node in inputs[1:]:
             other = self.read(node)
             self._demand_numbers(other)
+            self._demand_lengths(found, other)
             self._step(op)
             found = self._joined(found, other)
         return found

@@ -133,6 +133,7 @@ def test_polars_writes_trees_in_the_form_that_is_read(expr, tree) -> None:
             pl.when(pl.lit(value=False)).then(A).otherwise(0.0),
             "target() asks in when() what is the same for all bars",
         ),
+        (pl.when(pl.when(A > B).then(3.0) > 1.0).then(A), "target() compares a choice with a constant"),
         (A / pl.when(A > B).then(3.0).otherwise(7.0), "target() divides by a choice, or a choice by a constant"),
         (pl.when(A > B).then(3.0) / 7.0, "target() divides by a choice, or a choice by a constant"),
         (A / (A + pl.when(A > B).then(0.0)), "target() divides by a sum with a choice"),
