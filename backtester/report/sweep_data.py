@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from backtester.domain.config import RunConfig
 from backtester.engine.run_file import Tree
 from backtester.errors import StoreError
 from backtester.report import numbers
@@ -24,7 +23,9 @@ from backtester.report.sweep_metrics import KNOWN, Metric, metric_of
 from backtester.research.neighbourhood import Space
 from backtester.research.rows import DONE, FACTS
 
-SETS, SPACE, MANIFEST, RUN_FILE = "sets.parquet", "sweep.toml", "manifest.json", "config.toml"
+SETS, SPACE, MANIFEST = "sets.parquet", "sweep.toml", "manifest.json"
+SECTION = "sweep"
+"""Table of ``sweep.toml`` that says what was swept; the others are those of a run file."""
 
 _LABEL = 28  # characters of a value on an axis
 _FEW = 12  # distinct values up to which a sampled parameter is shown value by value
@@ -92,8 +93,8 @@ class Sweep:
 
     Attributes
     ----------
-    id : str
-        Name of its folder.
+    folder : Path
+        Where it lies.
     sets : polars.DataFrame
         One row a set: ``set``, parameters, facts, metrics.
     params : tuple of str
@@ -101,20 +102,20 @@ class Sweep:
     base : dict
         What the sets have in common, sections as in a run file.
     space : dict
-        What else ``sweep.toml`` says: axes, filter, samples.
+        Axes, filter, sample: the table ``sweep`` of ``sweep.toml``.
     manifest : dict
         Content of ``manifest.json``.
-    run_file : str
-        File of the folder that ``backtester run`` reads; empty where there is none.
+    has_file : bool
+        The folder holds a ``sweep.toml``.
     """
 
-    id: str
+    folder: Path
     sets: pl.DataFrame
     params: tuple[str, ...]
     base: Tree
     space: Tree
     manifest: Tree
-    run_file: str = ""
+    has_file: bool = False
 
     @cached_property
     def done(self) -> pl.DataFrame:
@@ -138,9 +139,9 @@ class Sweep:
 
     @cached_property
     def main(self) -> Metric | None:
-        """The metric that the page opens with: the objective, else the Sharpe ratio or the return."""
+        """The metric that the page opens with: that of the manifest, else the Sharpe ratio or the return."""
         by_key = {metric.key: metric for metric in self.metrics}
-        wanted = [self.manifest.get("objective"), self.space.get("objective"), *_MAIN]
+        wanted = [self.manifest.get("metric"), *_MAIN]
         for key in wanted:
             if isinstance(key, str) and key in by_key:
                 return by_key[key]
@@ -193,8 +194,7 @@ def read_sweep(folder: Path) -> Sweep:
     Parameters
     ----------
     folder : Path
-        Holds ``sets.parquet``; ``sweep.toml`` and ``manifest.json`` may be missing. What ``sweep.toml`` has in sections
-        of the run file, or under ``base``, is the base configuration.
+        Holds ``sets.parquet``; ``sweep.toml`` and ``manifest.json`` may be missing.
 
     Raises
     ------
@@ -213,24 +213,11 @@ def read_sweep(folder: Path) -> Sweep:
     before = sets.columns[: min(sets.columns.index(name) for name in FACTS)]
     if "set" not in sets.columns:
         sets = sets.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("set"))
-    told = _read(folder / SPACE, tomllib.loads)
-    base, space = _parted(told)
-    names = [name for name in (RUN_FILE, SPACE) if (folder / name).is_file()]
-    run_file = next((n for n in names if n == RUN_FILE or not (space or "base" in told)), "")
+    tree = _read(folder / SPACE, tomllib.loads)
+    space = tree.pop(SECTION, {})
     manifest = _read(folder / MANIFEST, json.loads)
     params = tuple(name for name in before if name != "set")
-    return Sweep(folder.name, sets, params, base, space, manifest, run_file)
-
-
-def _parted(tree: Tree) -> tuple[Tree, Tree]:
-    """Return the base configuration in a ``sweep.toml``, and the rest."""
-    sections = RunConfig.model_fields
-    for name in ("base", "config", "run"):
-        inner = tree.get(name)
-        if isinstance(inner, dict) and inner and set(inner) <= set(sections):
-            return inner, {key: value for key, value in tree.items() if key != name}
-    base = {key: value for key, value in tree.items() if key in sections}
-    return base, {key: value for key, value in tree.items() if key not in sections}
+    return Sweep(folder, sets, params, tree, space if isinstance(space, dict) else {}, manifest, bool(tree))
 
 
 def _read(path: Path, parse: Any) -> Tree:

@@ -78,7 +78,7 @@ KNOWN = {
         Metric("closest_liquidation_distance", "Closest to liquidation", "share"),
         Metric("time_at_risk", "Time with a position", "share", -1),
         Metric("trades", "Trades", "count"),
-        Metric("open_trades", "Open trades", "count", -1),
+        Metric("open_trades", "Open trades", "count"),
         Metric("hit_rate", "Hit rate", "share"),
         Metric("profit_factor", "Profit factor", "ratio"),
         Metric("average_trade", "Mean trade", "money", is_centred=True),
@@ -98,13 +98,13 @@ KNOWN = {
         Metric("auto_deleverage", "Auto-deleveraging", "money"),
         Metric("socialized_loss", "Socialised loss", "money"),
         Metric("transfer", "Transfers", "money", is_centred=True),
-        Metric("insurance_flow", "To the insurance fund", "money"),
+        Metric("insurance_flow", "To the insurance fund", "money", -1),
         Metric("best_day", "Best day", "percent"),
         Metric("worst_day", "Worst day", "percent"),
         Metric("positive_days", "Days in profit", "share"),
         Metric("max_drawdown_days", "Largest drawdown lasts", "days", -1),
         Metric("longest_drawdown_days", "Longest drawdown", "days", -1),
-        Metric("mean_exposure", "Mean gross exposure", "times"),
+        Metric("mean_exposure", "Mean gross exposure", "times", -1),
         Metric("mean_net_exposure", "Mean net exposure", "times", is_centred=True),
         Metric("turnover", "Turnover", "times", -1),
         Metric("annual_turnover", "Turnover a year", "times", -1),
@@ -116,6 +116,21 @@ KNOWN = {
     )
 }
 """In the order in which the page offers them."""
+
+_LESS = frozenset(
+    {
+        "takeovers",
+        "disputed_bars",
+        "coarse_unchecked",
+        "bars_waited",
+        "transfers_cut",
+        "requests_lost",
+        "orders_clipped",
+        "orders_rejected",
+        "orders_dropped",
+    }
+)
+"""Of what is not known here, less of these is better."""
 
 SHOWN = (
     "sharpe",
@@ -155,10 +170,11 @@ def metric_of(key: str, *, is_whole: bool) -> Metric:
     """
     if key in KNOWN:
         return KNOWN[key]
+    better = -1 if key in _LESS else 1
     if key.startswith("orders"):
         label = "Orders" if key == "orders" else f"Orders {key.removeprefix('orders_').replace('_', ' ')}"
-        return Metric(key, label, "count", 1 if key in {"orders", "orders_filled"} else -1)
-    return Metric(key, key, "count" if is_whole else "number")
+        return Metric(key, label, "count", better)
+    return Metric(key, key, "count" if is_whole else "number", better)
 
 
 def _text(kind: Kind, value: float | None, money_digits: int) -> str:

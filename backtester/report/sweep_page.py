@@ -36,8 +36,7 @@ def write_sweep_page(folder: Path, target: Path) -> None:
 def render_sweep_page(sweep: Sweep) -> str:
     """Return the page of a sweep as HTML."""
     strategy = sweep.fact("name", "strategy")
-    named = sweep.fact("strategy")
-    name = named if isinstance(named, str) else strategy if isinstance(strategy, str) else sweep.id
+    name = strategy if isinstance(strategy, str) else sweep.folder.name
     return (
         environment()
         .get_template("sweep.html.j2")

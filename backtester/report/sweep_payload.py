@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
+import os
+import re
 import shlex
+import tomllib
 from collections.abc import Mapping
-from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tomli_w
 
 from backtester.report import numbers
 from backtester.report.figures import sweep as figures
-from backtester.report.sweep_data import Axis, Sweep
+from backtester.report.sweep_data import SPACE, Axis, Sweep
 from backtester.report.sweep_metrics import CORE, SHOWN, Metric
 
 ALL_METRICS = 30_000
 """Sets up to which the page carries every metric."""
 MOST_SETS = 200_000
 """Sets that the page carries at most."""
+DEFAULT_OUT = "reports"
 _BEST = 1_000  # of those that are kept beyond it
 _NEEDED = {"percent": 6, "share": 6, "ratio": 4, "hours": 3, "days": 3, "times": 4, "count": 2}
 _INTEGERS = ((np.int8, "i1"), (np.int16, "i2"), (np.int32, "i4"))
@@ -66,7 +70,7 @@ def payload(sweep: Sweep) -> dict[str, Any]:
     main = sweep.main
     return {
         "count": int(rows.size),
-        "id": sweep.id,
+        "id": sweep.folder.name,
         "set": _integers(names.astype(np.float64), 0),
         "axes": [_axis(axis, rows) for axis in sweep.axes],
         "metrics": [_metric(sweep, metric, rows) for metric in shown],
@@ -105,7 +109,7 @@ def packed(values: npt.NDArray[np.float64], metric: Metric, money_digits: int) -
     if (found == np.round(found)).all() and largest < 2**31:
         return _integers(values, 0)
     needed = _NEEDED.get(metric.kind, money_digits + 2 if metric.kind in {"money", "amount"} else 99)
-    decimals = min(9, math.floor(math.log10((2**31 - 1) / largest)) if largest else 9)
+    decimals = min(15, math.floor(math.log10((2**31 - 1) / largest)))
     if decimals < needed:
         return {"t": "f8", "d": _base64(values.astype("<f8"))}
     return _integers(values, decimals)
@@ -113,42 +117,69 @@ def packed(values: npt.NDArray[np.float64], metric: Metric, money_digits: int) -
 
 def command(sweep: Sweep) -> str:
     """Return the beginning of the command that replays one set; its parameters and settings follow."""
-    recorded = sweep.manifest.get("run_command")
-    if isinstance(recorded, str) and recorded:
-        return recorded
-    strategy = sweep.fact("strategy")
-    name = sweep.fact("name", "strategy")
-    named = strategy if isinstance(strategy, str) else name if isinstance(name, str) else ""
-    words = ["backtester", "run", *([named] if named else [])]
-    if sweep.run_file:
-        return shlex.join([*words, "--config", f"reports/{sweep.id}/{sweep.run_file}"])
-    for key, value in _leaves(sweep.base):
-        if key.startswith("strategy.params."):
-            words += ["-p", f"{key.removeprefix('strategy.params.')}={_toml(value)}"]
-        elif not key.startswith(("strategy.", "report.")):
-            words += ["--set", f"{key}={_toml(value)}"]
+    words = ["backtester", "run"]
+    if sweep.has_file:
+        words += ["--config", _from_here(sweep.folder / SPACE)]
+    elif isinstance(name := sweep.fact("name", "strategy"), str):
+        words.append(name)
+    folders = sweep.manifest.get("folders")
+    for option, paths in folders.items() if isinstance(folders, Mapping) else ():
+        for path in [paths] if isinstance(paths, str) else paths:
+            words += [str(option), _from_here(Path(str(path)))]
+    if _from_here(sweep.folder.parent) not in {DEFAULT_OUT, "."}:
+        words += ["--out", _from_here(sweep.folder.parent)]
     return shlex.join(words)
 
 
 def set_command(sweep: Sweep, values: Mapping[str, Any]) -> str:
-    """Return the command that replays a set with these parameters."""
+    """Return the command that replays a set with these parameters.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        The sets.
+    values : mapping
+        Value of each parameter; what is None is left to the configuration.
+    """
     words = []
     for name in sweep.params:
         if values[name] is not None:
-            words += ["--set" if "." in name else "-p", f"{name}={argument(values[name])}"]
+            words += [option(name), f"{written_name(name)}={argument(name, values[name])}"]
     return f"{command(sweep)} {shlex.join(words)}".rstrip()
 
 
-def argument(value: bool | int | float | str) -> str:
-    """Return a value as an option takes it: TOML, the quotes of a text left out where it cannot be mistaken."""
-    if isinstance(value, str) and _is_word(value):
+def option(name: str) -> str:
+    """Return the option that sets a parameter: with a dot in its name it is a key of the run file."""
+    return "--set" if "." in name else "-p"
+
+
+def written_name(name: str) -> str:
+    """Return a parameter's name as its option takes it."""
+    if "." not in name:
+        return name
+    return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part) for part in name.split("."))
+
+
+def argument(name: str, value: bool | int | float | str) -> str:
+    """Return a value as the option of its parameter takes it.
+
+    ``-p`` takes texts as they are; ``--set`` reads TOML, so that a text that would be read as something else is quoted.
+    """
+    if not isinstance(value, str):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if "." not in name:
         return value
-    return _toml(value)
+    try:
+        tomllib.loads(f"v = {value}")
+    except tomllib.TOMLDecodeError:
+        return value
+    return json.dumps(value)
 
 
-def _is_word(text: str) -> bool:
-    letters = text.replace("_", "").replace("-", "")
-    return letters.isascii() and letters.isalnum() and text[0].isalpha() and text not in {"true", "false", "inf", "nan"}
+def _from_here(path: Path) -> str:
+    """Return a path relative to the current folder where it lies below it, else absolute."""
+    here, whole = Path.cwd(), Path(os.path.abspath(path))  # noqa: PTH100 - links are kept as they were written
+    return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
 
 
 def _axis(axis: Axis, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
@@ -158,7 +189,9 @@ def _axis(axis: Axis, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
         "title": axis.title,
         "kind": axis.kind,
         "values": [v if v is None or not isinstance(v, float) or math.isfinite(v) else None for v in axis.values],
-        "arguments": [None if v is None else argument(v) for v in axis.values],
+        "option": option(axis.name),
+        "written": written_name(axis.name),
+        "arguments": [None if v is None else argument(axis.name, v) for v in axis.values],
         "labels": axis.labels,
         "cells": axis.cells if axis.cells is not axis.labels else None,
         "cellOf": axis.cell_of if axis.cells is not axis.labels else None,
@@ -195,27 +228,3 @@ def _integers(values: npt.NDArray[np.float64], decimals: int) -> dict[str, Any]:
 
 def _base64(values: npt.NDArray[Any]) -> str:
     return base64.b64encode(values.tobytes()).decode("ascii")
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return settings with their dotted keys; parts that hold dots stand in quotes."""
-    leaves: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        part = key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else _toml(key)
-        name = f"{prefix}.{part}" if prefix else part
-        if isinstance(value, Mapping) and value:
-            leaves += _leaves(value, name)
-        elif value is not None:
-            leaves.append((name, value))
-    return leaves
-
-
-def _toml(value: Any) -> str:
-    """Return a value as TOML writes it, on one line."""
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_toml(v) for v in value)}]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml(str(k))} = {_toml(v)}" for k, v in value.items() if v is not None) + "}"
-    if isinstance(value, (datetime, date)):
-        return f'"{value.isoformat()}"'
-    return tomli_w.dumps({"v": value}).removeprefix("v = ").rstrip("\n")

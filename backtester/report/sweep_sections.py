@@ -221,8 +221,10 @@ def facts(sweep: Sweep) -> list[tuple[str, str]]:
     rows += [(axis.title, axis.span()) for axis in sweep.axes[:8]]
     if len(sweep.axes) > 8:
         rows.append(("Parameters", f"and {len(sweep.axes) - 8} more"))
-    rows.append(("Filter", numbers.shorten(_text(_where(sweep)), 200)))
-    return [(name, text) for name, text in rows if text]
+    rows += [("Filter", _text(sweep.space.get("where"))), ("Holdout", _text(sweep.space.get("holdout")))]
+    rows.append(("Exact check", _exact_check(sweep)))
+    rows.append(("Sweep", sweep.folder.name))
+    return [(name, numbers.shorten(text, 200)) for name, text in rows if text]
 
 
 def tiles(sweep: Sweep) -> list[Tile]:
@@ -297,7 +299,7 @@ def _counts(sweep: Sweep) -> str:
     failed = sweep.failed.height
     asked = sweep.manifest.get("sets")
     if isinstance(asked, int) and not isinstance(asked, bool) and asked > sweep.sets.height:
-        text += f" of {asked:,}, interrupted"
+        text += f" of {asked:,} so far"
     return f"{text}, {numbers.count(failed)} failed" if failed else f"{text}, none failed"
 
 
@@ -307,11 +309,22 @@ def _paths(sweep: Sweep) -> str:
     return ", ".join(parts)
 
 
+def _exact_check(sweep: Sweep) -> str:
+    """Return what became of the sets that were replayed in full to check the others."""
+    found = sweep.manifest.get("exact_check")
+    if not isinstance(found, Mapping):
+        return ""
+    if "failed" in found:
+        return "failed, see below"
+    checked, largest = found.get("sets"), found.get("largest_difference")
+    if not isinstance(checked, list) or not isinstance(largest, (int, float)):
+        return ""
+    return f"{numbers.count(len(checked))} sets replayed in full, largest difference {largest:.1g}"
+
+
 def _took(sweep: Sweep) -> str:
     """Return the wall time and the rate."""
-    found = next((sweep.manifest[k] for k in ("wall_seconds", "seconds", "wall_time") if k in sweep.manifest), None)
-    if isinstance(found, Mapping):
-        found = found.get("total", sum(v for v in found.values() if isinstance(v, (int, float))))
+    found = sweep.manifest.get("seconds")
     if isinstance(found, bool) or not isinstance(found, (int, float)) or found < 0:
         return ""
     rate = f", {numbers.quantity(float(f'{sweep.sets.height / found:.3g}'))} sets a second" if found else ""
@@ -325,15 +338,6 @@ def _seconds(value: float) -> str:
     hours, minutes, seconds = whole // 3600, whole // 60 % 60, whole % 60
     parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
     return " ".join(f"{n}\u00a0{unit}" for n, unit in parts if n)
-
-
-def _where(sweep: Sweep) -> Any:
-    """Return the filter of the sweep, wherever its file keeps it."""
-    for place in (sweep.space, sweep.manifest, *(v for v in sweep.space.values() if isinstance(v, Mapping))):
-        for key in ("where", "filter"):
-            if isinstance(place.get(key), str):
-                return place[key]
-    return None
 
 
 def _lower(label: str) -> str:

@@ -105,7 +105,7 @@ def best_of(sweep: Sweep, metric: Metric) -> Best | None:
         broadest = int(np.nanargmax(medians * metric.better))
         broadest_value = float(medians[broadest])
     shape: Shape = "alone"
-    if lead <= 0:
+    if lead <= 0 and values.size > 1:
         shape = "level"
     elif found.size:
         shape = "plateau" if kept >= PLATEAU else "slope" if kept >= SLOPE else "spike"
@@ -119,7 +119,14 @@ def findings(sweep: Sweep) -> list[Finding]:
     best = best_of(sweep, sweep.main) if sweep.main is not None else None
     if best is None:
         return [_failures(sweep)] if sweep.failed.height else []
-    told = [_shape(sweep, best), _edge(sweep, best), _idle(sweep, best.metric), _luck(sweep)]
+    told = [
+        _inexact(sweep),
+        _unfinished(sweep),
+        _shape(sweep, best),
+        _edge(sweep, best),
+        _idle(sweep, best.metric),
+        _luck(sweep),
+    ]
     told += [_losers(sweep), _liquidated(sweep), _failures(sweep) if sweep.failed.height else None]
     told.append(
         Finding(
@@ -323,6 +330,23 @@ def _liquidated(sweep: Sweep) -> Finding | None:
     part, whole = found
     verb = "were" if part > 1 else "was"
     return Finding("liquidated", "Liquidations", f"{_of(part, whole)} {verb} liquidated at least once.", "warning")
+
+
+def _inexact(sweep: Sweep) -> Finding | None:
+    """Return what an exact check found wrong."""
+    found = sweep.manifest.get("exact_check")
+    if not isinstance(found, dict) or "failed" not in found:
+        return None
+    return Finding("inexact", "Inexact", f"A set replayed in full gave another result. {found['failed']}", "error")
+
+
+def _unfinished(sweep: Sweep) -> Finding | None:
+    """Return that the sweep was interrupted."""
+    asked, found = sweep.manifest.get("sets"), sweep.sets.height
+    if not isinstance(asked, int) or asked <= found:
+        return None
+    text = f"The sweep was interrupted after {found:,} of {asked:,} sets: what is missing may be better or worse."
+    return Finding("unfinished", "Unfinished", text, "warning")
 
 
 def _failures(sweep: Sweep) -> Finding:

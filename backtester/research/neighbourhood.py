@@ -119,7 +119,7 @@ def _table(space: Space, rows: Ints) -> list[Ints]:
 def _rows_at(space: Space, rows: Ints, *, with_itself: bool) -> Ints:
     """Return the row of the set at each offset from some sets, the number of sets where there is none."""
     codes, sizes = space.codes, space.codes.max(axis=0, initial=0) + 3
-    if np.prod(sizes, dtype=np.float64) >= 2.0**62:  # no grid is that large
+    if not sizes.size or np.prod(sizes, dtype=np.float64) >= 2.0**62:  # no grid is that large
         return np.zeros((rows.size, 0), np.int64)
     weights = np.concatenate([np.cumprod(sizes[::-1])[::-1][1:], [1]]).astype(np.int64)
     keys = (codes + 1) @ weights

@@ -103,7 +103,7 @@
     const words = [raw.command];
     axes.forEach(function (axis) {
       const argument = axis.arguments[axis.codes()[index]];
-      if (argument !== null) words.push(axis.name.includes(".") ? "--set" : "-p", quoted(axis.name + "=" + argument));
+      if (argument !== null) words.push(axis.option, quoted(axis.written + "=" + argument));
     });
     return words.join(" ");
   }
