@@ -215,7 +215,7 @@ def _metric(sweep: Sweep, metric: Metric, rows: npt.NDArray[np.int64]) -> dict[s
 
 
 def _integers(values: npt.NDArray[np.float64], decimals: int) -> dict[str, Any]:
-    scaled = np.round(values * 10.0**decimals)
+    scaled = _cut(values * 10.0**decimals)
     found = scaled[np.isfinite(scaled)]
     low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 0.0)
     for kind, name in _INTEGERS:
@@ -224,6 +224,18 @@ def _integers(values: npt.NDArray[np.float64], decimals: int) -> dict[str, Any]:
             whole = np.where(np.isfinite(scaled), scaled, bounds.min).astype(np.dtype(kind).newbyteorder("<"))
             return {"t": name, "k": decimals, "d": _base64(whole)}
     return {"t": "f8", "d": _base64(values.astype("<f8"))}
+
+
+def _cut(scaled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return whole numbers from which rounding to fewer digits gives what rounding the numbers themselves gives.
+
+    Rounding twice would not: 0.4996 is 0, but 1 by way of 0.50. So what is no whole number is cut off, and a last digit
+    of 0 or 5 becomes a 1 or 6.
+    """
+    nearest, cut = np.round(scaled), np.trunc(scaled)
+    is_whole = ~(np.abs(scaled - nearest) > 1e-5)
+    bumped = cut + np.where(np.fmod(cut, 5) == 0, np.sign(scaled), 0)
+    return np.where(is_whole, nearest, bumped)
 
 
 def _base64(values: npt.NDArray[Any]) -> str:
