@@ -19,7 +19,7 @@ import polars as pl
 from backtester.engine.run_file import Tree
 from backtester.errors import StoreError
 from backtester.report import numbers
-from backtester.report.sweep_metrics import KNOWN, Metric, metric_of
+from backtester.report.sweep_metrics import CORE, KNOWN, Metric, metric_of
 from backtester.research.neighbourhood import Space
 from backtester.research.rows import DONE, FACTS
 
@@ -27,6 +27,8 @@ SETS, SPACE, MANIFEST = "sets.parquet", "sweep.toml", "manifest.json"
 SECTION = "sweep"
 """Table of ``sweep.toml`` that says what was swept; the others are those of a run file."""
 
+ALL_METRICS = 30_000
+"""Sets up to which the page carries every metric."""
 _LABEL = 28  # characters of a value on an axis
 _FEW = 12  # distinct values up to which a sampled parameter is shown value by value
 _MAIN = ("sharpe", "total_return")
@@ -202,8 +204,9 @@ def read_sweep(folder: Path) -> Sweep:
         A file cannot be read, or is none of a sweep.
     """
     path = folder / SETS
+    manifest = _read(folder / MANIFEST, json.loads)
     try:
-        sets = pl.read_parquet(path)
+        sets = _sets(path, manifest.get("metric"))
     except (OSError, pl.exceptions.PolarsError) as error:
         problem = "is missing" if not path.exists() else "is not a whole Parquet file"
         raise StoreError(f"{path} {problem}.", "Is this the folder of a sweep, and did the sweep end?") from error
@@ -215,9 +218,19 @@ def read_sweep(folder: Path) -> Sweep:
         sets = sets.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("set"))
     tree = _read(folder / SPACE, tomllib.loads)
     space = tree.pop(SECTION, {})
-    manifest = _read(folder / MANIFEST, json.loads)
     params = tuple(name for name in before if name != "set")
     return Sweep(folder, sets, params, tree, space if isinstance(space, dict) else {}, manifest, bool(tree))
+
+
+def _sets(path: Path, metric: object) -> pl.DataFrame:
+    """Return the rows of a sweep; of very many, the metrics that decide and what figures need beside them."""
+    scanned = pl.scan_parquet(path, glob=False)
+    names = scanned.collect_schema().names()
+    if scanned.select(pl.len()).collect().item() <= ALL_METRICS or "path" not in names:
+        return scanned.collect()
+    last = max(names.index(name) for name in FACTS if name in names)
+    wanted = {*CORE, metric, "days", "initial_balance"}
+    return scanned.select(*names[: last + 1], *(n for n in names[last + 1 :] if n in wanted)).collect()
 
 
 def _read(path: Path, parse: Any) -> Tree:

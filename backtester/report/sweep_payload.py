@@ -19,10 +19,8 @@ import numpy.typing as npt
 from backtester.report import numbers
 from backtester.report.figures import sweep as figures
 from backtester.report.sweep_data import SPACE, Axis, Sweep
-from backtester.report.sweep_metrics import CORE, SHOWN, Metric
+from backtester.report.sweep_metrics import SHOWN, Metric
 
-ALL_METRICS = 30_000
-"""Sets up to which the page carries every metric."""
 MOST_SETS = 200_000
 """Sets that the page carries at most."""
 DEFAULT_OUT = "reports"
@@ -44,13 +42,6 @@ def kept_rows(sweep: Sweep) -> npt.NDArray[np.int64]:
     return np.sort(np.concatenate([order[:_BEST], sampled]))
 
 
-def kept_metrics(sweep: Sweep) -> list[Metric]:
-    """Return the metrics that the page carries: all, or those that decide where there are very many sets."""
-    if sweep.done.height <= ALL_METRICS:
-        return list(sweep.metrics)
-    return [m for m in sweep.metrics if m.key in CORE or (sweep.main is not None and m.key == sweep.main.key)]
-
-
 def payload(sweep: Sweep) -> dict[str, Any]:
     """Return what the page's script needs: sets, parameters, metrics, the command.
 
@@ -66,14 +57,13 @@ def payload(sweep: Sweep) -> dict[str, Any]:
     """
     rows = kept_rows(sweep)
     names = sweep.done["set"].to_numpy()[rows]
-    shown = kept_metrics(sweep)
     main = sweep.main
     return {
         "count": int(rows.size),
         "id": sweep.folder.name,
         "set": _integers(names.astype(np.float64), 0),
         "axes": [_axis(axis, rows) for axis in sweep.axes],
-        "metrics": [_metric(sweep, metric, rows) for metric in shown],
+        "metrics": [_metric(sweep, metric, rows) for metric in sweep.metrics],
         "main": main.key if main is not None else "",
         "columns": list(dict.fromkeys([*([main.key] if main is not None else []), *SHOWN])),
         "command": command(sweep),

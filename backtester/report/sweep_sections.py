@@ -12,9 +12,9 @@ from backtester.report.figures import sweep as figures
 from backtester.report.key_figures import Tile
 from backtester.report.provenance import SECTION_TITLES, setting_rows
 from backtester.report.section import Plot, Section
-from backtester.report.sweep_data import Axis, Sweep
+from backtester.report.sweep_data import ALL_METRICS, Axis, Sweep
 from backtester.report.sweep_metrics import KNOWN, Metric
-from backtester.report.sweep_payload import ALL_METRICS, MOST_SETS, command, kept_metrics
+from backtester.report.sweep_payload import MOST_SETS, command
 from backtester.report.sweep_verdict import best_of, luck, set_name, share_liquidated, share_losing
 from backtester.report.table import Column, Table, build
 
@@ -62,7 +62,7 @@ def map_section(sweep: Sweep, main: Metric) -> Section:
         template="sweep_map.html.j2",
         plots=plots,
         context={
-            "metrics": kept_metrics(sweep),
+            "metrics": sweep.metrics,
             "main": main.key,
             "axes": axes,
             "has_others": len(axes) > 2 or is_binned,
@@ -89,7 +89,7 @@ def parallel_section(sweep: Sweep, main: Metric) -> Section:
         template="sweep_figures.html.j2",
         plots=(plot,) if is_drawable else (),
         context={
-            "metrics": kept_metrics(sweep),
+            "metrics": sweep.metrics,
             "main": main.key,
             "empty": "Lines need two sets that differ.",
             "note_id": "parallel-note",
@@ -117,7 +117,7 @@ def spread_section(sweep: Sweep, main: Metric) -> Section:
         template="sweep_figures.html.j2",
         plots=tuple(plots),
         context={
-            "metrics": kept_metrics(sweep),
+            "metrics": sweep.metrics,
             "main": main.key,
             "empty": "A spread needs more than one set.",
             "note_id": "spread-note",
@@ -130,14 +130,14 @@ def spread_section(sweep: Sweep, main: Metric) -> Section:
 
 def sets_section(sweep: Sweep) -> Section:
     """Return the table of all sets."""
-    note = ""
+    notes = []
     if sweep.done.height > MOST_SETS:
-        note = (
-            f"This page carries {MOST_SETS:,} of {sweep.done.height:,} sets, the best and an even sample of the rest; "
-            "sets.parquet holds all."
+        notes.append(
+            f"This page carries {MOST_SETS:,} of {sweep.done.height:,} sets: the best and an even sample of the rest."
         )
-    elif sweep.done.height > ALL_METRICS:
-        note = "This page carries the metrics that decide; sets.parquet holds all."
+    if sweep.sets.height > ALL_METRICS:
+        notes.append("The page of so many sets carries the metrics that decide; sets.parquet holds all.")
+    note = " ".join(notes)
     return Section(
         id="sets",
         title="All sets",

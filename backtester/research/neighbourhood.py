@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -17,6 +18,15 @@ _OFFSETS = 243  # five parameters with all diagonals; beyond that one parameter 
 _GRID_FILL = 0.2  # share of all combinations from which on sets are taken for a grid
 _NEAREST = 8  # neighbours of a set that lies on no grid
 _ROWS = 20_000  # sets whose neighbours are looked at together, which bounds the memory
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """Sets by one number each: ``codes + 1`` times ``weights``; sorted in ``ranked``, their rows in ``order``."""
+
+    weights: Ints
+    ranked: Ints
+    order: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +55,17 @@ class Space:
     def is_grid(self) -> bool:
         """Whether the sets are a grid, or the part of one that a filter left."""
         return bool(self.codes.shape[0] >= _GRID_FILL * math.prod(int(size) for size in self.sizes))
+
+    @cached_property
+    def lookup(self) -> Lookup | None:
+        """How sets are found by their codes; None without parameters, or where no number is large enough."""
+        codes, sizes = self.codes, self.codes.max(axis=0, initial=0) + 3
+        if not sizes.size or math.prod(int(size) for size in sizes) >= 2**62:
+            return None
+        weights = np.concatenate([np.cumprod(sizes[::-1])[::-1][1:], [1]]).astype(np.int64)
+        keys = (codes + 1) @ weights
+        order = np.argsort(keys, kind="stable")
+        return Lookup(weights, keys[order], order)
 
 
 def neighbours(space: Space, place: int) -> Ints:
@@ -118,20 +139,15 @@ def _table(space: Space, rows: Ints) -> list[Ints]:
 
 def _rows_at(space: Space, rows: Ints, *, with_itself: bool) -> Ints:
     """Return the row of the set at each offset from some sets, the number of sets where there is none."""
-    codes, sizes = space.codes, space.codes.max(axis=0, initial=0) + 3
-    if not sizes.size or np.prod(sizes, dtype=np.float64) >= 2.0**62:  # no grid is that large
-        return np.zeros((rows.size, 0), np.int64)
-    weights = np.concatenate([np.cumprod(sizes[::-1])[::-1][1:], [1]]).astype(np.int64)
-    keys = (codes + 1) @ weights
-    order = np.argsort(keys, kind="stable")
-    ranked = keys[order]
+    lookup = space.lookup
     columns = []
-    for offset in _offsets(space.ordered):
+    for offset in _offsets(space.ordered) if lookup is not None else ():
         if not with_itself and not any(offset):
             continue
-        wanted = (codes[rows] + 1 + np.asarray(offset, np.int64)) @ weights
-        at = np.minimum(np.searchsorted(ranked, wanted), ranked.size - 1)
-        columns.append(np.where(ranked[at] == wanted, order[at], codes.shape[0]))
+        assert lookup is not None
+        wanted = (space.codes[rows] + 1 + np.asarray(offset, np.int64)) @ lookup.weights
+        at = np.minimum(np.searchsorted(lookup.ranked, wanted), lookup.ranked.size - 1)
+        columns.append(np.where(lookup.ranked[at] == wanted, lookup.order[at], space.codes.shape[0]))
     return np.stack(columns, axis=1) if columns else np.zeros((rows.size, 0), np.int64)
 
 

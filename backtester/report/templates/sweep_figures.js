@@ -215,7 +215,7 @@
     const scaleAxis = { visible: false, range: upright ? [-0.02, 1.02] : [-0.09, 1.09], fixedrange: true };
     const placeAxis = {
       tickvals: places, ticktext: ladders.map(function (ladder) { return plain(ladder.title); }), showgrid: true, zeroline: false, fixedrange: true, dtick: 1,
-      tickmode: "array", range: upright ? [ladders.length - 0.6, -0.75] : [-0.3, ladders.length - 0.7],
+      tickmode: "array", range: upright ? [ladders.length - 0.6, -0.6] : [-0.3, ladders.length - 0.7],
     };
     if (upright) {
       // On a phone the axes lie across, one below the other, their names above them.
