@@ -20,7 +20,7 @@ from backtester.report.sweep_data import Sweep, read_sweep
 from backtester.report.sweep_metrics import KNOWN
 from backtester.report.sweep_page import write_sweep_page
 from backtester.report.sweep_payload import set_command
-from tests.browser.visiting import scroll_through, visit
+from tests.browser.visiting import visit
 from tests.unit.report import sweep_sample
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ def draw(page: Page, name: str) -> None:
     page.wait_for_selector(f'[data-plot="{name}"] .main-svg')
 
 
+def draw_all(page: Page) -> None:
+    """Bring every figure into the window, one after the other."""
+    for name in page.evaluate("[...document.querySelectorAll('.plot')].map(f => f.dataset.plot)"):
+        draw(page, name)
+
+
 def traces(page: Page, name: str) -> list[dict[str, Any]]:
     """The traces of a figure as they are drawn."""
     found = page.evaluate(
@@ -89,8 +95,7 @@ def heading(page: Page, label: str) -> Any:
 @pytest.mark.parametrize("name", SWEEPS)
 def test_opens_from_disk_at_every_width(browser: Browser, pages: Pages, name: str) -> None:
     page, faults = visit(browser, pages[name][1])
-    scroll_through(page)
-    page.wait_for_function("() => [...document.querySelectorAll('.plot')].every(f => f.querySelector('.main-svg'))")
+    draw_all(page)
     for width in (1440, 1024, 390):
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(200)
@@ -102,8 +107,7 @@ def test_opens_from_disk_at_every_width(browser: Browser, pages: Pages, name: st
 @pytest.mark.parametrize("name", ["small", "sampled", "hostile"])
 def test_opens_on_a_phone(browser: Browser, pages: Pages, name: str) -> None:
     page, faults = visit(browser, pages[name][1], 390)
-    scroll_through(page)
-    page.wait_for_function("() => [...document.querySelectorAll('.plot')].every(f => f.querySelector('.main-svg'))")
+    draw_all(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     lines = traces(page, "parallel")[-1]
     assert lines["y"][:3] == [0, 1, 2]  # the axes lie below each other
@@ -184,6 +188,7 @@ def test_lines_and_spread_follow_the_metric(browser: Browser, pages: Pages, name
     assert len(found) == len(wanted.data)
     for one, other in zip(found, wanted.data, strict=True):
         assert same(one["y"][: len(other.y)], list(other.y))
+        assert one.get("meta") == (dict(other.meta) if other.meta else None)
         assert len(one["y"]) - len(other.y) in {0, 1}  # the best line may end in a gap
     drawn, counted = traces(page, "distribution")[0], figures.distribution_figure(sweep, metric).data[0]
     assert sum(drawn["y"]) == sum(counted.y) == sweep.done.height
@@ -284,7 +289,7 @@ def test_columns_command_and_download(browser: Browser, pages: Pages) -> None:
 def test_names_stay_text(browser: Browser, pages: Pages) -> None:
     sweep, path = pages["hostile"]
     page, faults = visit(browser, path)
-    scroll_through(page)
+    draw_all(page)
     assert page.evaluate("document.querySelectorAll('main b, main i').length") == 0
     assert page.locator("h1").inner_text().startswith("Sweep of <script>alert")
     texts = page.locator("#sets-table tbody td.text").all_inner_texts()

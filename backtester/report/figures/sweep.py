@@ -130,7 +130,7 @@ def parallel_figure(sweep: Sweep, metric: Metric) -> go.Figure:
     for number in range(SHADES):
         rows = order[shade[order] == number][::-1]
         figure.add_trace(
-            _lines(heights[rows], scale_of(metric), (number + 0.5) / SHADES, 1 if order.size > 200 else 1.6)
+            _lines(heights[rows], scale_of(metric), _shade(scale_of(metric), number), 1 if order.size > 200 else 1.6)
         )
     figure.add_trace(
         go.Scatter(
@@ -331,6 +331,14 @@ def _lines(heights: Floats, scale: str, at: float, width: float) -> go.Scatter:
         hoverinfo="skip",
         meta={"scale": scale, "at": at},
     )
+
+
+def _shade(scale: str, number: int) -> float:
+    """Return the place of a class of lines on a scale, away from where the scale is like the background."""
+    at = (number + 0.5) / SHADES
+    if scale != "diverging":
+        return 0.3 + 0.7 * at
+    return 0.72 * at if at < 0.5 else 1 - 0.72 * (1 - at)
 
 
 def _numbers(values: Floats) -> list[float | None]:

@@ -209,7 +209,7 @@
     classes.forEach(function (indices, shade) {
       points(spec.data[shade], indices.reverse());
       spec.data[shade].line = { width: found.order.length > 200 ? 1 : 1.6 };
-      spec.data[shade].meta = { scale: metric.scale, at: (shade + 0.5) / shades };
+      spec.data[shade].meta = { scale: metric.scale, at: shadeAt(metric.scale, (shade + 0.5) / shades) };
     });
     points(spec.data[shades], found.order.slice(0, 1));
     const scaleAxis = { visible: false, range: upright ? [-0.02, 1.02] : [-0.09, 1.09], fixedrange: true };
@@ -241,6 +241,11 @@
     });
     report.replace(lines, spec, afresh === true);
     writeLineNote(found);
+  }
+  // Where a scale is like the background, no line would be seen.
+  function shadeAt(scale, at) {
+    if (scale !== "diverging") return 0.3 + 0.7 * at;
+    return at < 0.5 ? 0.72 * at : 1 - 0.72 * (1 - at);
   }
   function writeLineNote(found) {
     const note = document.getElementById("parallel-note");
