@@ -113,6 +113,7 @@
     if (gathers) parts.push("A cell shows the " + collapse + " of its sets.");
     if (smooth) parts.push("Each cell is the median of itself and its neighbours.");
     if (chosen.x.cells || chosen.y.cells) parts.push("The sets lie on no grid: cells are stretches of values.");
+    if (best.some(function (row) { return row.includes(-1); })) parts.push("Where a cell is empty, no set was done.");
     parts.push("Colours end at the outermost hundredths of the cells; hovering shows the values.");
     note.textContent = parts.join(" ");
     pick(best[top.r][top.c]);
