@@ -105,7 +105,8 @@ def _bars(case: Case, prepared: Prepared) -> pl.DataFrame:
 def differences(case: Case) -> list[tuple[str, Any, Any]]:
     """Return the metrics that the two ways disagree on."""
     whole, counted = recorded(case), tallied(case)
-    scale = case.settings.balance
+    # profit of trips can be many times the balance, and cancel out
+    scale = max(case.settings.balance, abs(whole["average_win"] or 0.0), abs(whole["average_loss"] or 0.0))
     found = []
     for key in dict.fromkeys([*whole, *counted]):
         missing = 0 if key.startswith("orders_") else None
