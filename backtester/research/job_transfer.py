@@ -26,6 +26,7 @@ from backtester.market.snapshot import Snapshot
 from backtester.market.store import Store
 from backtester.research.job import Job
 from backtester.strategy import Strategy, registry
+from backtester.strategy.fault import show_from
 
 SMALL = 1 << 12  # bytes up to which an array travels with the rest: a buffer of its own costs more
 _DECIDING = ("backtester", "numba", "numpy", "polars")  # packages that figures depend on
@@ -41,6 +42,8 @@ class Packed:
     ----------
     versions : dict of str to str
         What the sender computes with: only a receiver with the same gets the same figures.
+    folder : str
+        The sender's current folder, from which errors name files.
     head : ndarray of uint8
         Everything but the buffers, pickled.
     buffers : tuple of ndarray of uint8
@@ -48,6 +51,7 @@ class Packed:
     """
 
     versions: dict[str, str]
+    folder: str
     head: Bytes
     buffers: tuple[Bytes, ...]
 
@@ -97,7 +101,7 @@ def pack(
             f"Strategy {job.strategy.name!r} cannot be sent to another process: {error}",
             "Define its class in a file of its own (`backtester strategy new`), not in a console or a function.",
         ) from error
-    return Packed(own_versions(), np.frombuffer(out.getbuffer(), np.uint8), tuple(buffers))
+    return Packed(own_versions(), str(Path.cwd()), np.frombuffer(out.getbuffer(), np.uint8), tuple(buffers))
 
 
 def unpack(packed: Packed, buffers: Sequence[Any] | None = None) -> Job:
@@ -124,6 +128,7 @@ def unpack(packed: Packed, buffers: Sequence[Any] | None = None) -> Job:
                 f"A worker has {name} {own.get(name)} where this process has {wanted}: its rows would differ.",
                 "Install the same versions on every machine.",
             )
+    show_from(Path(packed.folder))
     reader = _Unpacker(io.BytesIO(packed.head.data), packed.buffers if buffers is None else buffers)
     job = reader.load()
     assert isinstance(job, Job)

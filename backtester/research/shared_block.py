@@ -30,7 +30,7 @@ class BlockAddress:
     ----------
     path : str
         File of the block.
-    versions : dict of str to str
+    versions, folder
         Of ``Packed``.
     sizes : tuple of int
         Bytes of the head, then of each buffer; each begins at the next multiple of ``ALIGNMENT``.
@@ -38,6 +38,7 @@ class BlockAddress:
 
     path: str
     versions: dict[str, str]
+    folder: str
     sizes: tuple[int, ...]
 
     def places(self) -> Iterator[tuple[int, int]]:
@@ -70,8 +71,8 @@ class SharedBlock:
     def __init__(self, packed: Packed) -> None:
         parts = (packed.head, *packed.buffers)
         sizes = tuple(part.nbytes for part in parts)
-        self._folder, path = _reserved(BlockAddress("", {}, sizes).size)
-        self.address = BlockAddress(str(path), packed.versions, sizes)
+        self._folder, path = _reserved(BlockAddress("", {}, "", sizes).size)
+        self.address = BlockAddress(str(path), packed.versions, packed.folder, sizes)
         with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as block:
             for part, (first, size) in zip(parts, self.address.places(), strict=True):
                 block[first : first + size] = part.data
@@ -94,7 +95,7 @@ def read_block(address: BlockAddress) -> Job:
     with Path(address.path).open("rb") as file:
         block = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     parts = [block[first : first + size] for first, size in address.places()]
-    packed = Packed(address.versions, np.frombuffer(parts[0], np.uint8), ())
+    packed = Packed(address.versions, address.folder, np.frombuffer(parts[0], np.uint8), ())
     return unpack(packed, parts[1:])
 
 

@@ -69,7 +69,7 @@ def parts_of(sets: pl.DataFrame, size: int) -> list[pl.DataFrame]:
 
 def in_order(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Return the rows of all parts by set."""
-    return joined(frames).sort("set")
+    return joined(sorted(frames, key=lambda rows: rows["set"][0])).sort("set")
 
 
 def parquet(rows: pl.DataFrame) -> bytes:

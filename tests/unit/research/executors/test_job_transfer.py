@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,9 @@ def test_read_only_memory_is_used_in_place_and_compiles_nothing(make_job: MakeJo
         copy = buffer.copy()
         copy.flags.writeable = False
         frozen.append(copy)
-    back = unpack(Packed(packed.versions, packed.head, tuple(frozen)), [writeable(buffer) for buffer in frozen])
+    back = unpack(
+        Packed(packed.versions, packed.folder, packed.head, tuple(frozen)), [writeable(buffer) for buffer in frozen]
+    )
     assert set(addresses(back)) <= {buffer.ctypes.data for buffer in frozen}
     assert back.base.panel.trade.close.flags.writeable
     assert_frame_equal(back.evaluate(SETS), wanted, check_exact=True)
@@ -72,7 +75,7 @@ def test_read_only_memory_is_used_in_place_and_compiles_nothing(make_job: MakeJo
 
 def test_other_versions_are_refused(make_job: MakeJob) -> None:
     packed = pack(make_job(), with_data=False)
-    other = Packed(packed.versions | {"polars": "0.1"}, packed.head, packed.buffers)
+    other = replace(packed, versions=packed.versions | {"polars": "0.1"})
     with pytest.raises(UsageError, match=r"A worker has polars .* where this process has 0\.1"):
         unpack(other)
 
