@@ -61,6 +61,7 @@ class RayExecutor:
     def __enter__(self) -> RayExecutor:
         with inherited(_OWN_CLUSTER if self.address is None else _QUIET):
             if not _ray().is_initialized():  # else by who calls us, who ends it too
+                _keep_silent()
                 self._start()
                 self._has_started = True
         return self
@@ -212,6 +213,13 @@ def writeable(buffer: Bytes) -> Any:
 def _by_value(strategy: type[Strategy]) -> bytes:
     """Return the definition of a class that stands in the script that is run, which no worker can import."""
     return bytes(_ray().cloudpickle.dumps(strategy))
+
+
+def _keep_silent() -> None:
+    """Keep Ray from printing what ended a worker: the sweep tells it, and standard output may have to be JSON alone."""
+    worker = importlib.import_module("ray._private.worker")
+    if hasattr(worker, "print_to_stdstream"):  # Ray has no option for it
+        worker.print_to_stdstream = lambda data, ignore_prefix: None  # noqa: ARG005 - as Ray calls it
 
 
 def _knock(address: str | None) -> None:
