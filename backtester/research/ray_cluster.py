@@ -217,7 +217,7 @@ def _by_value(strategy: type[Strategy]) -> bytes:
 
 def _keep_silent() -> None:
     """Keep Ray from printing what ended a worker: the sweep tells it, and standard output may have to be JSON alone."""
-    worker = importlib.import_module("ray._private.worker")
+    worker: Any = importlib.import_module("ray._private.worker")
     if hasattr(worker, "print_to_stdstream"):  # Ray has no option for it
         worker.print_to_stdstream = lambda data, ignore_prefix: None  # noqa: ARG005 - as Ray calls it
 
