@@ -44,6 +44,8 @@ class Packed:
         What the sender computes with: only a receiver with the same gets the same figures.
     folder : str
         The sender's current folder, from which errors name files.
+    memory : int
+        Bytes that indicators of one receiver may take.
     head : ndarray of uint8
         Everything but the buffers, pickled.
     buffers : tuple of ndarray of uint8
@@ -52,6 +54,7 @@ class Packed:
 
     versions: dict[str, str]
     folder: str
+    memory: int
     head: Bytes
     buffers: tuple[Bytes, ...]
 
@@ -65,6 +68,7 @@ def pack(
     job: Job,
     *,
     with_data: bool,
+    receivers: int = 1,
     symbols: Collection[str] = (),
     by_value: Callable[[type[Strategy]], bytes] | None = None,
 ) -> Packed:
@@ -80,6 +84,8 @@ def pack(
     with_data : bool
         Send what evaluation reads from files too: the store's series of the symbols that are traded or read, and the
         files that the configuration names. Without, the receiver must see the same files.
+    receivers : int
+        How many on one machine share the job's memory.
     symbols : collection of str
         What sets read besides, from ``symbols_read``.
     by_value : callable, optional
@@ -101,7 +107,8 @@ def pack(
             f"Strategy {job.strategy.name!r} cannot be sent to another process: {error}",
             "Define its class in a file of its own (`backtester strategy new`), not in a console or a function.",
         ) from error
-    return Packed(own_versions(), str(Path.cwd()), np.frombuffer(out.getbuffer(), np.uint8), tuple(buffers))
+    memory = max(job.memory // receivers, 1)
+    return Packed(own_versions(), str(Path.cwd()), memory, np.frombuffer(out.getbuffer(), np.uint8), tuple(buffers))
 
 
 def unpack(packed: Packed, buffers: Sequence[Any] | None = None) -> Job:
@@ -132,6 +139,7 @@ def unpack(packed: Packed, buffers: Sequence[Any] | None = None) -> Job:
     reader = _Unpacker(io.BytesIO(packed.head.data), packed.buffers if buffers is None else buffers)
     job = reader.load()
     assert isinstance(job, Job)
+    job.memory = packed.memory
     job.threads = 1  # there is a worker for every core
     return job
 

@@ -86,7 +86,7 @@ class ProcessExecutor:
     def _share(self, job: Job) -> BlockAddress:
         if self._sent is None or self._sent[0] is not job:
             self._forget()
-            self._sent = (job, SharedBlock(pack(job, with_data=False)))
+            self._sent = (job, SharedBlock(pack(job, with_data=False, receivers=self.workers)))
         return self._sent[1].address
 
     def _forget(self) -> None:

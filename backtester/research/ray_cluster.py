@@ -133,7 +133,7 @@ class RayExecutor:
                 return sent
             symbols |= sent.symbols
         self._sent = None  # the store may drop the old one before the new one comes
-        packed = pack(job, with_data=True, symbols=symbols, by_value=_by_value)
+        packed = pack(job, with_data=True, receivers=_most_cores(), symbols=symbols, by_value=_by_value)
         self._sent = _Sent(job, symbols, uuid.uuid4().hex, _ray().put(packed))
         return self._sent
 
@@ -213,6 +213,11 @@ def writeable(buffer: Bytes) -> Any:
 def _by_value(strategy: type[Strategy]) -> bytes:
     """Return the definition of a class that stands in the script that is run, which no worker can import."""
     return bytes(_ray().cloudpickle.dumps(strategy))
+
+
+def _most_cores() -> int:
+    """Return the cores of the largest machine of the cluster."""
+    return max((int(node["Resources"].get("CPU", 1)) for node in _ray().nodes() if node["Alive"]), default=1)
 
 
 def _keep_silent() -> None:

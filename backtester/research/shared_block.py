@@ -34,7 +34,7 @@ class BlockAddress:
         Of this block and no other.
     path : str
         Its file.
-    versions, folder
+    versions, folder, memory
         Of ``Packed``.
     sizes : tuple of int
         Bytes of the head, then of each buffer; each begins at the next multiple of ``ALIGNMENT``.
@@ -44,6 +44,7 @@ class BlockAddress:
     path: str
     versions: dict[str, str]
     folder: str
+    memory: int
     sizes: tuple[int, ...]
 
     def places(self) -> Iterator[tuple[int, int]]:
@@ -76,8 +77,10 @@ class SharedBlock:
     def __init__(self, packed: Packed) -> None:
         parts = (packed.head, *packed.buffers)
         sizes = tuple(part.nbytes for part in parts)
-        self._file = _reserved(BlockAddress("", "", {}, "", sizes).size)
-        self.address = BlockAddress(uuid.uuid4().hex, _path_of(self._file), packed.versions, packed.folder, sizes)
+        self._file = _reserved(BlockAddress("", "", {}, "", 0, sizes).size)
+        self.address = BlockAddress(
+            uuid.uuid4().hex, _path_of(self._file), packed.versions, packed.folder, packed.memory, sizes
+        )
         with mmap.mmap(self._file.fileno(), 0) as block:
             for part, (first, size) in zip(parts, self.address.places(), strict=True):
                 block[first : first + size] = part.data
@@ -100,7 +103,7 @@ def read_block(address: BlockAddress) -> Job:
     with Path(address.path).open("rb") as file:
         block = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     parts = [block[first : first + size] for first, size in address.places()]
-    packed = Packed(address.versions, address.folder, np.frombuffer(parts[0], np.uint8), ())
+    packed = Packed(address.versions, address.folder, address.memory, np.frombuffer(parts[0], np.uint8), ())
     return unpack(packed, parts[1:])
 
 
