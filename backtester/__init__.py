@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from backtester.strategy import rsi as rsi
     from backtester.strategy import sma as sma
     from backtester.strategy import zscore as zscore
+    from backtester.sweep_result import SweepResult as SweepResult
+    from backtester.sweeping import sweep as sweep
 
 # Module of each public name.
 _HOMES = {
@@ -52,6 +54,7 @@ _HOMES = {
     "RunConfig": "backtester.domain.config",
     "Store": "backtester.market.store",
     "Strategy": "backtester.strategy",
+    "SweepResult": "backtester.sweep_result",
     "TierTable": "backtester.domain.margin_tiers",
     "atr": "backtester.strategy",
     "donchian_high": "backtester.strategy",
@@ -70,6 +73,7 @@ _HOMES = {
     "rsi": "backtester.strategy",
     "run": "backtester.api",
     "sma": "backtester.strategy",
+    "sweep": "backtester.sweeping",
     "zscore": "backtester.strategy",
 }
 

@@ -212,19 +212,25 @@ def _one_source(tree: dict[str, Any], given: dict[str, Any]) -> str:
     return f"{chosen} is run: {', '.join(unused)} of the run file not used." if unused else ""
 
 
-@contextmanager
-def shown_progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
-    """Show what is being done on stderr: a moving line on a terminal, else one line a phase."""
+def say_if_cold() -> None:
+    """Say that the replay is compiled first, where it is."""
     from backtester.cli.output import say
     from backtester.kernel._jit import is_cold
     from backtester.kernel.replay import replay
 
-    cold = is_cold(replay)
+    if is_cold(replay):
+        say("Compiling the replay (once; the next runs start at once) …")
+
+
+@contextmanager
+def shown_progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
+    """Show what is being done on stderr: a moving line on a terminal, else one line a phase."""
+    from backtester.cli.output import say
+
     if quiet:
         yield lambda _phase, _done: None
         return
-    if cold:
-        say("Compiling the replay (once; the next runs start at once) …")
+    say_if_cold()
     if not sys.stderr.isatty():
         seen: set[str] = set()
 
