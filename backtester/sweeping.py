@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -209,7 +211,8 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
                 folder.write_part(part)
                 meter.count(part)
         except KeyboardInterrupt:
-            manifest = finish(INTERRUPTED)
+            with _uninterrupted():
+                manifest = finish(INTERRUPTED)
             number = manifest["done"] + manifest["failed"]
             if not number and is_new:
                 folder.remove()
@@ -231,6 +234,25 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
         result = _checked(result, request, folder)
     _write_page(folder, plan)
     return result
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold off Ctrl-C while what was done is written.
+
+    One press may arrive twice: polars stops a query by itself, and Python hears of the same press afterwards.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:  # the same press
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _checked(result: SweepResult, request: SweepRequest, folder: SweepFolder) -> SweepResult:
@@ -302,7 +324,7 @@ def _rest(folder: SweepFolder, space: Space) -> tuple[Iterable[pl.DataFrame], in
 
 def _check_metric_once(rows: pl.DataFrame, plan: SweepPlan, metric: str) -> None:
     """Refuse a ranking by what is no metric as soon as the first sets are done, not after the last."""
-    if metric not in rows.columns and (rows["status"] == DONE).any() and not metric.startswith("orders_"):
+    if (rows["status"] == DONE).any() and not metric.startswith("orders_"):
         check_metric(rows, plan.grid, metric)
 
 

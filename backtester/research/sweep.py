@@ -6,7 +6,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Protocol
 
 import numpy as np
@@ -28,15 +30,30 @@ _TRIED = 8  # sets by which the rate is guessed before a large sweep
 _LOOKED_THROUGH = 1 << 27  # sets of a grid that are put to a filter without being asked
 
 
-class Executor(Protocol):
-    """What evaluates parts of a sweep: here, in threads, in processes, on a cluster."""
+class Executor(AbstractContextManager["Executor"], Protocol):
+    """What evaluates parts of a sweep: here, in processes, on a cluster; as a context it ends what it started."""
 
     def rows(self, job: Job, parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Yield the rows of each part when it is done, in any order; a part without memory raises ``MemoryError``."""
+        """Yield the rows of parts when they are done, in any order; those of one part may come in several frames.
+
+        Raises
+        ------
+        MemoryError
+            A part does not fit into the memory.
+        """
+        ...
 
 
 class Inline:
     """Parts one after the other in this process."""
+
+    def __enter__(self) -> Inline:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """There is nothing to end."""
 
     def rows(self, job: Job, parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the rows of each part."""
@@ -91,15 +108,16 @@ def evaluated(job: Job, executor: Executor, sets: Iterable[pl.DataFrame]) -> Ite
         A single set does not fit into the memory.
     """
     queue = _Queue(iter(sets))
-    while True:
-        try:
-            for rows in executor.rows(job, queue):
-                queue.take_back(rows)
-                yield rows
-        except MemoryError as error:
-            queue.halve(error)
-        else:
-            return
+    with executor:
+        while True:
+            try:
+                for rows in executor.rows(job, queue):
+                    queue.take_back(rows)
+                    yield rows
+            except MemoryError as error:
+                queue.halve(error)
+            else:
+                return
 
 
 class _Queue:
@@ -129,9 +147,13 @@ class _Queue:
             return part
 
     def take_back(self, rows: pl.DataFrame) -> None:
-        """Note that a part is done, and set the pace of the next ones."""
+        """Note that a part, or some of its sets, are done, and set the pace of the next parts."""
         with self._lock:
-            del self._under_way[int(rows[SET][0])]
+            first = max(number for number in self._under_way if number <= int(rows[SET].min()))  # type: ignore[arg-type]  # never empty
+            part = self._under_way.pop(first)
+            if rows.height < part.height:
+                left = part.filter(~pl.col(SET).is_in(rows[SET].implode()))
+                self._under_way[int(left[SET][0])] = left
             self._times.append((time.perf_counter(), rows.height))
             seconds = self._times[-1][0] - self._times[0][0]
             rate = sum(number for _, number in list(self._times)[1:]) / max(seconds, 1e-6)
