@@ -30,7 +30,7 @@ from backtester.research.plan import SweepPlan, identity, sample_of
 from backtester.research.ranking import DEFAULT_METRIC, check_metric
 from backtester.research.rows import DONE, joined
 from backtester.research.space import SET, Space
-from backtester.research.sweep import Meter, SweepProgress, TellSweep, evaluated
+from backtester.research.sweep import Meter, SweepProgress, TellSweep, evaluated, share
 from backtester.research.sweep_folder import FINISHED, INTERRUPTED, RUNNING, SweepFolder, counted
 from backtester.research.sweep_request import Prepared, SweepRequest, prepared
 from backtester.strategy import Strategy
@@ -206,7 +206,7 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
         rest, done, failed = _rest(folder, space)
         meter = Meter(space.count, done + failed, failed, tell)
         try:
-            for part in evaluated(job, ready.executor, rest):
+            for part in evaluated(job, ready.executor, rest, share(space.count, request.processes)):
                 _check_metric_once(part, plan, request.metric)
                 folder.write_part(part)
                 meter.count(part)
@@ -297,7 +297,7 @@ def _folder(
         "sets": space.count,
         "grid": space.grid_size,
         "executor": request.executor,
-        "workers": request.threads,
+        "workers": request.worker_count,
         "memory": request.memory,
         "metric": request.metric,
         "folders": {option: str(path.resolve()) for option, path in request.options if option == "--store"}
@@ -363,7 +363,7 @@ def _kept_in_memory(request: SweepRequest, ready: Prepared, tell: TellSweep) -> 
     began = time.perf_counter()
     meter = Meter(space.count, 0, 0, tell)
     parts = []
-    for rows in evaluated(job, ready.executor, space.chunks()):
+    for rows in evaluated(job, ready.executor, space.chunks(), share(space.count, request.processes)):
         _check_metric_once(rows, plan, request.metric)
         parts.append(rows)
         meter.count(rows)

@@ -371,13 +371,13 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[SweepProgress], None]]:
 
 def progress_text(progress: SweepProgress) -> str:
     """Return how far a sweep is in one line: sets, rate, time left."""
-    from backtester.research.sweep import duration_text
+    from backtester.research.sweep import duration_text, rate_text
 
     parts = [f"{progress.done:,} of {progress.total:,} sets"]
     if progress.failed:
         parts.append(f"{progress.failed:,} failed")
     if progress.rate:
-        parts.append(f"{progress.rate:,.0f} sets/s" if progress.rate >= 10 else f"{progress.rate:.2g} sets/s")
+        parts.append(f"{rate_text(progress.rate)} sets/s")
     left = progress.seconds_left
     if left:
         parts.append(f"{duration_text(left)} left")

@@ -87,7 +87,9 @@ class SweepProgress:
 TellSweep = Callable[[SweepProgress], None]
 
 
-def evaluated(job: Job, executor: Executor, sets: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def evaluated(
+    job: Job, executor: Executor, sets: Iterable[pl.DataFrame], most_at_first: int | None = None
+) -> Iterator[pl.DataFrame]:
     """Yield the rows of all sets, a part at a time, in any order.
 
     Parts grow or shrink until one is done about every half second. A part that does not fit into the memory is halved
@@ -101,13 +103,15 @@ def evaluated(job: Job, executor: Executor, sets: Iterable[pl.DataFrame]) -> Ite
         Where parts are evaluated.
     sets : iterable of polars.DataFrame
         Sets in order, with their numbers, any number at a time.
+    most_at_first : int, optional
+        Sets of the first parts, where they are to be shared among several workers.
 
     Raises
     ------
     BacktesterError
         A single set does not fit into the memory.
     """
-    queue = _Queue(iter(sets))
+    queue = _Queue(iter(sets), min(_FIRST_PART, most_at_first or _FIRST_PART))
     with executor:
         while True:
             try:
@@ -123,11 +127,11 @@ def evaluated(job: Job, executor: Executor, sets: Iterable[pl.DataFrame]) -> Ite
 class _Queue:
     """Sets that wait, handed out in parts; executors may take them from several threads."""
 
-    def __init__(self, chunks: Iterator[pl.DataFrame]) -> None:
+    def __init__(self, chunks: Iterator[pl.DataFrame], first: int) -> None:
         self._chunks = chunks
         self._waiting: deque[pl.DataFrame] = deque()
         self._under_way: dict[int, pl.DataFrame] = {}
-        self._size = _FIRST_PART
+        self._size = first
         self._largest = _LARGEST_PART
         self._times: deque[tuple[float, int]] = deque([(time.perf_counter(), 0)], maxlen=_REMEMBERED)
         self._lock = threading.Lock()
@@ -228,8 +232,8 @@ def refuse_unasked(space: Space, job: Job, most: int = MOST_UNASKED) -> None:
     before = "" if counted else " before the filter"
     rate = guessed_rate(space, job)
     raise UsageError(
-        f"The sweep has {number:,} sets{before}: about {duration_text(number / rate)} at {rate:,.0f} sets a second, "
-        f"measured on {_TRIED} of them.",
+        f"The sweep has {number:,} sets{before}: about {duration_text(number / rate)} at {rate_text(rate)} sets "
+        f"a second, measured on {_TRIED} of them.",
         "Start it with --yes, take fewer values, filter with --where, or draw some with --sample N.",
     )
 
@@ -246,6 +250,16 @@ def guessed_rate(space: Space, job: Job) -> float:
     before = time.perf_counter()
     job.evaluate(few)
     return _TRIED / max(time.perf_counter() - before, 1e-6)
+
+
+def share(total: int, workers: int) -> int:
+    """Return the sets of a first part with which a small sweep keeps several workers busy."""
+    return max(1, -(-total // (4 * workers))) if workers > 1 else total
+
+
+def rate_text(rate: float) -> str:
+    """Return a number of sets a second: whole, or with two digits where it is small."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def duration_text(seconds: float) -> str:

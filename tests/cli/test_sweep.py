@@ -351,6 +351,20 @@ def test_a_holdout_is_sealed_and_opened_on_the_record(shell, tmp_path: Path) -> 
     assert code == 0, err
 
 
+def test_figures_that_differ_are_a_bug_that_is_told(shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backtester.research import exact_check
+
+    real = exact_check.metrics_of
+    monkeypatch.setattr(exact_check, "metrics_of", lambda result: {**real(result), "funding": 1e6})
+    code, out, err = shell(*SMALL, "--exact-check", "1")
+    assert (code, out) == (70, "")
+    assert "funding is" in err
+    assert "1000000.0 replayed in full" in err
+    manifest = json.loads(next((tmp_path / "reports").glob("*/manifest.json")).read_text())
+    assert "funding is" in manifest["exact_check"]["failed"]
+    assert manifest["done"] == 6
+
+
 def test_progress_in_one_line() -> None:
     from backtester.cli.sweep import parse_memory, progress_text
     from backtester.research.sweep import SweepProgress

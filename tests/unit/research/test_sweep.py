@@ -109,6 +109,14 @@ def test_parts_keep_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(quick.sizes) == 20_000
 
 
+def test_a_small_sweep_is_shared_among_its_workers() -> None:
+    fake = Fake(held=3)
+    list(evaluated(None, fake, sets(36), sweep.share(36, 3)))  # type: ignore[arg-type]
+    assert fake.sizes[:3] == [3, 3, 3]
+    assert sweep.share(36, 1) == 36
+    assert sweep.share(2, 8) == 1
+
+
 def test_progress_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(sweep.time, "perf_counter", lambda: now[0])
