@@ -222,7 +222,8 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
         except BaseException:
             _leave(folder, finish, is_new=is_new)
             raise
-        manifest = finish(FINISHED)
+        with _uninterrupted():
+            manifest = finish(FINISHED)
     rows = folder.rows()
     assert rows is not None
     result = SweepResult(
