@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from backtester.strategy import vwap as vwap
     from backtester.strategy import wma as wma
     from backtester.strategy import zscore as zscore
+    from backtester.sweep_result import SweepResult as SweepResult
+    from backtester.sweeping import sweep as sweep
 
 # Module of each public name.
 _HOMES = {
@@ -71,6 +73,7 @@ _HOMES = {
     "RunConfig": "backtester.domain.config",
     "Store": "backtester.market.store",
     "Strategy": "backtester.strategy",
+    "SweepResult": "backtester.sweep_result",
     "TierTable": "backtester.domain.margin_tiers",
     "adx": "backtester.strategy",
     "at": "backtester.strategy",
@@ -106,6 +109,7 @@ _HOMES = {
     "sma": "backtester.strategy",
     "supertrend": "backtester.strategy",
     "supertrend_side": "backtester.strategy",
+    "sweep": "backtester.sweeping",
     "vwap": "backtester.strategy",
     "wma": "backtester.strategy",
     "zscore": "backtester.strategy",
