@@ -1,0 +1,76 @@
+"""Time and memory of a piece of work in a process of its own.
+
+``python -m tests.benchmark.measured MODULE:FUNCTION JSON`` calls a function with keywords and prints what it returns.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a piece of work took.
+
+    Attributes
+    ----------
+    wall, processor : float
+        Seconds; the latter of all threads.
+    memory : int
+        Growth of the resident size to its peak [bytes].
+    """
+
+    wall: float
+    processor: float
+    memory: int
+
+
+def resident(line: str) -> int:
+    """Return a figure of this process's memory, ``VmRSS`` or ``VmHWM`` [bytes]."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{line}:")[2].split()[0]) * 1024
+
+
+def used_by(action: Callable[[], Any]) -> tuple[Any, Usage]:
+    """Return what an action returns, and what it took."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, begin, begun = resident("VmRSS"), time.perf_counter(), time.process_time()
+    result = action()
+    wall, processor = time.perf_counter() - begin, time.process_time() - begun
+    return result, Usage(wall, processor, max(resident("VmHWM") - before, 0))
+
+
+def in_child(function: Callable[..., Any], **keywords: Any) -> Any:
+    """Call a function of a module in a fresh process; it takes and returns what JSON can say."""
+    name = f"{function.__module__}:{function.__name__}"
+    command = [sys.executable, "-m", "tests.benchmark.measured", name, json.dumps(keywords)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{name} in a process of its own: exit code {done.returncode}\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Carry out what the command line asks for."""
+    target, keywords = sys.argv[1:3]
+    module, _, name = target.partition(":")
+    result = getattr(import_module(module), name)(**json.loads(keywords))
+    sys.stdout.write("\n" + json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()
