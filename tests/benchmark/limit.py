@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from backtester import Param, Strategy
 from backtester.domain.config import RunConfig
 from backtester.engine.replay import replay, run_kernel
 from backtester.market.store import Store
@@ -32,6 +31,7 @@ from backtester.research.job import Job
 from tests.benchmark.c_loops import Floats, Loops, Market, Terms, Whole
 from tests.benchmark.limit_case import BALANCE, BARS, FEE, LEVERAGE, LOT, TRADES, Case, make_case, reversals
 from tests.benchmark.market import SYMBOL, VENUE, tier_table, write_year
+from tests.benchmark.sweep_case import Flip
 
 ROUNDS = 31
 JUDGED = 1_000  # trades
@@ -201,24 +201,6 @@ def show_memory(loops: Loops, say: Say) -> None:
 
 
 # -- sweeps without records ------------------------------------------------------------------------------------------
-
-
-class Flip(Strategy):
-    """Short and long in turn: the orders of the C sweep, as a strategy. Not for trading: it knows nothing."""
-
-    every: int = Param(1_000, ge=1)
-    first: int = Param(0, ge=0)
-    warmup = 0
-
-    def indicators(self) -> dict[str, pl.Expr]:
-        """Return the number of each bar."""
-        return {"number": pl.int_range(pl.len())}
-
-    def target(self) -> pl.Expr:
-        """Return the side, from the first bar on."""
-        number = pl.col("number") - self.first
-        side = pl.when((number // self.every) % 2 == 1).then(1.0).otherwise(-1.0)
-        return pl.when(number >= 0).then(side)
 
 
 def check_sweep(loops: Loops, case: Case, orders: Sequence[tuple[Whole, Floats]]) -> None:

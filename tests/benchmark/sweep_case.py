@@ -1,4 +1,4 @@
-"""Sweeps of a moving-average cross: the strategy, its grids, a job on a stored market, and how sets are timed."""
+"""Sweeps: two strategies, their grids, a job on a stored market, and how sets are timed."""
 
 from __future__ import annotations
 
@@ -42,6 +42,24 @@ class Cross(Strategy):
         return pl.when(pl.col("fast") > pl.col("slow")).then(self.up).otherwise(self.down)
 
 
+class Flip(Strategy):
+    """Short and long in turn: the orders of the C sweep, as a strategy. Not for trading: it knows nothing."""
+
+    every: int = Param(1_000, ge=1)
+    first: int = Param(0, ge=0)
+    warmup = 0
+
+    def indicators(self) -> dict[str, pl.Expr]:
+        """Return the number of each bar."""
+        return {"number": pl.int_range(pl.len())}
+
+    def target(self) -> pl.Expr:
+        """Return the side, from the first bar on."""
+        number = pl.col("number") - self.first
+        side = pl.when((number // self.every) % 2 == 1).then(1.0).otherwise(-1.0)
+        return pl.when(number >= 0).then(side)
+
+
 def grid(fast: range, slow: range) -> pl.DataFrame:
     """Return every pair of lengths."""
     pairs = [(f, s) for f in fast for s in slow]
@@ -52,15 +70,15 @@ HUNDRED = grid(range(50, 501, 50), range(600, 2401, 200))
 TEN_THOUSAND = grid(range(10, 1001, 10), range(1010, 2001, 10))
 
 
-def job_on(folder: Path, *, threads: int = 1, **sections: dict[str, Any]) -> Job:
-    """Return a job of the cross on the market of a store; sections of the run file are changed by keywords."""
+def job_on(folder: Path, *, strategy: type[Strategy] = Cross, threads: int = 1, **sections: dict[str, Any]) -> Job:
+    """Return a job on the market of a store; sections of the run file are changed by keywords."""
     tree: dict[str, Any] = {
         "data": {"venue": VENUE, "symbols": (SYMBOL,), "timeframe": "1m"},
         "account": {"balance": BALANCE, "leverage": 5.0},
     }
     for name, values in sections.items():
         tree[name] = {**tree.get(name, {}), **values}
-    return Job(RunConfig.model_validate(tree), Store(folder), strategy=Cross, threads=threads)
+    return Job(RunConfig.model_validate(tree), Store(folder), strategy=strategy, threads=threads)
 
 
 def prepared_set(job: Job, strategy: Strategy) -> Prepared:
