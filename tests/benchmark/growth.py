@@ -1,9 +1,9 @@
 """How time and memory grow: with bars, sets, symbols and the share of bars that trade.
 
 Run as ``python -m tests.benchmark.growth`` (``make bench-growth``). Every point is measured in a process of its own:
-processor seconds, wall seconds, and the growth of the resident size to its peak, above imports and compiled code. The
-slope is that of a line through the points on logarithmic scales: 1 grows in proportion. It is fitted over the points
-that take more than a hundredth of a second, where fixed costs do not count.
+processor seconds, wall seconds less the wait for a core, and the growth of the resident size to its peak, above imports
+and compiled code. The slope is that of a line through the points on logarithmic scales: 1 grows in proportion. It is
+fitted over the points that take more than a hundredth of a second (a megabyte), where fixed costs do not count.
 
 The sizes are chosen by environment variables, comma-separated: ``GROWTH_BARS``, ``GROWTH_SETS``, ``GROWTH_SYMBOLS``,
 ``GROWTH_TRADES`` (percent of bars). A series whose next point would take longer than ``GROWTH_SECONDS`` (120), by the
@@ -51,7 +51,7 @@ def sizes(name: str, usual: Sequence[float]) -> list[float]:
 def usage(action: Callable[[], Any], note: str = "") -> dict[str, Any]:
     """Return what an action took, as JSON can say it."""
     _, took = used_by(action)
-    return {"processor": took.processor, "wall": took.wall, "memory": took.memory, "note": note}
+    return {"processor": took.processor, "wall": took.seconds, "memory": took.memory, "note": note}
 
 
 def account(bars: int, trades: int) -> Case:

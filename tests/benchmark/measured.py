@@ -28,15 +28,22 @@ class Usage:
 
     Attributes
     ----------
-    wall, processor : float
-        Seconds; the latter of all threads.
+    wall, waited, processor : float
+        Seconds from start to end, of these ready to run and waiting for a core (the thread that waited longest; 0 where
+        the system does not say), and of all cores.
     memory : int
         Growth of the resident size to its peak [bytes].
     """
 
     wall: float
+    waited: float
     processor: float
     memory: int
+
+    @property
+    def seconds(self) -> float:
+        """Wall time less the wait for a core: what other work on the machine takes falls away."""
+        return self.wall - self.waited
 
 
 def resident(line: str) -> int:
@@ -45,16 +52,26 @@ def resident(line: str) -> int:
     return int(status.partition(f"{line}:")[2].split()[0]) * 1024
 
 
+def waits() -> dict[str, float]:
+    """Return how long each thread of this process was ready and not running [s]."""
+    found = {}
+    for task in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError, IndexError):  # it ended, or the system does not say
+            found[task.parent.name] = int(task.read_text().split()[1]) * 1e-9
+    return found
+
+
 def used_by(action: Callable[[], Any]) -> tuple[Any, Usage]:
     """Return what an action returns, and what it took."""
     gc.collect()
     with suppress(AttributeError):  # an allocator that keeps what is freed would hide what the action takes
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before, begin, begun = resident("VmRSS"), time.perf_counter(), time.process_time()
+    before, waited, begin, begun = resident("VmRSS"), waits(), time.perf_counter(), time.process_time()
     result = action()
     wall, processor = time.perf_counter() - begin, time.process_time() - begun
-    return result, Usage(wall, processor, max(resident("VmHWM") - before, 0))
+    longest = max((wait - waited.get(thread, 0.0) for thread, wait in waits().items()), default=0.0)
+    return result, Usage(wall, min(longest, wall), processor, max(resident("VmHWM") - before, 0))
 
 
 def in_child(function: Callable[..., Any], **keywords: Any) -> Any:

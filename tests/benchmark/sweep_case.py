@@ -114,8 +114,13 @@ class Evaluated:
         return self.asked / self.rows.height
 
     @property
+    def seconds(self) -> float:
+        """Wall seconds of all sets less the wait for a core, extrapolated where not all were evaluated."""
+        return self.usage.seconds * self.factor
+
+    @property
     def wall(self) -> float:
-        """Wall seconds of all sets, extrapolated where not all were evaluated."""
+        """Wall seconds of all sets, likewise."""
         return self.usage.wall * self.factor
 
     @property
