@@ -20,17 +20,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from backtester.domain.config import RunConfig
 from backtester.engine.replay import replay, run_kernel
+from backtester.engine.segments import Changes, shared_market, tally_sets
 from backtester.market.store import Store
 from backtester.research.job import Job
 from tests.benchmark.c_loops import Floats, Loops, Market, Terms, Whole
-from tests.benchmark.limit_case import BALANCE, BARS, FEE, LEVERAGE, LOT, TRADES, Case, make_case, reversals
-from tests.benchmark.market import SYMBOL, VENUE, tier_table, write_year
+from tests.benchmark.limit_case import BALANCE, BARS, CONFIG, FEE, LEVERAGE, LOT, TRADES, Case, make_case, reversals
+from tests.benchmark.market import MINUTE_MS, SYMBOL, VENUE, tier_table, write_year
 from tests.benchmark.sweep_case import Flip
 
 ROUNDS = 31
@@ -213,22 +215,36 @@ def check_sweep(loops: Loops, case: Case, orders: Sequence[tuple[Whole, Floats]]
         np.testing.assert_allclose(drawdown[k], (1.0 - closes / peak).max(), rtol=0, atol=1e-9)
 
 
-def show_c_sweep(loops: Loops, say: Say) -> dict[int, float]:
-    """Check and time the C sweep and print the table; return the medians by count of trades."""
-    say(f"\nSweep without records in C, {SWEEP_SETS} sets of {BARS:,} bars, summaries included, ns per bar and set")
-    medians = {}
+def kernel_sweep(case: Case, orders: Sequence[tuple[Whole, Floats]]) -> Action:
+    """Return our sweep of given orders: blocks of the market built anew each time, as the C sweep builds its own."""
+    prepared, panel = case.prepared(), case.panel()
+    starts = np.cumsum([0, *(due.size for due, _ in orders)], dtype=np.int64)
+    decided = np.concatenate([due - 1 for due, _ in orders])
+    changes = Changes(starts, decided, np.concatenate([target for _, target in orders]))
+
+    def action() -> object:
+        return tally_sets(prepared, shared_market(prepared, panel, CONFIG, MINUTE_MS), changes)
+
+    return action
+
+
+def show_sweeps(loops: Loops, say: Say) -> None:
+    """Check and time the sweep of given orders, ours and C, and print the table."""
+    say(f"\nSweep without records, {SWEEP_SETS} sets of {BARS:,} bars, summaries included, ns per bar and set")
+    say("trades   replay_sets       C sweep           ratio")
     for trades in TRADES:
         case = make_case(trades)
-        sets = [(decided + 1, target) for decided, target in (reversals(trades, BARS, k) for k in range(SWEEP_SETS))]
-        check_sweep(loops, case, sets)
-        times = in_turns(
-            lambda case=case, sets=sets: {"C": partial(loops.sweep, case.market(), sets, case.terms())},  # type: ignore[misc]
-            SWEEP_ROUNDS,
-            BARS * SWEEP_SETS,
-        )["C"]
-        medians[trades] = float(np.median(times))
-        say(f"{trades:6d} trades   {cell(times)}")
-    return medians
+        orders = [(decided + 1, target) for decided, target in (reversals(trades, BARS, k) for k in range(SWEEP_SETS))]
+        check_sweep(loops, case, orders)
+        ours = kernel_sweep(case, orders)
+        tallies: Any = ours()
+        equity, drawdown, _ = loops.sweep(case.market(), orders, case.terms())
+        np.testing.assert_allclose(tallies["final_equity"], equity, rtol=1e-9)
+        np.testing.assert_allclose(-tallies["max_drawdown"], drawdown, rtol=0, atol=1e-9)
+        actions = {"ours": ours, "C": partial(loops.sweep, case.market(), orders, case.terms())}
+        times = in_turns(partial(dict, actions), SWEEP_ROUNDS, BARS * SWEEP_SETS)
+        ratio = np.median(times["ours"] / times["C"])
+        say(f"{trades:6d}   {cell(times['ours']):>15}   {cell(times['C']):>15}   {ratio:5.2f}")
 
 
 def stored_market(job: Job) -> Market:
@@ -255,13 +271,7 @@ def flip_job(folder: Path, bars: int, threads: int = 1) -> Job:
 
 
 def show_our_sweep(loops: Loops, say: Say, folder: Path) -> None:
-    """Check and time our sweeps of the same orders, by every way in which sets are evaluated here.
-
-    A faster way is one more entry of ``ways``: a function of the job and the sets that returns their rows.
-    """
-    ways: dict[str, Callable[[Job, pl.DataFrame], pl.DataFrame]] = {
-        "Job.evaluate": lambda job, sets: job.evaluate(sets)
-    }
+    """Check and time the whole way of a sweep, from parameters to metrics, beside the C sweep of the same orders."""
     trades = JUDGED
     job = flip_job(folder, BARS)
     market = stored_market(job)
@@ -270,15 +280,16 @@ def show_our_sweep(loops: Loops, say: Say, folder: Path) -> None:
     orders = [(decided + 1, target) for decided, target in (reversals(trades, BARS, k) for k in range(JOB_SETS))]
     equity, drawdown, _ = loops.sweep(market, orders, terms)
     say(f"\nOur sweep of the same orders, {JOB_SETS} sets of {BARS:,} bars, {trades:,} trades, signals included")
-    for name, way in ways.items():
-        rows = way(job, sets)
-        assert rows["status"].to_list() == ["done"] * JOB_SETS, rows["error"].to_list()
-        np.testing.assert_allclose(rows["final_equity"], equity, rtol=1e-9)
-        np.testing.assert_allclose(np.abs(rows["max_drawdown"]), drawdown, rtol=0, atol=1e-9)
-        path = ", ".join(rows["path"].unique())
-        taken = seconds(lambda way=way: way(job, sets)) * 1e9 / BARS / JOB_SETS  # type: ignore[misc]
-        theirs = seconds(lambda: loops.sweep(market, orders, terms)) * 1e9 / BARS / JOB_SETS
-        say(f"{name} ({path}): {taken:.2f} ns per bar and set; C on the same {theirs:.2f}; {taken / theirs:.0f} times")
+    rows = job.evaluate(sets)
+    assert rows["status"].to_list() == ["done"] * JOB_SETS, rows["error"].to_list()
+    np.testing.assert_allclose(rows["final_equity"], equity, rtol=1e-9)
+    np.testing.assert_allclose(np.abs(rows["max_drawdown"]), drawdown, rtol=0, atol=1e-9)
+    path = ", ".join(rows["path"].unique())
+    taken = seconds(lambda: job.evaluate(sets)) * 1e9 / BARS / JOB_SETS
+    theirs = seconds(lambda: loops.sweep(market, orders, terms)) * 1e9 / BARS / JOB_SETS
+    say(
+        f"Job.evaluate ({path}): {taken:.2f} ns per bar and set; C on the same {theirs:.2f}; {taken / theirs:.0f} times"
+    )
 
 
 # -- the whole -------------------------------------------------------------------------------------------------------
@@ -323,7 +334,7 @@ def main() -> int:
             return 1
         timings = show_replays(loops, say)
         show_memory(loops, say)
-        show_c_sweep(loops, say)
+        show_sweeps(loops, say)
         show_our_sweep(loops, say, Path(folder) / "data")
         show_used_memory(loops, say)
     return 0 if judge(timings, say) else 1

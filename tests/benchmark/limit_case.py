@@ -23,6 +23,7 @@ LEVERAGE = 5.0
 FEE = 0.00005  # the account survives ten thousand reversals
 LOT = 0.001
 RATE = 1e-4
+CONFIG = RunConfig(account=AccountConfig(balance=BALANCE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +48,15 @@ class Case:
         """Return the bars at which orders fill, and their exposures."""
         return self.decided + 1, self.target
 
-    def prepared(self) -> Prepared:
-        """Return the replay's inputs with an account that has not traded."""
+    def panel(self) -> Panel:
+        """Return the market as the replay takes it."""
         bars = self.prices[0].size
         open_time = np.arange(bars, dtype=np.int64) * MINUTE_MS
         prices = Bars(*(price[None] for price in self.prices))
         count = self.settled.size
         none = np.full(count, np.nan)
         records = Settlements(self.settled * MINUTE_MS, np.full(count, RATE), none, np.full(count, 8.0))
-        panel = Panel(
+        return Panel(
             venue=VENUE,
             symbols=(SYMBOL,),
             timeframe_ms=MINUTE_MS,
@@ -69,11 +70,14 @@ class Case:
             settlements=(records,),
             mark_is_trade=False,
         )
+
+    def prepared(self) -> Prepared:
+        """Return the replay's inputs with an account that has not traded."""
         terms = ContractTerms(
             Instrument(symbol=SYMBOL, lot=LOT), (tier_table(),), MarginMode.CROSS, LEVERAGE, taker_fee=FEE
         )
         rows = TargetRows(self.decided, np.zeros(self.decided.size, np.int64), self.target)
-        return prepare(panel, [terms], RunConfig(account=AccountConfig(balance=BALANCE)), Instructions(rows))
+        return prepare(self.panel(), [terms], CONFIG, Instructions(rows))
 
 
 def make_case(trades: int, bars: int = BARS) -> Case:
