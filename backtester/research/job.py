@@ -405,7 +405,7 @@ def _corners(values: pl.DataFrame) -> list[tuple[ParamValue, ...]]:
 def _references(strategy: Strategy, plan: TargetPlan) -> tuple[str, ...]:
     """Return the symbols that a strategy reads and does not trade; none of one that raises, as its row will tell."""
     if plan.program is not None and not any(
-        name.startswith(REF_PREFIX) for item in plan.columns for name in _names(item)
+        name.startswith(REF_PREFIX) for item in (*plan.columns, *plan.indicators) for name in _names(item)
     ):
         return ()
     try:
