@@ -29,8 +29,7 @@ class Usage:
     Attributes
     ----------
     wall, waited, processor : float
-        Seconds from start to end, of these ready to run and waiting for a core (the thread that waited longest; 0 where
-        the system does not say), and of all cores.
+        Seconds from start to end, of these waiting for a core (main thread), and of all cores.
     memory : int
         Growth of the resident size to its peak [bytes].
     """
@@ -42,8 +41,8 @@ class Usage:
 
     @property
     def seconds(self) -> float:
-        """Wall time less the wait for a core: what other work on the machine takes falls away."""
-        return self.wall - self.waited
+        """Wall time less the wait for a core, and never less than all cores together need."""
+        return max(self.wall - self.waited, self.processor / (os.cpu_count() or 1))
 
 
 def resident(line: str) -> int:
@@ -52,13 +51,12 @@ def resident(line: str) -> int:
     return int(status.partition(f"{line}:")[2].split()[0]) * 1024
 
 
-def waits() -> dict[str, float]:
-    """Return how long each thread of this process was ready and not running [s]."""
-    found = {}
-    for task in Path("/proc/self/task").glob("*/schedstat"):
-        with suppress(OSError, IndexError):  # it ended, or the system does not say
-            found[task.parent.name] = int(task.read_text().split()[1]) * 1e-9
-    return found
+def waited_for_core() -> float:
+    """Return how long the main thread was ready and not running [s]; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) * 1e-9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def used_by(action: Callable[[], Any]) -> tuple[Any, Usage]:
@@ -67,11 +65,11 @@ def used_by(action: Callable[[], Any]) -> tuple[Any, Usage]:
     with suppress(AttributeError):  # an allocator that keeps what is freed would hide what the action takes
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before, waited, begin, begun = resident("VmRSS"), waits(), time.perf_counter(), time.process_time()
+    before, waited, begin, begun = resident("VmRSS"), waited_for_core(), time.perf_counter(), time.process_time()
     result = action()
     wall, processor = time.perf_counter() - begin, time.process_time() - begun
-    longest = max((wait - waited.get(thread, 0.0) for thread, wait in waits().items()), default=0.0)
-    return result, Usage(wall, min(longest, wall), processor, max(resident("VmHWM") - before, 0))
+    waited = min(waited_for_core() - waited, wall)
+    return result, Usage(wall, waited, processor, max(resident("VmHWM") - before, 0))
 
 
 def in_child(function: Callable[..., Any], **keywords: Any) -> Any:
