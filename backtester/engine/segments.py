@@ -175,7 +175,9 @@ def _tallies(
     book = copied(prepared.book)
     days = shared.day_bar.size
     daily = np.empty((3, days))
-    watch = Watch(shared.blocks, shared.starts, shared.day_bar, daily[0], daily[1], daily[2], np.zeros(1, TALLY))
+    watch = Watch(
+        shared.blocks, shared.starts, shared.day_bar, daily[0], daily[1], daily[2], np.empty(WIDTH), np.zeros(1, TALLY)
+    )
     blank = np.zeros(1, TALLY)
     tallies = np.zeros(len(changes), TALLY)
     acts = int(prepared.setup.rules[0]["rebalance"] != Rebalance.BAND) if writes else _AS_WRITTEN

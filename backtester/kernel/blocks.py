@@ -2,7 +2,7 @@
 
 A block says how far marks and trades reached inside it; a position that even those extremes cannot harm needs no look
 at the bars. Blocks of one level stand side by side, levels behind each other, each eight times as long as the one
-before.
+before; the first level are the bars themselves, so that what is read of a bar lies together.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from numpy.typing import NDArray
 
 from backtester.kernel._jit import constant, entry, inlined
 
-# columns of a block; all prices in value space
+# Columns of a block, all in value space. Largest values stand there negated: one minimum over rows joins blocks.
 PATH_LOW = constant(0)  # lowest mark on the paths that liquidation sees
-PATH_HIGH = constant(1)
+PATH_HIGH = constant(1)  # negated
 CLOSE_LOW = constant(2)  # lowest mark close
-CLOSE_HIGH = constant(3)
+CLOSE_HIGH = constant(3)  # negated
 TRADE_LOW = constant(4)
-TRADE_HIGH = constant(5)
-FALL = constant(6)  # largest way down from a mark close to a later one of the block, at least 0
-RISE = constant(7)
+TRADE_HIGH = constant(5)  # negated
+FALL = constant(6)  # negated: largest way down from a mark close to a later one of the block, at least 0
+RISE = constant(7)  # negated
 WIDTH = 8
-LEVELS = constant(4)
-SHIFT = constant(3)  # a block of level k has 8^(k+1) bars
-SINGLE = constant(-1)  # the level of a bar
-TOP = constant(3)
+SHIFT = constant(3)  # a block of level k has 8^k bars
+LEVELS = constant(5)
+SINGLE = constant(0)  # the level of the bars
+TOP = constant(4)
 
 
 @inlined
 def level_shift(level: int) -> int:
-    """Return the binary logarithm of the bars of a block; 0 for a bar."""
-    return SHIFT * (level + 1)
+    """Return the binary logarithm of the bars of a block."""
+    return SHIFT * level
 
 
 def block_count(bars: int) -> int:
     """Return how many whole blocks of all levels a series has."""
-    return sum(bars >> (3 * (level + 1)) for level in range(int(LEVELS)))
+    return sum(bars >> (int(SHIFT) * level) for level in range(int(LEVELS)))
 
 
 @entry
@@ -67,27 +67,15 @@ def fill_blocks(
         Filled.
     """
     bars = mark_close.size
-    for k in range(bars >> SHIFT):
-        row = blocks[k]
-        first = k << SHIFT
-        row[PATH_LOW] = path_low[first]
-        row[PATH_HIGH] = path_high[first]
-        row[CLOSE_LOW] = mark_close[first]
-        row[CLOSE_HIGH] = mark_close[first]
-        row[TRADE_LOW] = trade_low[first]
-        row[TRADE_HIGH] = trade_high[first]
-        row[FALL] = 0.0
-        row[RISE] = 0.0
-        for t in range(first + 1, first + (1 << SHIFT)):
-            close = mark_close[t]
-            row[PATH_LOW] = min(row[PATH_LOW], path_low[t])
-            row[PATH_HIGH] = max(row[PATH_HIGH], path_high[t])
-            row[FALL] = max(row[FALL], row[CLOSE_HIGH] - close)
-            row[RISE] = max(row[RISE], close - row[CLOSE_LOW])
-            row[CLOSE_LOW] = min(row[CLOSE_LOW], close)
-            row[CLOSE_HIGH] = max(row[CLOSE_HIGH], close)
-            row[TRADE_LOW] = min(row[TRADE_LOW], trade_low[t])
-            row[TRADE_HIGH] = max(row[TRADE_HIGH], trade_high[t])
+    for t in range(bars):
+        blocks[t, PATH_LOW] = path_low[t]
+        blocks[t, PATH_HIGH] = -path_high[t]
+        blocks[t, CLOSE_LOW] = mark_close[t]
+        blocks[t, CLOSE_HIGH] = -mark_close[t]
+        blocks[t, TRADE_LOW] = trade_low[t]
+        blocks[t, TRADE_HIGH] = -trade_high[t]
+        blocks[t, FALL] = 0.0
+        blocks[t, RISE] = 0.0
     for level in range(1, LEVELS):
         below = level_start(bars, level - 1)
         start = level_start(bars, level)
@@ -98,16 +86,57 @@ def fill_blocks(
 @entry
 def join_blocks(blocks: NDArray[np.float64], first: int, into: int) -> None:
     """Fill a block from the eight that it consists of."""
-    row = blocks[into]
     for column in range(WIDTH):
-        row[column] = blocks[first, column]
+        blocks[into, column] = blocks[first, column]
     for k in range(first + 1, first + (1 << SHIFT)):
-        part = blocks[k]
-        row[PATH_LOW] = min(row[PATH_LOW], part[PATH_LOW])
-        row[PATH_HIGH] = max(row[PATH_HIGH], part[PATH_HIGH])
-        row[FALL] = max(row[FALL], part[FALL], row[CLOSE_HIGH] - part[CLOSE_LOW])
-        row[RISE] = max(row[RISE], part[RISE], part[CLOSE_HIGH] - row[CLOSE_LOW])
-        row[CLOSE_LOW] = min(row[CLOSE_LOW], part[CLOSE_LOW])
-        row[CLOSE_HIGH] = max(row[CLOSE_HIGH], part[CLOSE_HIGH])
-        row[TRADE_LOW] = min(row[TRADE_LOW], part[TRADE_LOW])
-        row[TRADE_HIGH] = max(row[TRADE_HIGH], part[TRADE_HIGH])
+        fall = blocks[into, CLOSE_HIGH] + blocks[k, CLOSE_LOW]  # from the highest close so far to the lowest of this
+        rise = blocks[k, CLOSE_HIGH] + blocks[into, CLOSE_LOW]
+        for column in range(WIDTH):
+            if blocks[k, column] < blocks[into, column]:
+                blocks[into, column] = blocks[k, column]
+        blocks[into, FALL] = min(blocks[into, FALL], fall)
+        blocks[into, RISE] = min(blocks[into, RISE], rise)
+
+
+@inlined
+def join_row(blocks: NDArray[np.float64], row: int, out: NDArray[np.float64]) -> None:
+    """Take a block into the extremes of a range of bars."""
+    for column in range(WIDTH):
+        value = blocks[row, column]
+        out[column] = value if value < out[column] else out[column]
+
+
+@inlined
+def join_range(
+    blocks: NDArray[np.float64], starts: NDArray[np.int64], start: int, stop: int, out: NDArray[np.float64]
+) -> None:
+    """Find the extremes over bars ``[start, stop)``, of which there is one; ``FALL`` and ``RISE`` mean nothing there.
+
+    Parameters
+    ----------
+    blocks : array
+        From ``fill_blocks``.
+    starts : array, shape (LEVELS,)
+        First row of each level.
+    out : array, shape (WIDTH,)
+        Written.
+    """
+    for column in range(WIDTH):
+        out[column] = np.inf
+    t = start
+    level = SINGLE
+    while level < TOP:  # up: to a border of the next level, as long as a whole block of it follows
+        shift = level_shift(level)
+        mask = (1 << SHIFT) - 1
+        while ((t >> shift) & mask) != 0 and t + (1 << shift) <= stop:
+            join_row(blocks, starts[level] + (t >> shift), out)
+            t += 1 << shift
+        if t + (1 << level_shift(level + 1)) > stop:
+            break
+        level += 1
+    while level >= SINGLE:  # down again
+        shift = level_shift(level)
+        while t + (1 << shift) <= stop:
+            join_row(blocks, starts[level] + (t >> shift), out)
+            t += 1 << shift
+        level -= 1

@@ -37,6 +37,7 @@ from backtester.kernel.blocks import (
     TOP,
     TRADE_HIGH,
     TRADE_LOW,
+    join_range,
     level_shift,
 )
 from backtester.kernel.path import requirement_at
@@ -58,6 +59,7 @@ STATUSES = len(OrderStatus)
 REASONS = len(RejectReason)
 LEDGER_KINDS = len(LedgerKind)
 NO_REASON = constant(RejectReason.NONE)
+WHOLE = constant(-1)  # in place of a level: all the bars at once
 FLAT = 1e-9  # as the round trips of the analysis: what is left below this share of the largest size is rounding
 YES = constant(1)
 NO = constant(0)
@@ -155,6 +157,7 @@ class Watch(NamedTuple):
     equity: NDArray[np.float64]  # (D,), scratch: at each of them
     gross: NDArray[np.float64]  # (D,), notional
     net: NDArray[np.float64]
+    extremes: NDArray[np.float64]  # (blocks.WIDTH,), scratch
     tally: NDArray[np.void]  # (1,)
 
 
@@ -414,32 +417,30 @@ def pass_bars(setup: Setup, market: Market, book: Book, watch: Watch, start: int
     slope = 0.0
     bottom = math.inf  # no line yet
     top = 0.0
+    level = WHOLE
     limit = TOP
     t = start
     while t < stop:
-        level = limit
-        while level > SINGLE and ((t & ((1 << level_shift(level)) - 1)) != 0 or t + (1 << level_shift(level)) > stop):
-            level -= 1
-        if level == SINGLE:
-            size = 1
-            low = market.path_low[0, t]
-            high = market.path_high[0, t]
-            close_low = market.mark_close[0, t]
-            close_high = close_low
-            drop = 0.0
+        if level == WHOLE:
+            size = stop - start
+            join_range(watch.blocks, watch.starts, start, stop, watch.extremes)
+            row = watch.extremes
         else:
+            level = limit
+            while level > SINGLE and (
+                (t & ((1 << level_shift(level)) - 1)) != 0 or t + (1 << level_shift(level)) > stop
+            ):
+                level -= 1
             size = 1 << level_shift(level)
             row = watch.blocks[watch.starts[level] + (t >> level_shift(level))]
-            low = row[PATH_LOW]
-            high = row[PATH_HIGH]
-            close_low = row[CLOSE_LOW]
-            close_high = row[CLOSE_HIGH]
-            drop = quantity * row[FALL] if is_long else -quantity * row[RISE]
+        low = row[PATH_LOW]
+        high = -row[PATH_HIGH]
+        close_low = row[CLOSE_LOW]
+        close_high = -row[CLOSE_HIGH]
         adverse = low if is_long else high
-        largest = high if is_linear else low
-        unit = abs(largest)
+        unit = abs(high if is_linear else low)
         if not bottom <= unit < top:
-            constant, slope, bottom, top = line_at(setup, book, largest)
+            constant, slope, bottom, top = line_at(setup, book, high if is_linear else low)
         is_safe = base + quantity * (adverse - entry) - constant - slope * unit > 0.0
         if not is_safe and level == SINGLE:
             break
@@ -447,6 +448,9 @@ def pass_bars(setup: Setup, market: Market, book: Book, watch: Watch, start: int
         if is_safe:
             low_value = close_low if is_long else close_high
             high_value = close_high if is_long else close_low
+            drop = quantity * (high_value - low_value)
+            if level > SINGLE:
+                drop = -quantity * row[FALL] if is_long else quantity * row[RISE]
             is_passed = see_closes(
                 market,
                 watch,
@@ -459,17 +463,13 @@ def pass_bars(setup: Setup, market: Market, book: Book, watch: Watch, start: int
                 t + size,
             )
         if not is_passed:
-            limit = level - 1
+            limit = TOP if level == WHOLE else level - 1
+            level = SINGLE
             continue
         least = min(least, close_low)
         most = max(most, close_high)
-        if level == SINGLE:
-            trip_low = min(trip_low, market.trade_low[0, t])
-            trip_high = max(trip_high, market.trade_high[0, t])
-        else:
-            row = watch.blocks[watch.starts[level] + (t >> level_shift(level))]
-            trip_low = min(trip_low, row[TRADE_LOW])
-            trip_high = max(trip_high, row[TRADE_HIGH])
+        trip_low = min(trip_low, row[TRADE_LOW])
+        trip_high = max(trip_high, -row[TRADE_HIGH])
         t += size
         limit = TOP
     tally["trip_low"] = trip_low
