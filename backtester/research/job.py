@@ -286,7 +286,7 @@ class Job:
             own = [sound[n][0] for n in members]
             strategies = [sound[n][1] for n in members]
             try:
-                ground = self._ground(group.config, warmup, strategies[0].references)
+                ground = self._ground(group.config, warmup, _references(strategies))
                 share = ground.counter.begin(strategies, [plans[n] for n in members], pool)
             except BacktesterError as error:
                 yield own, facts_frame([failed_row(str(error))] * len(own))
@@ -357,7 +357,7 @@ class Job:
             # no indicator says how far it looks back: measured on a few sets, the one that states most among them
             stride = max(1, len(unsure) // _MEASURED)
             chosen = dict.fromkeys([*unsure[::stride], max(unsure, key=reach.__getitem__)])
-            references = sound[0].references
+            references = _references(sound)
             bars = shared_bars(references, self.base.resolved.config, self.store, self.base.panel, 0)
             reach += [_measured(sound[n], bars) for n in chosen]
         self._warmup = max(reach, default=0)
@@ -399,6 +399,16 @@ def _corners(values: pl.DataFrame) -> list[tuple[ParamValue, ...]]:
         ranks = values.select(pl.sum_horizontal(pl.col(numbers).rank())).to_series()
         places |= {ranks.arg_min() or 0, ranks.arg_max() or 0}
     return values[sorted(places)].rows()
+
+
+def _references(strategies: Sequence[Strategy]) -> tuple[str, ...]:
+    """Return the symbols that strategies of one class read beside their own, by the first that does not raise."""
+    for strategy in strategies:
+        try:
+            return strategy.references
+        except BacktesterError:  # its row tells; the others go on
+            continue
+    return ()
 
 
 def _measured(strategy: Strategy, bars: pl.DataFrame) -> int:
