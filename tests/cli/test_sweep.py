@@ -162,6 +162,9 @@ def test_sets_that_raise_are_rows_and_the_rest_goes_on(shell, picky, tmp_path: P
     assert "no 2" in errors[2]
     assert "other is seven" in errors[1]
     assert content["first_error"] == errors[1]
+    code, out, err = shell("sweep", "picky", "-g", "n=4:5:1", *SPAN, "--json")  # the first one raises
+    assert code == 0, err
+    assert (json.loads(out)["done"], json.loads(out)["failed"]) == (1, 1)
     code, out, err = shell("sweep", "picky", "-g", "n=1:5:1", "-g", "other=1,7", *SPAN)
     assert "7 sets failed, and their rows say why" in err
 
