@@ -71,8 +71,11 @@ ONLY = constant(0)  # the slot
 
 
 @step
-def is_continuous(setup: Setup) -> bool:
-    """Return whether the requirement of every tier table is continuous in the notional: then it has one root."""
+def is_convex(setup: Setup) -> bool:
+    """Return whether the requirement of every tier table is continuous in the notional and rises ever steeper.
+
+    Then it has one root, and over a balance that is a line it is largest at an end of any range of marks.
+    """
     for n in range(setup.tables.size):
         for k in range(setup.tables[n]["start"], setup.tables[n]["stop"] - 1):
             floor = setup.floors[k + 1]
@@ -81,6 +84,8 @@ def is_continuous(setup: Setup) -> bool:
             before = floor * lower["rate"] - lower["deduction"]
             after = floor * upper["rate"] - upper["deduction"]
             if lower["slope"] != 0.0 or upper["slope"] != 0.0 or abs(after - before) > SMOOTH * abs(before):
+                return False
+            if upper["rate"] < lower["rate"]:
                 return False
     return True
 
@@ -107,7 +112,7 @@ def is_plain_run(setup: Setup, market: Market, schedule: Schedule) -> bool:
         and rules["paid_from"] != CAPPED
         and rules["drawdown_stop"] == 0.0
         and (rules["slippage_model"] == FIXED or rules["slippage_model"] == HALF_SPREAD)
-        and is_continuous(setup)
+        and is_convex(setup)
     )
 
 

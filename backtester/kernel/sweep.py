@@ -108,7 +108,7 @@ def replay_set(
     """Replay one set into the tally; return whether the journal had the room."""
     bars = market.open_time.size - 1
     may_be_plain = is_plain_run(setup, market, schedule)
-    begin_tally(watch, balance)
+    begin_tally(setup, watch, balance)
     bar = 0
     begun = -1
     while bar < bars:

@@ -41,7 +41,7 @@ from backtester.kernel.blocks import (
     level_shift,
 )
 from backtester.kernel.path import requirement_at
-from backtester.kernel.plain import line_at
+from backtester.kernel.plain import is_convex, line_at
 from backtester.kernel.state import NONE, Book, Journal, Market, Setup
 from backtester.kernel.value import price_to_value, value_to_price
 
@@ -66,6 +66,7 @@ NO = constant(0)
 
 TALLY = np.dtype(
     [
+        ("is_convex", np.int64),  # as ``plain.is_convex`` says
         # equity at closes; bars are -1 for the open of the first one
         ("peak", np.float64),
         ("peak_from", np.int64),  # the last close at the peak lies in bars [peak_from, peak_to)
@@ -330,11 +331,13 @@ def see_risk(
     constant, slope, bottom, top = line_at(setup, book, low)
     at_low = ratio_of(constant + slope * abs(low), base + quantity * (low - entry))
     tally["worst_margin_ratio"] = max(tally["worst_margin_ratio"], at_low)
-    if bottom <= abs(high) < top:
-        # one bracket: a quotient of two lines is monotone
-        at_high = ratio_of(constant + slope * abs(high), base + quantity * (high - entry))
-        tally["worst_margin_ratio"] = max(tally["worst_margin_ratio"], at_high)
-    else:
+    is_same = bottom <= abs(high) < top
+    if not is_same:
+        constant, slope, bottom, top = line_at(setup, book, high)
+    at_high = ratio_of(constant + slope * abs(high), base + quantity * (high - entry))
+    tally["worst_margin_ratio"] = max(tally["worst_margin_ratio"], at_high)
+    if not is_same and tally["is_convex"] == NO:
+        # within a bracket a quotient of two lines is monotone; through several it need not be
         adverse = low if quantity > 0.0 else high
         largest = max(requirement_at(setup, book, 0, low), requirement_at(setup, book, 0, high))
         if ratio_of(largest, base + quantity * (adverse - entry)) > tally["worst_margin_ratio"]:
@@ -684,9 +687,10 @@ def take_entry(watch: Watch, journal: Journal, n: int) -> None:
 
 
 @step
-def begin_tally(watch: Watch, balance: float) -> None:
+def begin_tally(setup: Setup, watch: Watch, balance: float) -> None:
     """Put the tally at the open of the first bar; it is zero otherwise."""
     tally = watch.tally[0]
+    tally["is_convex"] = YES if is_convex(setup) else NO
     tally["peak"] = balance
     tally["peak_from"] = NONE
     tally["peak_to"] = 0
