@@ -25,6 +25,7 @@ INTERRUPTED_EXIT_CODE = 130
 # Name, module with ``app``, one line for the list of commands. Modules load when their command is called.
 GROUPS: dict[str, tuple[str, str]] = {
     "run": ("backtester.cli.run", "Run a strategy and write its report."),
+    "optimize": ("backtester.cli.optimize", "Look for the parameters with which a metric is best."),
     "compare": ("backtester.cli.compare", "Compare a run with live trades."),
     "data": ("backtester.cli.data", "Import, check and list market data; make the synthetic market."),
     "strategy": ("backtester.cli.strategy", "List, write and check strategies."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from backtester.engine.result import Notice, Result
 from backtester.errors import StoreError
 from backtester.report import numbers, theme
 from backtester.report.assumptions import assumptions_section
-from backtester.report.key_figures import headline
+from backtester.report.key_figures import Tile, headline
 from backtester.report.section import Plot, Section
 from backtester.report.sections import SECTIONS
 
@@ -47,8 +48,18 @@ def write_page(result: Result, path: Path | str) -> Path:
     StoreError
         When the file cannot be written.
     """
+    return write_html(render_page(result), path)
+
+
+def write_html(text: str, path: Path | str) -> Path:
+    """Write a page under another name and give it its own once the disk holds it; return the file.
+
+    Raises
+    ------
+    StoreError
+        When the file cannot be written.
+    """
     target = Path(path)
-    text = render_page(result)
     temporary = ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,15 +87,55 @@ def render_page(result: Result) -> str:
     sections = [section(result) for section in SECTIONS]
     if result.assumptions.height:
         sections.insert(-1, assumptions_section(result))
+    return page_html(
+        title=numbers.shorten(result.strategy_name, 200) or "Signals",
+        run=_run_facts(result),
+        synthetic=result.synthetic,
+        notices=result.notices,
+        headline=headline(result),
+        sections=sections,
+    )
+
+
+def page_html(
+    *,
+    title: str,
+    run: Sequence[tuple[str, str]],
+    synthetic: bool,
+    notices: Sequence[Notice],
+    headline: Sequence[Tile],
+    sections: Sequence[Section],
+    brand: str = "Backtest report",
+) -> str:
+    """Return a page as HTML.
+
+    Parameters
+    ----------
+    title : str
+        What it is about.
+    run : sequence of tuple of str
+        Name and text of each fact under the title.
+    synthetic : bool
+        Whether the market was made up, which the first line then says.
+    notices : sequence of Notice
+        What the reader must know.
+    headline : sequence of Tile
+        The figures that decide.
+    sections : sequence of Section
+        The rest, in order.
+    brand : str
+        What kind of page it is.
+    """
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
-            title=numbers.shorten(result.strategy_name, 200) or "Signals",
-            run=_run_facts(result),
-            synthetic=result.synthetic,
-            notices=_notices(result),
-            headline=headline(result),
+            title=title,
+            brand=brand,
+            run=run,
+            synthetic=synthetic,
+            notices=_notices(notices),
+            headline=headline,
             sections=sections,
             themes={name: theme.template(name) for name in theme.SURFACES},
             plotly_js=Markup(_script_safe(get_plotlyjs())),  # noqa: S704  a file of the plotly package
@@ -129,12 +180,12 @@ def _leverage_text(result: Result) -> str:
     return f"{span}, set by the strategy" if is_decided else span
 
 
-def _notices(result: Result) -> dict[str, list[Notice]]:
+def _notices(notices: Sequence[Notice]) -> dict[str, list[Notice]]:
     """Return the notices to show, warnings first, and the assumptions to fold up where there are many.
 
     The first line of the page says that data is synthetic, so they do not.
     """
-    kept = sorted((n for n in result.notices if n.code != "synthetic"), key=lambda n: _GRAVITY[n.severity])
+    kept = sorted((n for n in notices if n.code != "synthetic"), key=lambda n: _GRAVITY[n.severity])
     assumed = [n for n in kept if n.severity == "assumption"]
     if len(assumed) <= OPEN_ASSUMPTIONS:
         return {"shown": kept, "folded": []}
