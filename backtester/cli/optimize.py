@@ -33,11 +33,13 @@ from backtester.cli.run import (
     StrategyArgument,
 )
 from backtester.cli.search_options import (
+    INTERRUPTED,
     BatchOption,
     ConstraintOption,
     GridOption,
     ObjectiveOption,
     SeedOption,
+    cell,
     given_options,
     run_options_given,
     search_config,
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 ROWS = 10
-INTERRUPTED = 130
 
 TrialsOption = Annotated[int | None, typer.Option("--trials", metavar="N", min=1, help="Trials in all (default: 100).")]
 SamplerOption = Annotated[
@@ -220,11 +221,5 @@ def _table(result: OptimizeResult) -> tuple[list[str], list[list[str]]]:
     objectives = [one.metric for one in result.plan.objectives]
     beside = [name for name in ("total_return", "max_drawdown", "trades") if name in result.trials.columns]
     shown = list(dict.fromkeys(("trial", *result.plan.names, *objectives, *beside)))
-    rows = [[_cell(row[name]) for name in shown] for row in result.ranking.head(ROWS).iter_rows(named=True)]
+    rows = [[cell(row[name]) for name in shown] for row in result.ranking.head(ROWS).iter_rows(named=True)]
     return shown, rows
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -12,6 +12,9 @@ from backtester.cli.options import split_list
 if TYPE_CHECKING:
     from backtester.domain.config import RunConfig
 
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C ended."""
+
 GridOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -98,3 +101,10 @@ def run_options_given(
     """Return whether anything is said of the run that the sets have in common."""
     said = [value for section in options.values() for value in section.values()]
     return any(value is not None for value in [config, settings or None, params or None, *said])
+
+
+def cell(value: Any) -> str:
+    """Return a value as a table has it."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

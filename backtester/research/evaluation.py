@@ -11,12 +11,12 @@ import polars as pl
 from backtester.domain.config import RunConfig
 from backtester.engine.run_file import Tree, build_config, merge
 from backtester.errors import BacktesterError, UsageError
-from backtester.research.job import Job
+from backtester.research.job import Job, Tell
 from backtester.research.metrics import METRICS, OwnMetric, own_value
 from backtester.research.rows import FACTS, ParamValue, done_row, failed_row, metrics_of, rows_frame
 
 
-def evaluated(job: Job, sets: pl.DataFrame, own: Mapping[str, OwnMetric]) -> pl.DataFrame:
+def evaluated(job: Job, sets: pl.DataFrame, own: Mapping[str, OwnMetric], tell: Tell | None = None) -> pl.DataFrame:
     """Return what becomes of each set, own metrics included.
 
     Parameters
@@ -28,6 +28,8 @@ def evaluated(job: Job, sets: pl.DataFrame, own: Mapping[str, OwnMetric]) -> pl.
     own : mapping
         Metrics of one's own by name. They read a whole `Result`, so with any of them each set is replayed with every
         record.
+    tell : callable, optional
+        Called with the rows of sets as they are done.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def evaluated(job: Job, sets: pl.DataFrame, own: Mapping[str, OwnMetric]) -> pl.
         As `Job.evaluate`, with a column for each own metric; a set whose own metric raises is a failed row.
     """
     if not own:
-        return job.evaluate(sets)
+        return job.evaluate(sets, tell)
     rows = []
     for values in sets.iter_rows(named=True):
         try:
@@ -44,6 +46,8 @@ def evaluated(job: Job, sets: pl.DataFrame, own: Mapping[str, OwnMetric]) -> pl.
             rows.append(done_row({**metrics_of(result), **found}, "replay"))
         except BacktesterError as error:
             rows.append(failed_row(str(error)))
+        if tell is not None:
+            tell(rows_frame(sets[len(rows) - 1 : len(rows)], rows[-1:]))
     return rows_frame(sets, rows)
 
 
