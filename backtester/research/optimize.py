@@ -234,7 +234,7 @@ class Optimization:
             for place in range(len(outcome.windows)):
                 self._reported(trial, outcome.windows[: place + 1], place)
         amounts = self._broken(params, outcome)
-        for text, amount in amounts.items():
+        for text, amount in amounts.items() if self._plan.sampler != "cmaes" else ():
             trial.set_constraint(text, amount)
         broken = any(amounts.values())
         trial.set_user_attr(ATTRIBUTE, outcome.stored())

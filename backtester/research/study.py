@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import Trial
 
+    from backtester.research.study_log import StepLog
+
 SAMPLERS = ("tpe", "cmaes", "nsga2", "random", "sobol")
 STUDY_FILE = "study.db"
 _NAME = "backtester"
@@ -130,30 +132,32 @@ def opened_study(path: Path | None, objectives: Sequence[Objective], *, prune: b
     directions: list[Any] = ["maximize" if one.direction == "max" else "minimize" for one in objectives]
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage: Any = None
+    log: StepLog | None = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # what was told before a kill is told again when its batch is
             warnings.filterwarnings("ignore", message="The (reported|constraint) value is ignored")
-            storage = None if path is None else _storage(path)
+            if path is not None:
+                from backtester.research.study_log import StepLog  # noqa: PLC0415 - it imports optuna
+
+                log = StepLog(path)
             yield optuna.create_study(
-                storage=storage,
+                storage=None if log is None else optuna.storages.JournalStorage(log),
                 study_name=_NAME,
                 directions=directions,
                 load_if_exists=True,
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=5) if prune else optuna.pruners.NopPruner(),
             )
-    except (sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
+    except sqlite3.Error as error:
         raise StoreError(
             f"The study {path} cannot be read or written: {str(error).partition(chr(10))[0]}.",
             "Free some space, or begin a new study.",
         ) from error
     finally:
         optuna.logging.set_verbosity(verbosity)
-        if storage is not None:
-            storage.remove_session()
-            storage.engine.dispose()
+        if log is not None:
+            log.close()
 
 
 def asked(study: Study, dimensions: Sequence[Dimension], count: int) -> list[tuple[Trial, dict[str, ParamValue]]]:
@@ -166,16 +170,3 @@ def asked(study: Study, dimensions: Sequence[Dimension], count: int) -> list[tup
         trial = Trial(study, left[place]._trial_id) if place < len(left) else study.ask()
         found.append((trial, {one.name: one.suggest(trial) for one in dimensions}))  # the next one must know of it
     return found
-
-
-def _storage(path: Path) -> Any:
-    """Return the storage of a file that is whole after a kill and does not wait for the disk at each small step."""
-    from optuna.storages import RDBStorage  # noqa: PLC0415 - takes a while to import
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        return connection
-
-    return RDBStorage(f"sqlite:///{path.name}", engine_kwargs={"creator": connect})

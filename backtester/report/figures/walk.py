@@ -101,7 +101,7 @@ def against_figure(windows: pl.DataFrame, metric: str) -> go.Figure:
         )
     figure.update_layout(**theme.layout(320))
     figure.update_layout(barmode="group", hovermode="closest")
-    figure.update_xaxes(automargin=True, nticks=12, title={"text": "Window"})
+    figure.update_xaxes(**_window_axis(windows.height))
     figure.update_yaxes(**theme.value_axis(title={"text": metric_label(metric)}, **axis_format(metric)))
     return figure
 
@@ -133,7 +133,12 @@ def choice_figure(windows: pl.DataFrame, parameter: str, label: str) -> go.Figur
     )
     figure.update_layout(**theme.layout(260))
     figure.update_layout(hovermode="closest", showlegend=False)
-    figure.update_xaxes(automargin=True, nticks=12, title={"text": "Window"})
+    figure.update_xaxes(**_window_axis(windows.height))
     kind: dict[str, Any] = {} if numeric else {"type": "category"}
     figure.update_yaxes(**theme.value_axis(title={"text": label}, **kind))
     return figure
+
+
+def _window_axis(count: int) -> dict[str, Any]:
+    """Return an axis of whole window numbers."""
+    return {"automargin": True, "tick0": 1, "dtick": max(1, -(-count // 12)), "title": {"text": "Window"}}
