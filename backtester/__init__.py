@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from backtester.engine.result import Result as Result
     from backtester.errors import BacktesterError as BacktesterError
     from backtester.market.store import Store as Store
+    from backtester.optimizing import OptimizeResult as OptimizeResult
+    from backtester.optimizing import optimize as optimize
     from backtester.strategy import Indicator as Indicator
     from backtester.strategy import Param as Param
     from backtester.strategy import Strategy as Strategy
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
     from backtester.strategy import rsi as rsi
     from backtester.strategy import sma as sma
     from backtester.strategy import zscore as zscore
+    from backtester.sweep_result import SweepResult as SweepResult
+    from backtester.sweeping import sweep as sweep
+    from backtester.walking import WalkForwardResult as WalkForwardResult
+    from backtester.walking import walk_forward as walk_forward
 
 # Module of each public name.
 _HOMES = {
@@ -47,18 +53,22 @@ _HOMES = {
     "Instrument": "backtester.domain.instrument",
     "MarginTier": "backtester.domain.margin_tiers",
     "Notice": "backtester.engine.result",
+    "OptimizeResult": "backtester.optimizing",
     "Param": "backtester.strategy",
     "Result": "backtester.engine.result",
     "RunConfig": "backtester.domain.config",
     "Store": "backtester.market.store",
     "Strategy": "backtester.strategy",
+    "SweepResult": "backtester.sweep_result",
     "TierTable": "backtester.domain.margin_tiers",
+    "WalkForwardResult": "backtester.walking",
     "atr": "backtester.strategy",
     "donchian_high": "backtester.strategy",
     "donchian_low": "backtester.strategy",
     "ema": "backtester.strategy",
     "lag": "backtester.strategy",
     "load_result": "backtester.api",
+    "optimize": "backtester.optimizing",
     "ref": "backtester.strategy",
     "returns": "backtester.strategy",
     "roc": "backtester.strategy",
@@ -70,6 +80,8 @@ _HOMES = {
     "rsi": "backtester.strategy",
     "run": "backtester.api",
     "sma": "backtester.strategy",
+    "sweep": "backtester.sweeping",
+    "walk_forward": "backtester.walking",
     "zscore": "backtester.strategy",
 }
 

@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from backtester.analytics import complete
 from backtester.analytics.assumptions import assumption_table
+from backtester.arguments import call_tree, folder_options, from_here, opened_store
 from backtester.domain.config import RunConfig
 from backtester.domain.margin_tiers import MarginTier
 from backtester.engine.assume import try_assumptions
 from backtester.engine.folder import REPORT_FILE, free_run_id, load_result, staged_folder, write_files
-from backtester.engine.loose_frame import FrameLike, OpenedStore, as_store
+from backtester.engine.loose_frame import FrameLike
 from backtester.engine.result import Result
-from backtester.engine.run import Progress, execute_kept, silent
-from backtester.engine.run_file import Tree, build_config, merge, read_tree
-from backtester.errors import UnknownNameError, UsageError
+from backtester.engine.run import Progress, execute_kept, load_run, silent
+from backtester.engine.run_file import build_config
+from backtester.errors import UsageError
 from backtester.market.store import Store
+from backtester.research import holdout
 from backtester.strategy import Strategy
 
 __all__ = ["load_result", "run", "save"]
 
-DEFAULT_STORE = Path("data")
 DEFAULT_OUT = Path("reports")
-
-# Arguments that stand for a key of the run file.
-_SHORT_NAMES = {
-    "venue": "data",
-    "symbols": "data",
-    "timeframe": "data",
-    "detail": "data",
-    "start": "data",
-    "end": "data",
-    "balance": "account",
-    "leverage": "account",
-    "margin_mode": "account",
-    "position_mode": "account",
-}
 
 
 def run(
@@ -56,6 +41,7 @@ def run(
     strategies: Sequence[Path | str] = (),
     progress: Progress = silent,
     assume: bool = False,
+    open_holdout: bool = False,
     **options: Any,
 ) -> Result:
     """Run a strategy over market data, settled as the exchange would.
@@ -84,6 +70,9 @@ def run(
         Called with each phase and, where known, the fraction done.
     assume : bool
         Replay the run under other assumptions too: ``result.assumptions`` has a row for each.
+    open_holdout : bool
+        Look at bars that are sealed in ``out`` (in ``./reports`` without one): the opening is recorded there, and the
+        report says so. Else such a run is refused.
     **options
         ``venue, symbols, timeframe, detail, start, end, balance, leverage, margin_mode, position_mode``.
 
@@ -99,22 +88,19 @@ def run(
     >>> result.summary["sharpe"]  # doctest: +SKIP
     0.71
     """
-    if isinstance(config, Mapping):
-        raise UsageError(
-            "config is a RunConfig; sections in a dictionary are given as settings.",
-            'Example: run("trend", settings={"execution": {"slippage_bps": 2}}).',
-        )
-    tree, instance = _tree(strategy, config)
-    for change in (_options(options, tiers), dict(settings or {}), _params(params, instance)):
-        tree = merge(tree, change)
+    tree, instance = call_tree(strategy, config=config, params=params, tiers=tiers, settings=settings, options=options)
     folders = [Path(folder) for folder in strategies]
-    with _opened(data, tree) as (store, whole_tree, notices):
+    runs = DEFAULT_OUT if out is None else Path(out)
+    with opened_store(data, tree) as (store, whole_tree, notices):
+        whole = build_config(whole_tree)
+        sealed = _sealed_bars(whole, store, runs, opens=open_holdout)
+        earlier = holdout.earlier_openings(runs, sealed)
         result, replayed = execute_kept(
-            build_config(whole_tree),
+            whole,
             store,
             strategy=instance,
             folders=folders,
-            extra_notices=notices,
+            extra_notices=(*notices, *((holdout.opening_notice(sealed, earlier),) if sealed else ())),
             progress=progress,
         )
     kept = replayed if assume else None  # else the replay's arrays are let go before the analysis
@@ -124,9 +110,49 @@ def run(
     if kept is not None:
         table = assumption_table(result, try_assumptions(kept, result, progress))
         result = replace(result, assumptions=table)
+    if sealed:
+        result = _opening_recorded(result, runs, sealed, earlier)
     if out is None:
         return result
-    return save(result, out, progress, folders=_folders(data, strategies))
+    return save(result, out, progress, folders=folder_options(data, strategies))
+
+
+def _sealed_bars(config: RunConfig, store: Store, runs: Path, *, opens: bool) -> tuple[holdout.Seal, ...]:
+    """Return the seals that a run opens; a run that may not open the ones it reaches into is refused."""
+    if not (runs / holdout.HOLDOUT_FILE).is_file():
+        if opens:
+            raise UsageError(
+                f"There is no holdout to open: nothing is sealed in {runs}.",
+                "--holdout of a sweep seals bars; --out names the folder of the runs.",
+            )
+        return ()
+    panel = load_run(config, store).panel
+    span = (panel.venue, panel.traded_symbols, panel.start, panel.end)
+    if not opens:
+        way = "Or open the seal on the record with --open-holdout; what follows is no longer out of sample."
+        holdout.refuse_sealed(runs, *span, what="The run", hint=way)
+    return holdout.sealed_within(runs, *span)
+
+
+def _opening_recorded(
+    result: Result, runs: Path, sealed: Sequence[holdout.Seal], earlier: Sequence[holdout.Opening]
+) -> Result:
+    """Return a run whose opening of sealed bars stands beside the seal and in its manifest."""
+    hashes = result.manifest["hashes"]
+    assert isinstance(hashes, Mapping)
+    named = free_run_id(runs, result.run_id)
+    opening = holdout.Opening(
+        time=str(result.manifest["created"]),
+        run_id=named,
+        strategy=result.strategy_name,
+        config=str(hashes["config"]),
+        venue=sealed[0].venue,
+        symbols=result.symbols,
+        span=holdout.Span(result.start, result.end),
+    )
+    holdout.record_opening(runs, opening)
+    told = {"sealed": [str(found) for found in sealed], "opened_before": [before.run_id for before in earlier]}
+    return replace(result, run_id=named, manifest={**result.manifest, "holdout": told})
 
 
 def save(
@@ -173,81 +199,9 @@ def save(
     return replace(named, run_dir=folder / named.run_id)
 
 
-def _folders(data: Store | Path | str | FrameLike, strategies: Sequence[Path | str]) -> list[tuple[str, Path]]:
-    """Return the folders of a run that are not the defaults, each with its option; a frame has none."""
-    root = data.root if isinstance(data, Store) else Path(data) if isinstance(data, str | Path) else DEFAULT_STORE
-    store = [] if root == DEFAULT_STORE else [("--store", root)]
-    return [*store, *(("--strategies", Path(folder)) for folder in strategies)]
-
-
 def _command(out: Path, run_id: str, folders: Sequence[tuple[str, Path]]) -> str:
     """Return the command line that repeats a run, to be called where it was called."""
     options = [("--config", out / run_id / "config.toml"), *folders]
     if out != DEFAULT_OUT:
         options.append(("--out", out))
-    return shlex.join(["backtester", "run", *(part for name, path in options for part in (name, _from_here(path)))])
-
-
-def _from_here(path: Path) -> str:
-    """Return a path relative to the current folder where it lies below it, else absolute."""
-    here, whole = Path.cwd(), Path(os.path.abspath(path))  # noqa: PTH100 - links are kept as they were written
-    return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
-
-
-def _opened(data: Store | Path | str | FrameLike, tree: Tree) -> AbstractContextManager[OpenedStore]:
-    """Return the store of a run, its configuration and what was assumed, for the time of the run."""
-    if isinstance(data, Store | str | Path):
-        return nullcontext((data if isinstance(data, Store) else _settled(Path(data)), tree, ()))
-    return as_store(data, tree)
-
-
-def _tree(strategy: Strategy | RunConfig | str | Path, config: RunConfig | None) -> tuple[Tree, Strategy | None]:
-    """Return the configuration as it was given, and the strategy where an instance was given."""
-    base = config.model_dump(exclude_unset=True) if config is not None else {}
-    if isinstance(strategy, RunConfig):
-        return merge(base, strategy.model_dump(exclude_unset=True)), None
-    if isinstance(strategy, Strategy):
-        return base, strategy
-    if not isinstance(strategy, str | Path):
-        raise UsageError(
-            f"run() takes a strategy, its name, a configuration or a run file, not {type(strategy).__name__}.",
-            "A strategy is given as an instance: run(Trend(fast=12)).",
-        )
-    if str(strategy).endswith(".toml"):
-        return merge(base, read_tree(Path(strategy))), None
-    return merge(base, {"strategy": {"name": str(strategy)}}), None
-
-
-def _options(
-    options: Mapping[str, Any], tiers: Sequence[MarginTier] | Mapping[str, Sequence[MarginTier]] | None
-) -> Tree:
-    """Return keyword arguments as a tree of the run file."""
-    tree: Tree = {}
-    for name, value in options.items():
-        if name in RunConfig.model_fields:
-            raise UnknownNameError(
-                "argument", name, (), hint=f"Sections of the run file are given as settings={{{name!r}: {{…}}}}."
-            )
-        if name not in _SHORT_NAMES:
-            raise UnknownNameError("argument", name, [*_SHORT_NAMES, "settings", "params", "tiers", "data", "out"])
-        if value is not None:
-            given = (value,) if name == "symbols" and isinstance(value, str) else value
-            tree = merge(tree, {_SHORT_NAMES[name]: {name: given}})
-    if tiers is not None:
-        by_symbol = tiers if isinstance(tiers, Mapping) else {"*": tiers}
-        tree["tiers"] = {symbol: [tier.model_dump() for tier in table] for symbol, table in by_symbol.items()}
-    return tree
-
-
-def _params(params: Mapping[str, Any] | None, strategy: Strategy | None) -> Tree:
-    """Return parameters as a tree of the run file."""
-    if params and strategy is not None:
-        raise UsageError("params go with a strategy's name.", "Set them on the instance: run(Trend(fast=12)).")
-    return {"strategy": {"params": dict(params)}} if params else {}
-
-
-def _settled(folder: Path) -> Store:
-    """Return a store of which what interrupted downloads left is in."""
-    store = Store(folder)
-    store.recover()
-    return store
+    return shlex.join(["backtester", "run", *(part for name, path in options for part in (name, from_here(path)))])

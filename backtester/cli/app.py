@@ -25,6 +25,7 @@ INTERRUPTED_EXIT_CODE = 130
 # Name, module with ``app``, one line for the list of commands. Modules load when their command is called.
 GROUPS: dict[str, tuple[str, str]] = {
     "run": ("backtester.cli.run", "Run a strategy and write its report."),
+    "sweep": ("backtester.cli.sweep", "Try many parameters and settings; the best of them in a table."),
     "optimize": ("backtester.cli.optimize", "Look for the parameters with which a metric is best."),
     "walk-forward": ("backtester.cli.walk_forward", "Choose on one span, test on the next, and go on."),
     "compare": ("backtester.cli.compare", "Compare a run with live trades."),

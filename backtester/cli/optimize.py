@@ -110,9 +110,9 @@ def optimize(
     Several objectives are separated by commas: --objective sharpe,max_drawdown looks for the sets that no other beats
     in both. Ctrl-C keeps what is done; --resume goes on.
     """
-    from backtester.api_optimize import optimize as search
     from backtester.cli.search_progress import search_progress
     from backtester.errors import UsageError
+    from backtester.optimizing import optimize as search
 
     options = given_options(
         venue=venue, symbols=symbols, timeframe=timeframe, detail=detail, start=start, end=end, leverage=leverage,

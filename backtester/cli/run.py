@@ -73,6 +73,9 @@ AssumeOption = Annotated[
 QuietRunOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print the path of the report alone; errors are still said.")
 ]
+OpenHoldoutOption = Annotated[
+    bool, typer.Option("--open-holdout", help="Look at bars that a sweep has sealed; the opening is recorded.")
+]
 NoReportOption = Annotated[bool, typer.Option("--no-report", help="Write the run's folder without the page.")]
 
 
@@ -99,6 +102,7 @@ def run(
     store: StoreOption = DEFAULT_STORE,
     out: OutOption = DEFAULT_OUT,
     assume: AssumeOption = False,
+    open_holdout: OpenHoldoutOption = False,
     no_report: NoReportOption = False,
     as_json: JsonOption = False,
     quiet: QuietRunOption = False,
@@ -140,17 +144,23 @@ def run(
     }
     if symbols and not options["data"]["symbols"]:
         raise UsageError("--symbols names no contract.", "Leave it out to run all of the venue.")
-    tree, unused = _tree(config, setting or [], options, param or [])
+    tree, unused = config_tree(config, setting or [], options, param or [])
     if unused and not quiet:
         say(f"Note: {unused}")
-    with _progress(quiet=quiet) as progress:
+    with shown_progress(quiet=quiet) as progress:
         result = api.run(
-            build_config(tree), data=store, out=out, strategies=strategies or [], progress=progress, assume=assume
+            build_config(tree),
+            data=store,
+            out=out,
+            strategies=strategies or [],
+            progress=progress,
+            assume=assume,
+            open_holdout=open_holdout,
         )
     _print(result, as_json=as_json, quiet=quiet)
 
 
-def _tree(
+def config_tree(
     config: Path | None, settings: list[str], options: dict[str, dict[str, Any]], params: list[str]
 ) -> tuple[dict[str, Any], str]:
     """Put the configuration together: the run file, then --set, then the options, then the parameters.
@@ -202,19 +212,25 @@ def _one_source(tree: dict[str, Any], given: dict[str, Any]) -> str:
     return f"{chosen} is run: {', '.join(unused)} of the run file not used." if unused else ""
 
 
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
-    """Show what is being done on stderr: a moving line on a terminal, else one line a phase."""
+def say_if_cold() -> None:
+    """Say that the replay is compiled first, where it is."""
     from backtester.cli.output import say
     from backtester.kernel._jit import is_cold
     from backtester.kernel.replay import replay
 
-    cold = is_cold(replay)
+    if is_cold(replay):
+        say("Compiling the replay (once; the next runs start at once) …")
+
+
+@contextmanager
+def shown_progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
+    """Show what is being done on stderr: a moving line on a terminal, else one line a phase."""
+    from backtester.cli.output import say
+
     if quiet:
         yield lambda _phase, _done: None
         return
-    if cold:
-        say("Compiling the replay (once; the next runs start at once) …")
+    say_if_cold()
     if not sys.stderr.isatty():
         seen: set[str] = set()
 

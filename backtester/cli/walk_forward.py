@@ -118,9 +118,9 @@ def walk_forward(
 
     Every test is warmed up on the bars before it, and begins flat. Ctrl-C keeps the windows that are done.
     """
-    from backtester.api_walk_forward import walk_forward as walk
     from backtester.cli.search_progress import search_progress
     from backtester.errors import UsageError
+    from backtester.walking import walk_forward as walk
 
     options = given_options(
         venue=venue, symbols=symbols, timeframe=timeframe, detail=detail, start=start, end=end, leverage=leverage,

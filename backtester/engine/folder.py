@@ -157,11 +157,16 @@ def load_result(path: Path | str) -> Result:
 
 
 def run_folders(out: Path) -> list[Path]:
-    """Return the folders of finished runs, the newest last."""
+    """Return the folders of finished runs, the newest last; those of sweeps and other searches are none."""
     if not out.is_dir():
         return []
-    found = [f for f in out.iterdir() if (f / "manifest.json").is_file() and not f.name.startswith(PARTIAL_PREFIX)]
+    found = [f for f in out.iterdir() if _holds_run(f) and not f.name.startswith(PARTIAL_PREFIX)]
     return sorted(found, key=lambda f: f.name)
+
+
+def _holds_run(folder: Path) -> bool:
+    """Return whether a folder is a run's: a search writes a manifest too, but no ``config.toml``."""
+    return (folder / "manifest.json").is_file() and (folder / "config.toml").is_file()
 
 
 def _identity(result: Result) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from backtester.errors import ConfigError, UnknownNameError, UsageError, nearest
 
 Tree = dict[str, Any]
 
+SEARCH_SECTIONS = ("sweep", "optimize", "walk_forward")
+"""Sections in which the file of a search says what it varies; a run leaves them out."""
+
 # What pydantic calls a fault, by its beginning, and what the value must be.
 _EXPECTED = {
     "float": "a number",
@@ -37,13 +40,18 @@ _EXPECTED = {
 
 
 def read_tree(path: Path) -> Tree:
-    """Return the content of a run file, not yet checked.
+    """Return the content of a run file, not yet checked; of the file of a search what is common to its runs.
 
     Parameters
     ----------
     path : Path
         TOML file.
     """
+    return {key: value for key, value in read_whole_tree(path).items() if key not in SEARCH_SECTIONS}
+
+
+def read_whole_tree(path: Path) -> Tree:
+    """Return the content of a run file with the sections of a search, not yet checked."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

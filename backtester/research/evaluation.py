@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -11,6 +10,7 @@ import polars as pl
 from backtester.domain.config import RunConfig
 from backtester.engine.run_file import Tree, build_config, merge
 from backtester.errors import BacktesterError, UsageError
+from backtester.research.holdout import iso
 from backtester.research.job import Job, Tell
 from backtester.research.metrics import METRICS, OwnMetric, own_value
 from backtester.research.rows import FACTS, ParamValue, done_row, failed_row, metrics_of, rows_frame
@@ -75,8 +75,3 @@ def with_values(config: RunConfig, values: Mapping[str, ParamValue]) -> RunConfi
             change = {part: change}
         tree = merge(tree, change)
     return build_config(tree)
-
-
-def iso(time: int) -> str:
-    """Return a time in ms since 1970 as a run file has it."""
-    return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -20,15 +20,17 @@ from backtester.errors import BacktesterError, UsageError
 from backtester.market.schema import timeframe_ms
 from backtester.research.constraint import parse_constraints
 from backtester.research.dimension import parse_dimensions
-from backtester.research.evaluation import spanned, with_values
+from backtester.research.evaluation import with_values
 from backtester.research.job import Job
 from backtester.research.metrics import METRICS, OwnMetrics, parse_objectives
 from backtester.research.optimize import Plan, best_of
+from backtester.research.plan import pinned
 from backtester.research.rows import ParamValue
-from backtester.research.search_folder import MANIFEST, write_frame, write_json, write_toml, write_whole
+from backtester.research.search_folder import MANIFEST, write_frame, write_json, write_search, write_whole
 from backtester.strategy import registry
 
 PLAN_FILE = "optimize.toml"
+SECTION = "optimize"
 TRIALS_FILE = "trials.parquet"
 BEST_FILE = "best.toml"
 
@@ -153,7 +155,7 @@ def known_names(parameters: list[str], own: OwnMetrics) -> list[str]:
 
 def fixed_config(job: Job) -> RunConfig:
     """Return the configuration of a job with the strategy's name and the span that is replayed."""
-    config = spanned(job.base.config, job.base.panel.start, job.base.panel.end)
+    config = pinned(job.config, job.base)
     named = config.strategy.model_copy(update={"name": job.strategy.name})
     return config.model_copy(update={"strategy": named})
 
@@ -176,8 +178,7 @@ def job_hashes(job: Job) -> dict[str, Any]:
 def write_plan(folder: Path, plan: Plan, config: RunConfig) -> None:
     """Write what is looked for and in which run, before anything is evaluated."""
     assert config.strategy.name is not None
-    tree = plan_tree(plan, config.strategy.name)
-    write_toml(folder / PLAN_FILE, {"optimize": tree, "run": config.model_dump(exclude_unset=True)})
+    write_search(folder / PLAN_FILE, config, SECTION, plan_tree(plan, config.strategy.name))
 
 
 def write_result(result: OptimizeResult, folder: Path) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import polars as pl
 import tomli_w
 
+from backtester.domain.config import RunConfig
 from backtester.engine.folder import free_run_id
 from backtester.engine.manifest import timestamp
-from backtester.engine.run_file import read_tree
+from backtester.engine.run_file import build_config, read_tree, read_whole_tree
 from backtester.errors import StoreError, UsageError
 
 FORMAT = 1
@@ -56,19 +57,27 @@ def find_folder(out: Path, run: str, file: str, what: str) -> Path:
     return folder
 
 
-def read_search(folder: Path, file: str) -> dict[str, Any]:
-    """Return what the search's file holds."""
-    tree = read_tree(folder / file)
-    if tree.get("format") != FORMAT:
-        raise StoreError(
-            f"{folder / file}: this version reads format {FORMAT}, not {tree.get('format')}.", "Search again."
-        )
-    return tree
+def read_search(path: Path, section: str) -> tuple[dict[str, Any], RunConfig]:
+    """Return what the file of a search holds: its own section, and what its runs have in common.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    section : str
+        Name of its own section.
+    """
+    own = read_whole_tree(path).get(section)
+    found = own.get("format") if isinstance(own, dict) else None
+    if not isinstance(own, dict) or found != FORMAT:
+        raise StoreError(f"{path}: this version reads format {FORMAT}, not {found}.", "Search again.")
+    return own, build_config(read_tree(path))
 
 
-def write_toml(path: Path, tree: Mapping[str, Any]) -> None:
-    """Write a TOML file; None is left out."""
-    write_whole(path, tomli_w.dumps(_without_none({"format": FORMAT, **tree})).encode())
+def write_search(path: Path, config: RunConfig, section: str, tree: Mapping[str, Any]) -> None:
+    """Write the file of a search: a run file with a section of its own; None is left out."""
+    content = {**config.model_dump(exclude_unset=True), section: {"format": FORMAT, **tree}}
+    write_whole(path, tomli_w.dumps(_without_none(content)).encode())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

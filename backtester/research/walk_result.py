@@ -16,10 +16,11 @@ from backtester.analytics import drawdown, returns, trades
 from backtester.domain.config import RunConfig
 from backtester.engine.result import Notice, SummaryValue
 from backtester.errors import format_time
-from backtester.research.search_folder import MANIFEST, write_frame, write_json, write_toml
+from backtester.research.search_folder import MANIFEST, write_frame, write_json, write_search
 from backtester.research.walk_forward import Step, WalkPlan, windows_frame
 
 PLAN_FILE = "walk_forward.toml"
+SECTION = "walk_forward"
 _LEAST_PAIRS = 4  # windows from which a rank correlation is told
 _SUMMED = (
     "price", "slippage", "fees", "funding", "liquidation", "auto_deleverage", "socialized_loss", "transfer",
@@ -218,10 +219,7 @@ def stability_frame(steps: Sequence[Step], names: Sequence[str]) -> pl.DataFrame
 
 def write_walk(result: WalkForwardResult, folder: Path) -> None:
     """Write the files of a walk forward but its page."""
-    write_toml(
-        folder / PLAN_FILE,
-        {"walk_forward": result.settings, "run": result.config.model_dump(exclude_unset=True)},
-    )
+    write_search(folder / PLAN_FILE, result.config, SECTION, result.settings)
     write_frame(folder / "windows.parquet", result.windows)
     write_frame(folder / "equity.parquet", result.equity)
     write_frame(folder / "trades.parquet", result.trades)

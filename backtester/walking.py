@@ -24,6 +24,7 @@ from backtester.research.axes import build_axis, parse_axis
 from backtester.research.constraint import parse_constraints
 from backtester.research.dimension import parse_dimensions
 from backtester.research.evaluation import refuse_column_names
+from backtester.research.holdout import refuse_sealed
 from backtester.research.job import Job
 from backtester.research.metrics import OwnMetric, OwnMetrics, odd_directions, own_metrics, parse_objectives
 from backtester.research.optimize import Plan
@@ -49,7 +50,7 @@ from backtester.research.walk_result import (
     write_walk,
 )
 from backtester.research.windows import Window, cut_windows, duration_text, parse_duration
-from backtester.search_arguments import AnyStrategy, OpenRun, opened_run
+from backtester.search_arguments import DEFAULT_OUT, AnyStrategy, OpenRun, opened_run
 
 __all__ = ["WalkForwardResult", "walk_forward"]
 
@@ -81,7 +82,7 @@ class _Wanted:
 
 def walk_forward(
     strategy: AnyStrategy,
-    space: Space,
+    grid: Space,
     *,
     train: str = "180d",
     test: str = "30d",
@@ -111,8 +112,8 @@ def walk_forward(
     ----------
     strategy : Strategy, its class, RunConfig, str or Path
         As in `run`.
-    space : mapping or sequence of str
-        Values of each parameter: as in `sweep` for a grid (``{"fast": "5:60:5"}``), as in `optimize` for a sampler.
+    grid : mapping or sequence of str
+        Values of each parameter: as in `sweep` (``{"fast": "5:60:5"}``), for a sampler as in `optimize`.
     train, test : str
         Lengths of the windows: ``180d``, ``4w``, ``12h``.
     anchored : bool
@@ -158,7 +159,7 @@ def walk_forward(
     0.41
     """
     conditions = [constraints] if isinstance(constraints, str) else list(constraints)
-    wanted = _Wanted(space, train, test, anchored, objective, conditions, where, optimizer, trials, batch, seed)
+    wanted = _Wanted(grid, train, test, anchored, objective, conditions, where, optimizer, trials, batch, seed)
     own = own_metrics(metrics)
     given = {"config": config, "params": params, "tiers": tiers, "settings": settings, "options": options}
     with opened_run(strategy, data, given, strategies) as run:
@@ -177,6 +178,8 @@ class _Call:
         self.lengths = parse_duration(wanted.train, "--train"), parse_duration(wanted.test, "--test")
         panel = self.job.base.panel
         self.span = (panel.start, panel.end)
+        sealed_in = DEFAULT_OUT if root is None else root
+        refuse_sealed(sealed_in, panel.venue, panel.traded_symbols, *self.span, what="The walk forward")
         bar = timeframe_ms(str(self.job.base.config.data.timeframe))
         windows = cut_windows(self.span, *self.lengths, bar, anchored=wanted.anchored)
         self.seed = secrets.randbelow(1 << 31) if wanted.seed is None else wanted.seed

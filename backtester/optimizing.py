@@ -17,7 +17,6 @@ from backtester.engine.loose_frame import FrameLike
 from backtester.engine.manifest import timestamp, versions
 from backtester.engine.result import Notice
 from backtester.engine.run import Progress, silent
-from backtester.engine.run_file import build_config
 from backtester.errors import StoreError, StrategyError, UsageError
 from backtester.market.atomic import writer_lock
 from backtester.market.series import SYNTHETIC_VENUE
@@ -25,6 +24,7 @@ from backtester.market.store import Store
 from backtester.research.constraint import parse_constraints
 from backtester.research.dimension import parse_dimensions
 from backtester.research.evaluation import refuse_column_names
+from backtester.research.holdout import refuse_sealed
 from backtester.research.importance import importances
 from backtester.research.job import Job
 from backtester.research.metrics import OwnMetric, OwnMetrics, odd_directions, own_metrics, parse_objectives
@@ -32,6 +32,7 @@ from backtester.research.optimize import Optimization, Plan, window_jobs
 from backtester.research.optimize_result import (
     BEST_FILE,
     PLAN_FILE,
+    SECTION,
     OptimizeResult,
     fixed_config,
     job_hashes,
@@ -69,7 +70,7 @@ class _Wanted:
 
 def optimize(
     strategy: AnyStrategy | None = None,
-    space: Space | None = None,
+    grid: Space | None = None,
     *,
     objective: str | Sequence[str] | None = None,
     trials: int | None = None,
@@ -98,7 +99,7 @@ def optimize(
     ----------
     strategy : Strategy, its class, RunConfig, str or Path, optional
         As in `run`; may be left out with ``resume``.
-    space : mapping or sequence of str
+    grid : mapping or sequence of str
         Where each parameter is looked for: ``{"fast": "5:200:5", "slow": "log:50:2000", "exposure": "0.5:2.0"}``: a
         range (with a step), a logarithmic range or a list of values. A name with a dot is a key of the run file.
     objective : str or sequence of str
@@ -147,7 +148,7 @@ def optimize(
     {'fast': 35, 'slow': 240}
     """
     conditions = [constraints] if isinstance(constraints, str) else list(constraints)
-    wanted = _Wanted(space, objective, trials, conditions, sampler, batch, windows, prune, seed)
+    wanted = _Wanted(grid, objective, trials, conditions, sampler, batch, windows, prune, seed)
     own = own_metrics(metrics)
     root = None if out is None else Path(out)
     folder: Path | None = None
@@ -155,10 +156,9 @@ def optimize(
         if config or params or tiers or settings or options:
             raise UsageError("A study that is resumed has its run from its own folder.", "Leave the run's options out.")
         folder = find_folder(root or Path("reports"), str(resume), PLAN_FILE, "optimisation")
-        tree = read_search(folder, PLAN_FILE)
-        plan = _same_plan(plan_of(tree["optimize"], own), wanted, own, folder)
-        source: Any = _same_strategy(strategy, str(tree["optimize"]["strategy"]), folder)
-        config = build_config(tree["run"])
+        tree, config = read_search(folder / PLAN_FILE, SECTION)
+        plan = _same_plan(plan_of(tree, own), wanted, own, folder)
+        source: Any = _same_strategy(strategy, str(tree["strategy"]), folder)
     elif strategy is None:
         raise UsageError(
             "No strategy is named.", "Example: optimize('trend', {'fast': '5:60:5', 'slow': '80:400:20'})."
@@ -188,6 +188,9 @@ class _Search:
         self.folder, self.root = folder, root
         self.job = self.make(run.config)
         _refuse(self.job, plan)
+        panel = self.job.base.panel
+        sealed_in = DEFAULT_OUT if root is None else root
+        refuse_sealed(sealed_in, panel.venue, panel.traded_symbols, panel.start, panel.end, what="The optimisation")
         self.config, self.hashes = fixed_config(self.job), job_hashes(self.job)
         self.created = str(timestamp())
         self.seconds = 0.0

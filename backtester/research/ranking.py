@@ -1,0 +1,85 @@
+"""Which of two figures is the better one, and the best sets by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from backtester.errors import UnknownNameError, UsageError
+from backtester.research.rows import DONE, FACTS
+from backtester.research.space import SET
+
+DEFAULT_METRIC = "sharpe"
+
+# Of all other metrics more is better: costs and drawdowns are negative, so the one nearer to zero is larger.
+LOWER_IS_BETTER = frozenset(
+    {
+        "volatility",
+        "max_drawdown_days",
+        "longest_drawdown_days",
+        "turnover",
+        "annual_turnover",
+        "liquidations",
+        "liquidation_steps",
+        "disputed_liquidations",
+        "takeovers",
+        "insurance_flow",
+        "worst_margin_ratio",
+        "time_at_risk",
+        "mean_exposure",
+        "disputed_bars",
+        "coarse_unchecked",
+        "bars_waited",
+        "transfers_cut",
+        "requests_lost",
+        "orders_clipped",
+        "orders_rejected",
+        "orders_dropped",
+    }
+)
+
+
+def is_lower_better(metric: str) -> bool:
+    """Return whether the smaller of two values of a metric is the better one."""
+    return metric in LOWER_IS_BETTER
+
+
+def metric_names(rows: pl.DataFrame | pl.LazyFrame, axes: Iterable[str]) -> list[str]:
+    """Return the columns of evaluated sets that are numbers to rank by."""
+    schema = rows.lazy().collect_schema()
+    own = {SET, *FACTS, *axes}
+    return [name for name, kind in schema.items() if name not in own and (kind.is_numeric() or kind == pl.Boolean)]
+
+
+def check_metric(rows: pl.DataFrame | pl.LazyFrame, axes: Iterable[str], metric: str) -> None:
+    """Refuse what sets cannot be ranked by.
+
+    Raises
+    ------
+    UsageError
+        There is no such metric (with the nearest), or it is not a number.
+    """
+    known = metric_names(rows, axes)
+    if metric in known:
+        return
+    if metric in rows.lazy().collect_schema():
+        raise UsageError(f"Sets cannot be sorted by {metric!r}: it is no figure.", "Example: --sort calmar.")
+    raise UnknownNameError("metric", metric, known)
+
+
+def ranked(rows: pl.DataFrame | pl.LazyFrame, metric: str, count: int | None = None) -> pl.DataFrame:
+    """Return the sets that were done, the best first.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame or polars.LazyFrame
+        Evaluated sets.
+    metric : str
+        By what; sets of which it is not defined come last, equal ones in the order of their numbers.
+    count : int, optional
+        How many; None: all.
+    """
+    order = rows.lazy().filter(pl.col("status") == DONE)
+    best = order.sort(metric, SET, descending=[not is_lower_better(metric), False], nulls_last=True)
+    return (best if count is None else best.head(count)).collect()
