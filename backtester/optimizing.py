@@ -26,6 +26,7 @@ from backtester.research.dimension import parse_dimensions
 from backtester.research.evaluation import refuse_column_names
 from backtester.research.holdout import refuse_sealed
 from backtester.research.importance import importances
+from backtester.research.interrupts import await_second
 from backtester.research.job import Job
 from backtester.research.metrics import OwnMetric, OwnMetrics, odd_directions, own_metrics, parse_objectives
 from backtester.research.optimize import Optimization, Plan, window_jobs
@@ -191,6 +192,7 @@ class _Search:
         panel = self.job.base.panel
         sealed_in = DEFAULT_OUT if root is None else root
         refuse_sealed(sealed_in, panel.venue, panel.traded_symbols, panel.start, panel.end, what="The optimisation")
+        self.windows = window_jobs(self.job, plan.windows, self.make) if plan.windows > 1 else []
         self.config, self.hashes = fixed_config(self.job), job_hashes(self.job)
         self.created = str(timestamp())
         self.seconds = 0.0
@@ -224,12 +226,11 @@ class _Search:
     def _searched(self, progress: Progress, told: tuple[Notice, ...]) -> OptimizeResult:
         """Run the study, as far as it is let."""
         begun, interrupted = time.monotonic(), False
-        windows = window_jobs(self.job, self.plan.windows, self.make) if self.plan.windows > 1 else []
         path = None if self.folder is None else self.folder / STUDY_FILE
         read = {name for one in self.plan.constraints for name in one.names}
         constrained = {name: function for name, function in self.own.functions.items() if name in read}
         with opened_study(path, self.plan.objectives, prune=self.plan.prune) as study:
-            search = Optimization(self.job, self.plan, study, windows, constrained)
+            search = Optimization(self.job, self.plan, study, self.windows, constrained)
             written = begun
 
             def note() -> None:
@@ -242,6 +243,10 @@ class _Search:
                 told = (*told, *search.run(progress, note))
             except KeyboardInterrupt:
                 interrupted = True
+                try:  # noqa: SIM105 - the second one would be raised on the way into suppress()
+                    await_second()
+                except KeyboardInterrupt:
+                    pass
             trials = search.frame()
         self.seconds += time.monotonic() - begun
         names = self.plan.names
@@ -360,10 +365,17 @@ def _same_plan(plan: Plan, wanted: _Wanted, own: OwnMetrics, folder: Path) -> Pl
     for name, value in said.items():
         if value is not None and value != before[name]:
             raise UsageError(
-                f"{folder.name} is another study: its {name} is {before[name]}, not {value}.",
+                f"{folder.name} is another study: {name} is {_said(before[name])} there, not {_said(value)}.",
                 "Leave the option out to go on with it, or begin a new study.",
             )
     return plan if wanted.trials is None else replace(plan, trials=max(1, wanted.trials))
+
+
+def _said(value: Any) -> str:
+    """Return a setting as a sentence has it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={text}" for name, text in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _same_strategy(given: Any, name: str, folder: Path) -> Any:

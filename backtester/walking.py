@@ -25,6 +25,7 @@ from backtester.research.constraint import parse_constraints
 from backtester.research.dimension import parse_dimensions
 from backtester.research.evaluation import refuse_column_names
 from backtester.research.holdout import refuse_sealed
+from backtester.research.interrupts import await_second
 from backtester.research.job import Job
 from backtester.research.metrics import OwnMetric, OwnMetrics, odd_directions, own_metrics, parse_objectives
 from backtester.research.optimize import Plan
@@ -204,6 +205,10 @@ class _Call:
             told = walk.run(progress)
         except KeyboardInterrupt:
             interrupted = True
+            try:  # noqa: SIM105 - the second one would be raised on the way into suppress()
+                await_second()
+            except KeyboardInterrupt:
+                pass
             told = walk.notices()
         except BaseException:
             if folder is not None and not walk.steps:

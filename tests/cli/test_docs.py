@@ -20,7 +20,9 @@ def blocks(document: str) -> list[tuple[str, str]]:
     return BLOCK.findall((ROOT / document).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/runs.md", "docs/accounting.md", "docs/research.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/runs.md", "docs/accounting.md", "docs/research.md", "docs/optimisation.md"]
+)
 def test_examples_run(
     document: str, demo_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,9 @@ class Bowl:
     def evaluate(self, sets: pl.DataFrame, tell: Any = None) -> pl.DataFrame:
         self.before(len(self.calls))
         self.calls.append(sets)
-        return rows_frame(sets, [self._row(**values) for values in sets.iter_rows(named=True)])
+        return rows_frame(
+            sets, [self._row(**{k: float(v) for k, v in values.items()}) for values in sets.iter_rows(named=True)]
+        )
 
     def _row(self, x: float, y: float = -1.0) -> dict[str, Any]:
         if x == 7:
