@@ -26,7 +26,7 @@ from backtester.research.plan import SWEEP_FILE, SweepPlan
 from backtester.research.ranking import check_metric, is_lower_better, ranked
 from backtester.research.rows import ParamValue
 from backtester.research.space import SET
-from backtester.research.sweep import duration_text
+from backtester.research.sweep import duration_text, rate_text
 
 SHOWN_METRICS = ("sharpe", "total_return", "max_drawdown", "trades", "funding", "liquidations")
 """Metrics that a table of sets shows beside the one by which it is sorted."""
@@ -180,7 +180,7 @@ def counts_text(manifest: Mapping[str, Any]) -> str:
     number = manifest["done"] + manifest["failed"]
     parts = [f"{path}: {count:,}" for path, count in manifest["paths"].items()]
     parts += [f"failed: {manifest['failed']:,}"] if manifest["failed"] else []
-    return f"{', '.join(parts)}; {duration_text(seconds)}, {number / max(seconds, 1e-9):,.0f} sets a second"
+    return f"{', '.join(parts)}; {duration_text(seconds)}, {rate_text(number / max(seconds, 1e-9))} sets a second"
 
 
 def _text(value: ParamValue) -> str:

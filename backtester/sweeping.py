@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +30,7 @@ from backtester.research.plan import SweepPlan, identity, sample_of
 from backtester.research.ranking import DEFAULT_METRIC, check_metric
 from backtester.research.rows import DONE, joined
 from backtester.research.space import SET, Space
-from backtester.research.sweep import Meter, SweepProgress, TellSweep, evaluated
+from backtester.research.sweep import Meter, SweepProgress, TellSweep, evaluated, share
 from backtester.research.sweep_folder import FINISHED, INTERRUPTED, RUNNING, SweepFolder, counted
 from backtester.research.sweep_request import Prepared, SweepRequest, prepared
 from backtester.strategy import Strategy
@@ -204,12 +206,13 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
         rest, done, failed = _rest(folder, space)
         meter = Meter(space.count, done + failed, failed, tell)
         try:
-            for part in evaluated(job, ready.executor, rest):
+            for part in evaluated(job, ready.executor, rest, share(space.count, request.processes)):
                 _check_metric_once(part, plan, request.metric)
                 folder.write_part(part)
                 meter.count(part)
         except KeyboardInterrupt:
-            manifest = finish(INTERRUPTED)
+            with _uninterrupted():
+                manifest = finish(INTERRUPTED)
             number = manifest["done"] + manifest["failed"]
             if not number and is_new:
                 folder.remove()
@@ -219,7 +222,8 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
         except BaseException:
             _leave(folder, finish, is_new=is_new)
             raise
-        manifest = finish(FINISHED)
+        with _uninterrupted():
+            manifest = finish(FINISHED)
     rows = folder.rows()
     assert rows is not None
     result = SweepResult(
@@ -231,6 +235,25 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
         result = _checked(result, request, folder)
     _write_page(folder, plan)
     return result
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold off Ctrl-C while what was done is written.
+
+    One press may arrive twice: polars stops a query by itself, and Python hears of the same press afterwards.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:  # the same press
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _checked(result: SweepResult, request: SweepRequest, folder: SweepFolder) -> SweepResult:
@@ -275,7 +298,7 @@ def _folder(
         "sets": space.count,
         "grid": space.grid_size,
         "executor": request.executor,
-        "workers": request.threads,
+        "workers": request.worker_count,
         "memory": request.memory,
         "metric": request.metric,
         "folders": {option: str(path.resolve()) for option, path in request.options if option == "--store"}
@@ -302,7 +325,7 @@ def _rest(folder: SweepFolder, space: Space) -> tuple[Iterable[pl.DataFrame], in
 
 def _check_metric_once(rows: pl.DataFrame, plan: SweepPlan, metric: str) -> None:
     """Refuse a ranking by what is no metric as soon as the first sets are done, not after the last."""
-    if metric not in rows.columns and (rows["status"] == DONE).any() and not metric.startswith("orders_"):
+    if (rows["status"] == DONE).any() and not metric.startswith("orders_"):
         check_metric(rows, plan.grid, metric)
 
 
@@ -341,7 +364,7 @@ def _kept_in_memory(request: SweepRequest, ready: Prepared, tell: TellSweep) -> 
     began = time.perf_counter()
     meter = Meter(space.count, 0, 0, tell)
     parts = []
-    for rows in evaluated(job, ready.executor, space.chunks()):
+    for rows in evaluated(job, ready.executor, space.chunks(), share(space.count, request.processes)):
         _check_metric_once(rows, plan, request.metric)
         parts.append(rows)
         meter.count(rows)

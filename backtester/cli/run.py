@@ -144,10 +144,10 @@ def run(
     }
     if symbols and not options["data"]["symbols"]:
         raise UsageError("--symbols names no contract.", "Leave it out to run all of the venue.")
-    tree, unused = config_tree(config, setting or [], options, param or [])
+    tree, unused = _tree(config, setting or [], options, param or [])
     if unused and not quiet:
         say(f"Note: {unused}")
-    with shown_progress(quiet=quiet) as progress:
+    with _progress(quiet=quiet) as progress:
         result = api.run(
             build_config(tree),
             data=store,
@@ -160,7 +160,7 @@ def run(
     _print(result, as_json=as_json, quiet=quiet)
 
 
-def config_tree(
+def _tree(
     config: Path | None, settings: list[str], options: dict[str, dict[str, Any]], params: list[str]
 ) -> tuple[dict[str, Any], str]:
     """Put the configuration together: the run file, then --set, then the options, then the parameters.
@@ -223,7 +223,7 @@ def say_if_cold() -> None:
 
 
 @contextmanager
-def shown_progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
+def _progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
     """Show what is being done on stderr: a moving line on a terminal, else one line a phase."""
     from backtester.cli.output import say
 

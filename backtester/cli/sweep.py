@@ -256,7 +256,7 @@ def _request(
 ) -> SweepRequest:
     """Put the sweep together: the file of a sweep or a run, then the options."""
     from backtester.cli.output import say
-    from backtester.cli.run import config_tree
+    from backtester.cli.run import _tree
     from backtester.engine.run_file import build_config
     from backtester.errors import UsageError
     from backtester.market.store import Store
@@ -272,7 +272,7 @@ def _request(
         told = SweepFolder.opened(resumed).manifest().get("folders", {})
         stored = stored or (Path(told["--store"]) if "--store" in told else None)
         kept = kept or [Path(folder) for folder in told.get("--strategies", ())]
-    tree, unused = config_tree(config, settings, options, params)
+    tree, unused = _tree(config, settings, options, params)
     if unused:
         say(f"Note: {unused}")
     wanted = _wanted(grid, given, {} if config is None else read_section(config))
@@ -371,13 +371,13 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[SweepProgress], None]]:
 
 def progress_text(progress: SweepProgress) -> str:
     """Return how far a sweep is in one line: sets, rate, time left."""
-    from backtester.research.sweep import duration_text
+    from backtester.research.sweep import duration_text, rate_text
 
     parts = [f"{progress.done:,} of {progress.total:,} sets"]
     if progress.failed:
         parts.append(f"{progress.failed:,} failed")
     if progress.rate:
-        parts.append(f"{progress.rate:,.0f} sets/s" if progress.rate >= 10 else f"{progress.rate:.2g} sets/s")
+        parts.append(f"{rate_text(progress.rate)} sets/s")
     left = progress.seconds_left
     if left:
         parts.append(f"{duration_text(left)} left")

@@ -21,7 +21,9 @@ from backtester.engine.transfers import transfers_of
 from backtester.errors import BacktesterError, UnknownNameError, UsageError
 from backtester.market.store import Store
 from backtester.research.rows import ParamValue, done_row, failed_row, metrics_of, rows_frame
-from backtester.strategy import Strategy
+from backtester.strategy import Indicator, Strategy
+from backtester.strategy.coarse import bar_length
+from backtester.strategy.declared import declared_indicators
 from backtester.strategy.evaluate import Evaluator
 
 MEMORY = 1 << 30  # bytes that indicators may take
@@ -189,14 +191,14 @@ class Job:
 
     def _group_rows(self, group: _Group) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Return the rows of a group by their place."""
-        sound = [strategy for strategy in group.strategies if isinstance(strategy, Strategy)]
+        sound = [strategy for strategy in group.strategies if isinstance(strategy, Strategy) and _speaks(strategy)]
         shared: Evaluator | None = None
         for place, strategy in zip(group.places, group.strategies, strict=True):
             try:
                 if isinstance(strategy, BacktesterError):
                     raise strategy
                 loaded = self._market(group.config)
-                shared = shared or self._shared(sound, loaded)
+                shared = shared or (self._shared(sound, loaded) if sound else None)
                 row = done_row(metrics_of(self._replayed(strategy, loaded, shared)), "replay")
             except BacktesterError as error:
                 row = failed_row(str(error))
@@ -210,12 +212,18 @@ class Job:
         return self._loaded[key]
 
     def _shared(self, strategies: Sequence[Strategy], loaded: Loaded) -> Evaluator:
-        """Return the bars of a group with the warm-up that its sets need at most."""
+        """Return the bars of a group with the warm-up that its sets need at most.
+
+        A warm-up that no class states is measured on a few sets, the one that looks back farthest among them; a set
+        that raises says so when it is replayed.
+        """
         config = loaded.resolved.config
         bars = shared_bars(strategies[:1], config, self.store, loaded.panel, 0)
+        reach = [_reach(strategy, bars) for strategy in strategies]
+        farthest = strategies[max(range(len(reach)), key=reach.__getitem__)]
         stride = max(1, len(strategies) // _MEASURED)
-        warmup = max(strategy.warmup_bars(bars) for strategy in strategies[::stride])
-        return Evaluator(shared_bars(strategies, config, self.store, loaded.panel, warmup))
+        needs = (_warmup(strategy, bars) for strategy in {id(s): s for s in (*strategies[::stride], farthest)}.values())
+        return Evaluator(shared_bars(strategies, config, self.store, loaded.panel, max(*reach, *needs)))
 
     def _replayed(self, strategy: Strategy, loaded: Loaded, shared: Evaluator | None) -> Result:
         """Return a set's run with every record."""
@@ -227,6 +235,32 @@ class Job:
         replayed = replay_inputs(Inputs(panel, resolved, decisions, told))
         check_books(replayed)
         return complete(assembled(replayed, self.store, ()))
+
+
+def _speaks(strategy: Strategy) -> bool:
+    """Return whether a strategy says what it reads; one that raises must not take the others with it."""
+    try:
+        return strategy.references is not None
+    except BacktesterError:
+        return False
+
+
+def _reach(strategy: Strategy, bars: pl.DataFrame) -> int:
+    """Return the bars that a strategy's indicators look back, 0 where it cannot say."""
+    if strategy.warmup is not None:
+        return strategy.warmup
+    try:
+        declared = declared_indicators(strategy).values()
+        return max((item.lookback_at(bar_length(bars)) for item in declared if isinstance(item, Indicator)), default=0)
+    except BacktesterError:
+        return 0
+
+
+def _warmup(strategy: Strategy, bars: pl.DataFrame) -> int:
+    try:
+        return strategy.warmup_bars(bars)
+    except BacktesterError:
+        return 0
 
 
 def _without_params(config: RunConfig) -> Any:

@@ -25,6 +25,7 @@ METHODS: tuple[Method, ...] = ("random", "sobol")
 FILTER_EXAMPLE = 'Example: --where "slow > 2 * fast and account.leverage < 5".'
 
 _CHUNK = 1 << 18  # rows of a grid that are held at a time
+_HELD = 1 << 22  # sets that a filter leaves whose places are held
 _COUNTABLE = 1 << 25  # sets of a grid that are looked at one by one to draw a sample
 _NUMBERED = 1 << 62  # sets that have a number at all
 _TRIES = 256  # chunks of draws from a larger grid before a filter is called too strict
@@ -65,6 +66,7 @@ class Space:
         self.axes = tuple(axes)
         self.where = where
         self.sample = sample
+        self._held: list[NDArray[np.int64]] | None = []  # places that the filter leaves, while they are few
         self._condition = None if where is None else _condition(where, self._rows(np.zeros(1, dtype=np.int64)))
 
     @property
@@ -90,7 +92,13 @@ class Space:
             return self._drawn.height
         if self._condition is None:
             return self.grid_size
-        found = sum(self._places_left(chunk).size for chunk in self._grid_chunks())
+        found = 0
+        for left in self._filtered():
+            found += left.size
+            if self._held is not None:
+                self._held.append(left)
+            if found > _HELD:
+                self._held = None
         if not found:
             raise self._nothing_left(f"none of the {self.grid_size:,} sets")
         return found
@@ -101,11 +109,11 @@ class Space:
             yield self._drawn
             return
         done = 0
-        for chunk in self._grid_chunks():
-            left = self._places_left(chunk)
-            if left.size:
-                yield _numbered(self._rows(left), done)
-                done += left.size
+        if self._condition is not None:
+            _ = self.count  # what few sets a filter leaves is held from here on
+        for left in self._held or self._filtered():
+            yield _numbered(self._rows(left), done)
+            done += left.size
 
     def sets(self) -> pl.DataFrame:
         """Return all sets in one frame."""
@@ -119,6 +127,13 @@ class Space:
             raise UsageError(f"The grid has {self.grid_size:.2e} sets, too many to number.", "Draw some: --sample N.")
         for first in range(0, self.grid_size, _CHUNK):
             yield np.arange(first, min(first + _CHUNK, self.grid_size), dtype=np.int64)
+
+    def _filtered(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the places of sets that pass the filter; no empty array."""
+        for chunk in self._grid_chunks():
+            left = self._places_left(chunk)
+            if left.size:
+                yield left
 
     def _rows(self, places: NDArray[np.int64]) -> pl.DataFrame:
         """Return the sets at places of the grid."""
@@ -148,14 +163,15 @@ class Space:
         assert self.sample is not None
         if self.grid_size > _COUNTABLE:
             return _numbered(self._drawn_blindly(self.sample), 0)
-        left = np.concatenate([self._places_left(chunk) for chunk in self._grid_chunks()])
-        if not left.size:
+        found = [*self._filtered()]
+        if not found:
             raise self._nothing_left(f"none of the {self.grid_size:,} sets")
+        left = np.concatenate(found)
         return _numbered(self._rows(_drawn_places(left, self.axes, self.sample)), 0)
 
     def _drawn_blindly(self, sample: Sample) -> pl.DataFrame:
         """Return a sample of a grid too large to be looked at: draws that pass and were not drawn before."""
-        draws = _draws(self.axes, sample)
+        draws = _draws(self.axes, sample, 10 if self._condition is None else 16)
         found = pl.DataFrame()
         looked = 0
         for _ in range(_TRIES + sample.count // _CHUNK):
@@ -213,9 +229,9 @@ def _drawn_places(left: NDArray[np.int64], axes: Sequence[Axis], sample: Sample)
     return np.concatenate(kept)
 
 
-def _draws(axes: Sequence[Axis], sample: Sample) -> Iterator[NDArray[np.int64]]:
+def _draws(axes: Sequence[Axis], sample: Sample, least: int = 10) -> Iterator[NDArray[np.int64]]:
     """Yield places on the axes, a column an axis, without an end; a power of two at a time, which Sobol points need."""
-    rows = 1 << min(18, max(10, (2 * sample.count - 1).bit_length()))
+    rows = 1 << min(18, max(least, (2 * sample.count - 1).bit_length()))
     sizes = np.array([axis.count for axis in axes], dtype=np.int64)
     if sample.method == "random":
         generator = np.random.default_rng(sample.seed)

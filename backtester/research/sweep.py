@@ -6,7 +6,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Protocol
 
 import numpy as np
@@ -28,15 +30,30 @@ _TRIED = 8  # sets by which the rate is guessed before a large sweep
 _LOOKED_THROUGH = 1 << 27  # sets of a grid that are put to a filter without being asked
 
 
-class Executor(Protocol):
-    """What evaluates parts of a sweep: here, in threads, in processes, on a cluster."""
+class Executor(AbstractContextManager["Executor"], Protocol):
+    """What evaluates parts of a sweep: here, in processes, on a cluster; as a context it ends what it started."""
 
     def rows(self, job: Job, parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Yield the rows of each part when it is done, in any order; a part without memory raises ``MemoryError``."""
+        """Yield the rows of parts when they are done, in any order; those of one part may come in several frames.
+
+        Raises
+        ------
+        MemoryError
+            A part does not fit into the memory.
+        """
+        ...
 
 
 class Inline:
     """Parts one after the other in this process."""
+
+    def __enter__(self) -> Inline:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """There is nothing to end."""
 
     def rows(self, job: Job, parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the rows of each part."""
@@ -70,7 +87,9 @@ class SweepProgress:
 TellSweep = Callable[[SweepProgress], None]
 
 
-def evaluated(job: Job, executor: Executor, sets: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def evaluated(
+    job: Job, executor: Executor, sets: Iterable[pl.DataFrame], most_at_first: int | None = None
+) -> Iterator[pl.DataFrame]:
     """Yield the rows of all sets, a part at a time, in any order.
 
     Parts grow or shrink until one is done about every half second. A part that does not fit into the memory is halved
@@ -84,32 +103,35 @@ def evaluated(job: Job, executor: Executor, sets: Iterable[pl.DataFrame]) -> Ite
         Where parts are evaluated.
     sets : iterable of polars.DataFrame
         Sets in order, with their numbers, any number at a time.
+    most_at_first : int, optional
+        Sets of the first parts, where they are to be shared among several workers.
 
     Raises
     ------
     BacktesterError
         A single set does not fit into the memory.
     """
-    queue = _Queue(iter(sets))
-    while True:
-        try:
-            for rows in executor.rows(job, queue):
-                queue.take_back(rows)
-                yield rows
-        except MemoryError as error:
-            queue.halve(error)
-        else:
-            return
+    queue = _Queue(iter(sets), min(_FIRST_PART, most_at_first or _FIRST_PART))
+    with executor:
+        while True:
+            try:
+                for rows in executor.rows(job, queue):
+                    queue.take_back(rows)
+                    yield rows
+            except MemoryError as error:
+                queue.halve(error)
+            else:
+                return
 
 
 class _Queue:
     """Sets that wait, handed out in parts; executors may take them from several threads."""
 
-    def __init__(self, chunks: Iterator[pl.DataFrame]) -> None:
+    def __init__(self, chunks: Iterator[pl.DataFrame], first: int) -> None:
         self._chunks = chunks
         self._waiting: deque[pl.DataFrame] = deque()
         self._under_way: dict[int, pl.DataFrame] = {}
-        self._size = _FIRST_PART
+        self._size = first
         self._largest = _LARGEST_PART
         self._times: deque[tuple[float, int]] = deque([(time.perf_counter(), 0)], maxlen=_REMEMBERED)
         self._lock = threading.Lock()
@@ -129,9 +151,13 @@ class _Queue:
             return part
 
     def take_back(self, rows: pl.DataFrame) -> None:
-        """Note that a part is done, and set the pace of the next ones."""
+        """Note that a part, or some of its sets, are done, and set the pace of the next parts."""
         with self._lock:
-            del self._under_way[int(rows[SET][0])]
+            first = max(number for number in self._under_way if number <= int(rows[SET].min()))  # type: ignore[arg-type]  # never empty
+            part = self._under_way.pop(first)
+            if rows.height < part.height:
+                left = part.filter(~pl.col(SET).is_in(rows[SET].implode()))
+                self._under_way[int(left[SET][0])] = left
             self._times.append((time.perf_counter(), rows.height))
             seconds = self._times[-1][0] - self._times[0][0]
             rate = sum(number for _, number in list(self._times)[1:]) / max(seconds, 1e-6)
@@ -206,8 +232,8 @@ def refuse_unasked(space: Space, job: Job, most: int = MOST_UNASKED) -> None:
     before = "" if counted else " before the filter"
     rate = guessed_rate(space, job)
     raise UsageError(
-        f"The sweep has {number:,} sets{before}: about {duration_text(number / rate)} at {rate:,.0f} sets a second, "
-        f"measured on {_TRIED} of them.",
+        f"The sweep has {number:,} sets{before}: about {duration_text(number / rate)} at {rate_text(rate)} sets "
+        f"a second, measured on {_TRIED} of them.",
         "Start it with --yes, take fewer values, filter with --where, or draw some with --sample N.",
     )
 
@@ -224,6 +250,16 @@ def guessed_rate(space: Space, job: Job) -> float:
     before = time.perf_counter()
     job.evaluate(few)
     return _TRIED / max(time.perf_counter() - before, 1e-6)
+
+
+def share(total: int, workers: int) -> int:
+    """Return the sets of a first part with which a small sweep keeps several workers busy."""
+    return max(1, -(-total // (4 * workers))) if workers > 1 else total
+
+
+def rate_text(rate: float) -> str:
+    """Return a number of sets a second: whole, or with two digits where it is small."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def duration_text(seconds: float) -> str:

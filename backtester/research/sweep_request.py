@@ -105,12 +105,17 @@ class SweepRequest:
         return self.resume.parent if self.resume is not None else self.out or DEFAULT_RUNS
 
     @property
-    def threads(self) -> int:
+    def worker_count(self) -> int:
         """Number of workers: what was asked for, else the cores that this process may use."""
         if self.workers:
             return self.workers
         affinity = getattr(os, "sched_getaffinity", None)
         return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+    @property
+    def processes(self) -> int:
+        """Workers that evaluate parts at the same time."""
+        return 1 if self.executor == "local" else self.worker_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +184,7 @@ def prepared(request: SweepRequest) -> Prepared:
 
 
 def _job(request: SweepRequest, config: RunConfig) -> Job:
-    threads = request.threads if request.executor == "local" else 1
+    threads = request.worker_count if request.executor == "local" else 1
     return Job(
         config,
         request.store,
@@ -260,5 +265,5 @@ def _executor(request: SweepRequest) -> Executor:
         if error.name != "backtester.research.executors":
             raise
         return Inline()
-    made: Executor = module.make_executor(request.executor, workers=request.threads, address=request.address)
+    made: Executor = module.make_executor(request.executor, workers=request.worker_count, address=request.address)
     return made

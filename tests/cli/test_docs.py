@@ -21,7 +21,15 @@ def blocks(document: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/runs.md", "docs/accounting.md", "docs/research.md", "docs/optimisation.md"]
+    "document",
+    [
+        "README.md",
+        "docs/runs.md",
+        "docs/accounting.md",
+        "docs/research.md",
+        "docs/sweeps.md",
+        "docs/optimisation.md",
+    ],
 )
 def test_examples_run(
     document: str, demo_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -67,10 +75,11 @@ def test_links_lead_somewhere() -> None:
             assert (document.parent / target).is_file(), f"{document.name}: {target}"
 
 
-def test_every_option_of_run_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(["run", "--help"]) == 0
+@pytest.mark.parametrize(("command", "pages"), [("run", ["runs.md"]), ("sweep", ["sweeps.md", "runs.md"])])
+def test_every_option_is_documented(command: str, pages: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code([command, "--help"]) == 0
     options = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out)) - {"--help", "--symbol"}
-    documented = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+    documented = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in pages)
     assert {option for option in options if option not in documented} == set()
 
 
