@@ -88,10 +88,13 @@ def search_config(
     options: dict[str, dict[str, Any]],
 ) -> RunConfig:
     """Return the configuration that all sets have in common."""
-    from backtester.cli.run import config_tree
+    from backtester.cli.output import say
+    from backtester.cli.run import _tree
     from backtester.engine.run_file import build_config
 
-    tree, _ = config_tree(config, settings, {**options, "strategy": {"name": strategy}}, params)
+    tree, unused = _tree(config, settings, {**options, "strategy": {"name": strategy}}, params)
+    if unused:
+        say(f"Note: {unused}")
     return build_config(tree)
 
 

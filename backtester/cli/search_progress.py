@@ -14,10 +14,10 @@ EVERY_SECONDS = 5.0
 def search_progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
     """Give what shows on stderr how far a search is; the last of many lines is always shown."""
     from backtester.cli.output import say
-    from backtester.cli.run import say_if_cold, shown_progress
+    from backtester.cli.run import _progress, say_if_cold
 
     if quiet or sys.stderr.isatty():
-        with shown_progress(quiet=quiet) as show:
+        with _progress(quiet=quiet) as show:
             yield show
         return
     say_if_cold()
