@@ -187,19 +187,15 @@ class _Search:
     ) -> None:
         self.asked, self.plan, self.own = run, plan, own
         self.folder, self.root = folder, root
-        self.job = self.make(run.config)
+        self.job = run.job(run.config)
         _refuse(self.job, plan)
         panel = self.job.base.panel
         sealed_in = DEFAULT_OUT if root is None else root
         refuse_sealed(sealed_in, panel.venue, panel.traded_symbols, panel.start, panel.end, what="The optimisation")
-        self.windows = window_jobs(self.job, plan.windows, self.make) if plan.windows > 1 else []
+        self.windows = window_jobs(self.job, plan.windows, run.job) if plan.windows > 1 else []
         self.config, self.hashes = fixed_config(self.job), job_hashes(self.job)
         self.created = str(timestamp())
         self.seconds = 0.0
-
-    def make(self, config: RunConfig) -> Job:
-        """Return the job of a configuration."""
-        return Job(config, self.asked.store, strategy=self.asked.strategy, folders=self.asked.places)
 
     def run(self, progress: Progress, *, report: bool) -> OptimizeResult:
         """Search, write and return what was found."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from backtester.engine.result import Notice
 from backtester.engine.run_file import build_config, merge
 from backtester.errors import BacktesterError
 from backtester.market.store import Store
+from backtester.research.job import Job
 from backtester.strategy import Strategy
 from backtester.strategy.registry import find
 
@@ -51,6 +53,11 @@ class OpenRun:
     notices: tuple[Notice, ...]
     folders: tuple[tuple[str, Path], ...] | None
     places: tuple[Path, ...]
+
+    def job(self, config: RunConfig) -> Job:
+        """Return the job of a configuration on this market, for all cores."""
+        threads = os.cpu_count() or 1
+        return Job(config, self.store, strategy=self.strategy, folders=self.places, threads=threads)
 
 
 @contextmanager

@@ -26,7 +26,6 @@ from backtester.research.dimension import parse_dimensions
 from backtester.research.evaluation import refuse_column_names
 from backtester.research.holdout import refuse_sealed
 from backtester.research.interrupts import await_second
-from backtester.research.job import Job
 from backtester.research.metrics import OwnMetric, OwnMetrics, odd_directions, own_metrics, parse_objectives
 from backtester.research.optimize import Plan
 from backtester.research.optimize_result import fixed_config, job_hashes, known_names
@@ -175,7 +174,7 @@ class _Call:
     def __init__(self, run: OpenRun, wanted: _Wanted, own: OwnMetrics, root: Path | None) -> None:
         self.asked, self.wanted, self.own, self.root = run, wanted, own, root
         refuse_held(run.config)
-        self.job = self.make(run.config)
+        self.job = run.job(run.config)
         self.lengths = parse_duration(wanted.train, "--train"), parse_duration(wanted.test, "--test")
         panel = self.job.base.panel
         self.span = (panel.start, panel.end)
@@ -190,15 +189,11 @@ class _Call:
         self.functions = {name: function for name, function in own.functions.items() if name in names}
         refuse_column_names(list(self.plan.names), {*_COLUMNS, *self.functions})
 
-    def make(self, config: RunConfig) -> Job:
-        """Return the job of a configuration."""
-        return Job(config, self.asked.store, strategy=self.asked.strategy, folders=self.asked.places)
-
     def run(self, progress: Progress, *, report: bool) -> WalkForwardResult:
         """Walk, write and return what was found."""
         begun, interrupted = time.monotonic(), False
         created = str(timestamp())
-        walk = Walk(self.job, self.plan, self.search, self.make, self.functions)
+        walk = Walk(self.job, self.plan, self.search, self.asked.job, self.functions)
         folder = None if self.root is None else new_folder(self.root, "walk-forward", self.job.strategy.name)
         told: tuple[Notice, ...] = ()
         try:
