@@ -25,21 +25,40 @@ if TYPE_CHECKING:
     from backtester.strategy import Indicator as Indicator
     from backtester.strategy import Param as Param
     from backtester.strategy import Strategy as Strategy
+    from backtester.strategy import adx as adx
+    from backtester.strategy import at as at
     from backtester.strategy import atr as atr
+    from backtester.strategy import bollinger_high as bollinger_high
+    from backtester.strategy import bollinger_low as bollinger_low
     from backtester.strategy import donchian_high as donchian_high
     from backtester.strategy import donchian_low as donchian_low
     from backtester.strategy import ema as ema
+    from backtester.strategy import keltner_high as keltner_high
+    from backtester.strategy import keltner_low as keltner_low
     from backtester.strategy import lag as lag
+    from backtester.strategy import macd as macd
+    from backtester.strategy import macd_histogram as macd_histogram
+    from backtester.strategy import macd_signal as macd_signal
+    from backtester.strategy import minus_di as minus_di
+    from backtester.strategy import plus_di as plus_di
     from backtester.strategy import ref as ref
     from backtester.strategy import returns as returns
     from backtester.strategy import roc as roc
     from backtester.strategy import rolling_beta as rolling_beta
     from backtester.strategy import rolling_corr as rolling_corr
     from backtester.strategy import rolling_max as rolling_max
+    from backtester.strategy import rolling_median as rolling_median
     from backtester.strategy import rolling_min as rolling_min
+    from backtester.strategy import rolling_quantile as rolling_quantile
     from backtester.strategy import rolling_std as rolling_std
+    from backtester.strategy import rolling_sum as rolling_sum
     from backtester.strategy import rsi as rsi
+    from backtester.strategy import session_vwap as session_vwap
     from backtester.strategy import sma as sma
+    from backtester.strategy import supertrend as supertrend
+    from backtester.strategy import supertrend_side as supertrend_side
+    from backtester.strategy import vwap as vwap
+    from backtester.strategy import wma as wma
     from backtester.strategy import zscore as zscore
     from backtester.sweep_result import SweepResult as SweepResult
     from backtester.sweeping import sweep as sweep
@@ -62,26 +81,45 @@ _HOMES = {
     "SweepResult": "backtester.sweep_result",
     "TierTable": "backtester.domain.margin_tiers",
     "WalkForwardResult": "backtester.walking",
+    "adx": "backtester.strategy",
+    "at": "backtester.strategy",
     "atr": "backtester.strategy",
+    "bollinger_high": "backtester.strategy",
+    "bollinger_low": "backtester.strategy",
     "donchian_high": "backtester.strategy",
     "donchian_low": "backtester.strategy",
     "ema": "backtester.strategy",
+    "keltner_high": "backtester.strategy",
+    "keltner_low": "backtester.strategy",
     "lag": "backtester.strategy",
     "load_result": "backtester.api",
+    "macd": "backtester.strategy",
+    "macd_histogram": "backtester.strategy",
+    "macd_signal": "backtester.strategy",
+    "minus_di": "backtester.strategy",
     "optimize": "backtester.optimizing",
+    "plus_di": "backtester.strategy",
     "ref": "backtester.strategy",
     "returns": "backtester.strategy",
     "roc": "backtester.strategy",
     "rolling_beta": "backtester.strategy",
     "rolling_corr": "backtester.strategy",
     "rolling_max": "backtester.strategy",
+    "rolling_median": "backtester.strategy",
     "rolling_min": "backtester.strategy",
+    "rolling_quantile": "backtester.strategy",
     "rolling_std": "backtester.strategy",
+    "rolling_sum": "backtester.strategy",
     "rsi": "backtester.strategy",
     "run": "backtester.api",
+    "session_vwap": "backtester.strategy",
     "sma": "backtester.strategy",
+    "supertrend": "backtester.strategy",
+    "supertrend_side": "backtester.strategy",
     "sweep": "backtester.sweeping",
+    "vwap": "backtester.strategy",
     "walk_forward": "backtester.walking",
+    "wma": "backtester.strategy",
     "zscore": "backtester.strategy",
 }
 

@@ -43,6 +43,9 @@ class BacktesterError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (type(self), self.__dict__)  # not by the arguments, which differ from class to class
+
 
 class UsageError(BacktesterError):
     """The call is wrong."""
@@ -134,6 +137,13 @@ class InternalError(BacktesterError):
     """An identity of the accounting does not hold: a bug of this package."""
 
     exit_code = 70
+
+
+def _restored(kind: type[BacktesterError], state: dict[str, object]) -> BacktesterError:
+    """Return an error that another process raised."""
+    error = kind.__new__(kind, state["message"])
+    error.__dict__.update(state)
+    return error
 
 
 def nearest_names(name: str, known: Iterable[str], count: int = 2) -> list[str]:

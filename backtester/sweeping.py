@@ -194,6 +194,7 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
     began = time.perf_counter()
     ready = prepared(request)
     job, plan, space = ready.job, ready.plan, ready.space
+    job.prepare(space.spread())  # all parts, and those of a later --resume, begin at the same bar
     if request.out is None and request.resume is None:
         return _kept_in_memory(request, ready, tell)
     folder, is_new = _folder(request, plan, identity(plan, job), space)

@@ -361,7 +361,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[SweepProgress], None]]:
 
     columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("Loading the market data", total=None)
+        task = bars.add_task("Evaluating the first sets", total=None)
 
         def show(progress: SweepProgress) -> None:
             bars.update(task, description=progress_text(progress), total=progress.total, completed=progress.done)

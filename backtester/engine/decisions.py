@@ -157,15 +157,13 @@ def references_of(config: RunConfig, strategy: Strategy) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*config.data.reference, *strategy.references)))
 
 
-def shared_bars(
-    strategies: Sequence[Strategy], config: RunConfig, store: Store, panel: Panel, warmup: int
-) -> pl.DataFrame:
-    """Return the bars that several strategies read, with bars before the panel where they are stored.
+def shared_bars(references: Sequence[str], config: RunConfig, store: Store, panel: Panel, warmup: int) -> pl.DataFrame:
+    """Return the bars that strategies read, with bars before the panel where they are stored.
 
     Parameters
     ----------
-    strategies : sequence of Strategy
-        Whose references are joined.
+    references : sequence of str
+        Symbols that they read and do not trade, beside those of the configuration.
     config : RunConfig
         Resolved; its sizing and universe may ask for more bars.
     store, panel
@@ -173,9 +171,8 @@ def shared_bars(
     warmup : int
         Bars before the panel that the strategies need.
     """
-    references = tuple(dict.fromkeys(name for strategy in strategies for name in references_of(config, strategy)))
     least = max(sizing_warmup(config), universe_warmup(config), warmup)
-    return _bars(config, store, panel, references, least)
+    return _bars(config, store, panel, tuple(dict.fromkeys((*config.data.reference, *references))), least)
 
 
 def _most_leverage(resolved: ResolvedRun, panel: Panel) -> NDArray[np.float64]:

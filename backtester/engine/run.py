@@ -149,7 +149,7 @@ class Loaded:
     told: tuple[Notice, ...] = ()
 
 
-def load_run(config: RunConfig, store: Store, *, watches_index: bool = False) -> Loaded:
+def load_run(config: RunConfig, store: Store, *, watches_index: bool = False, panel: Panel | None = None) -> Loaded:
     """Return the market data of a configuration and what the account's terms are there.
 
     Parameters
@@ -160,11 +160,14 @@ def load_run(config: RunConfig, store: Store, *, watches_index: bool = False) ->
         Market data.
     watches_index : bool
         Ask for index bars: a loop that reads the index may give orders that watch it.
+    panel : Panel, optional
+        The market data, of a configuration that reads the same; None: loaded here.
     """
     config, told = with_timeframe(config, store)
     config = with_detail(config, store)
     collateral = collateral_of(config, store)
-    panel = _panel(config, store, collateral, watches_index=watches_index)
+    if panel is None:
+        panel = _panel(config, store, collateral, watches_index=watches_index)
     resolved = resolve(config, store_lookup=store, start=panel.start, end=panel.end, collateral=collateral)
     return Loaded(config, panel, resolved, told)
 

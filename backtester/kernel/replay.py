@@ -174,7 +174,7 @@ def remember_quantities(market: Market, book: Book, bar: int, is_after_orders: i
 
 @step
 def open_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
-    """Take steps 1 and 2: transfers, rules, funding due at the open, what the gap to the open liquidates."""
+    """Take step 1: transfers, rules, funding due at the open."""
     open_time = market.open_time[bar]
     book.account[0]["bar_open"] = open_time
     stamp(book, open_time, bar)
@@ -184,10 +184,6 @@ def open_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journ
     remember_quantities(market, book, bar, NO)
     switch_tables(schedule, book, bar)
     settle_due(setup, schedule, book, journal, bar, AT_OPEN, market.mark_open)
-    stamp(book, open_time, bar)
-    if held_count(book) > 0 and not is_safe_between(setup, book, market.path_open, market.path_open, bar):
-        set_engine_slippage(setup, market, book, bar)
-        walk_own_bar(setup, market, book, journal, bar, YES)
 
 
 @step
@@ -238,17 +234,23 @@ def trade_at_close(setup: Setup, market: Market, schedule: Schedule, book: Book,
 
 
 @step
-def replay_bar(
-    setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, columns: Columns, bar: int
-) -> None:
-    """One bar with everything that can happen in it, in order.
+def begin_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
+    """Take steps 1 to 4: what happens before the bar's path is walked."""
+    open_bar(setup, market, schedule, book, journal, bar)
+    begin_after_funding(setup, market, schedule, book, journal, bar)
 
-    Records at the open carry its time; on the path and at the close they carry the last millisecond of the bar, since
-    the order inside a bar is a model and not a time.
-    """
+
+@step
+def begin_after_funding(
+    setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int
+) -> None:
+    """Take steps 2 to 4: what the gap to the open liquidates, orders at the open, funding due inside the bar."""
     account = book.account[0]
     at_close = setup.rules[0]["fill_at_close"] == 1
-    open_bar(setup, market, schedule, book, journal, bar)
+    stamp(book, market.open_time[bar], bar)
+    if held_count(book) > 0 and not is_safe_between(setup, book, market.path_open, market.path_open, bar):
+        set_engine_slippage(setup, market, book, bar)
+        walk_own_bar(setup, market, book, journal, bar, YES)
     trade_at_open(setup, market, schedule, book, journal, bar, at_close)
     remember_quantities(market, book, bar, YES)
     if account["touched"] == YES:
@@ -259,6 +261,13 @@ def replay_bar(
     if account["own_fill"] > own_fills:
         stamp(book, schedule.own_fills[account["own_fill"] - 1]["time"], bar)
         attach_at_point(setup, market, book, journal, bar, bar, market.trade_open, market.path_open, market.index_open)
+
+
+@step
+def walk_to_close(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
+    """Take step 5 and what follows it up to the mark at the close."""
+    account = book.account[0]
+    at_close = setup.rules[0]["fill_at_close"] == 1
     stamp(book, market.open_time[bar + 1] - 1, bar)
     if held_count(book) > 0 or account["resting_count"] > 0:
         walk_bar(setup, market, book, journal, bar)
@@ -274,7 +283,12 @@ def replay_bar(
     if account["touched"] == YES:
         set_values_now(book, market.mark_close, bar)
         record_positions(setup, book, journal)
-    mark_columns(setup, market, book, columns, bar, bar + 1)
+
+
+@step
+def end_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
+    """After the mark: a bracket binds no longer, and a run whose trading ended in this bar is told so."""
+    account = book.account[0]
     if account["stepped"] == YES:
         account["stepped"] = NO
         for i in range(book.positions.size):
@@ -285,6 +299,21 @@ def replay_bar(
             p["stepped"] = 0
     if account["stopped_bar"] == bar:
         stop_trading(setup, market, schedule, book, journal, bar, STOPPED)
+
+
+@step
+def replay_bar(
+    setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, columns: Columns, bar: int
+) -> None:
+    """One bar with everything that can happen in it, in order.
+
+    Records at the open carry its time; on the path and at the close they carry the last millisecond of the bar, since
+    the order inside a bar is a model and not a time.
+    """
+    begin_bar(setup, market, schedule, book, journal, bar)
+    walk_to_close(setup, market, schedule, book, journal, bar)
+    mark_columns(setup, market, book, columns, bar, bar + 1)
+    end_bar(setup, market, schedule, book, journal, bar)
 
 
 # -- between the bars ------------------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ from backtester.market.schema import TIME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from backtester.market.parts import PartSource
 
 # Four row groups of a stored part (see `backtester.market.parts`), which are unpacked in parallel: fewer take longer,
 # more take memory that the process keeps.
@@ -56,9 +57,9 @@ class BarColumns:
                 yield from wanted.slice(begin, rows).collect().to_series().get_chunks()
 
 
-def scanned(path: Path) -> pl.LazyFrame:
+def scanned(part: PartSource) -> pl.LazyFrame:
     """Return a stored part, of which a column is unpacked at a time: all at once take several times the memory."""
-    return pl.scan_parquet(path, glob=False, hive_partitioning=False, parallel="none", low_memory=True)
+    return pl.scan_parquet(part, glob=False, hive_partitioning=False, parallel="none", low_memory=True)
 
 
 def _rows(frame: pl.LazyFrame, start: int | None, end: int | None) -> tuple[int, int]:

@@ -14,11 +14,11 @@ from backtester.market.series import BarSource, bar_source, ceil_to, floor_to, s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import polars as pl
     from numpy.typing import NDArray
 
+    from backtester.market.parts import PartSource
     from backtester.market.store import Store
 
 
@@ -100,7 +100,7 @@ class CarriedSource:
         """Age beyond which a close is stale, since the next bar would have closed: one bar [ms]."""
         return self.source.step_ms
 
-    def files(self, store: Store, start: int, end: int) -> list[Path]:
+    def files(self, store: Store, start: int, end: int) -> list[PartSource]:
         """Return the files that `bars` reads, compared with their checksums."""
         return self.source.files(store, *self._reach(start, end))
 

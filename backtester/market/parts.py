@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from pyarrow import parquet
@@ -14,6 +15,9 @@ from pyarrow import parquet
 from backtester.market.atomic import publish, write_durably
 from backtester.market.manifest import Manifest, Part, content_checksum, file_checksum, is_part_name
 from backtester.market.schema import FILLED, SeriesSchema, with_flags
+
+PartSource = Path | bytes
+"""What a part is read from: its file, or its content in memory."""
 
 _ROW_GROUP = 131_072  # three months of 1m bars: a short span of a year's file is read without the rest
 
@@ -61,10 +65,11 @@ def is_compact(path: Path) -> bool:
     )
 
 
-def scan_parts(paths: list[Path], schema: SeriesSchema) -> pl.LazyFrame:
+def scan_parts(parts: Sequence[PartSource], schema: SeriesSchema) -> pl.LazyFrame:
     """Return the rows of parts; a column that an earlier version did not know is null in its parts, a flag false."""
     columns = dict(schema.columns)
-    frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False, schema=columns, missing_columns="insert")
+    sources: Any = list(parts)  # polars takes them mixed, and says that it does not
+    frame = pl.scan_parquet(sources, glob=False, hive_partitioning=False, schema=columns, missing_columns="insert")
     return with_flags(frame, schema)
 
 

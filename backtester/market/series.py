@@ -16,8 +16,8 @@ from backtester.market.schema import EVENT, DatasetKey, timeframe_ms, timeframe_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
+    from backtester.market.parts import PartSource
     from backtester.market.store import Store
 
 SYNTHETIC_VENUE = "synthetic"
@@ -77,15 +77,15 @@ class BarSource:
         if self.is_built:
             yield BarColumns([self.read(store, start, end).lazy()])
             return
-        paths = self.files(store, start, end)
+        parts = self.files(store, start, end)
         try:
-            yield BarColumns([scanned(path) for path in paths], *self._cuts(start, end))
+            yield BarColumns([scanned(part) for part in parts], *self._cuts(start, end))
         finally:
-            store.confirm(self.key, paths)
+            store.confirm(self.key, parts)
 
-    def files(self, store: Store, start: int, end: int) -> list[Path]:
+    def files(self, store: Store, start: int, end: int) -> list[PartSource]:
         """Return the files that `read` reads, compared with their checksums."""
-        return store.paths(self.key, *self._cuts(start, end))
+        return store.sources(self.key, *self._cuts(start, end))
 
     def _cuts(self, start: int, end: int) -> tuple[int | None, int | None]:
         """Return the bounds that cut something: looking for one costs time, and filtering as much as reading."""

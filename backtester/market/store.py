@@ -28,7 +28,7 @@ from backtester.market.atomic import LOCK_NAME, explained, publish, writer_lock
 from backtester.market.journal import PAGE_SUFFIX, Journal, page_paths
 from backtester.market.manifest import MANIFEST_NAME, Manifest, Part, is_part_name, is_stored, read_manifest
 from backtester.market.merge import WriteReport
-from backtester.market.parts import check_part, scan_parts, staged_name
+from backtester.market.parts import PartSource, check_part, scan_parts, staged_name
 from backtester.market.schema import SERIES, TIME, DatasetKey, conform
 from backtester.market.writer import damaged_part, open_writer
 
@@ -123,7 +123,7 @@ class Store:
         DataError
             The dataset is not stored.
         """
-        found = read_manifest(self.folder(key), str(key))
+        found = self._found(key)
         if found is None:
             raise DataError(
                 str(key),
@@ -134,16 +134,19 @@ class Store:
 
     def span(self, key: DatasetKey) -> tuple[int, int] | None:
         """Return the first and last time of a dataset [ms], None where it is not stored or has no times."""
-        found = read_manifest(self.folder(key), str(key))
+        found = self._found(key)
         return found.span if found is not None else None
 
     def first_import(self, key: DatasetKey) -> int | None:
         """Return the first time that was ever stored of a dataset [ms], also where its part was dropped since."""
-        found = read_manifest(self.folder(key), str(key))
+        found = self._found(key)
         if found is None:
             return None
         times = [entry.first for entry in found.imports if entry.first is not None]
         return min([*times, *(found.span or ())], default=None)
+
+    def _found(self, key: DatasetKey) -> Manifest | None:
+        return read_manifest(self.folder(key), str(key))
 
     def waiting_pages(self, key: DatasetKey) -> int:
         """Return how many pages of an interrupted download wait to be brought in."""
@@ -175,10 +178,10 @@ class Store:
             A file is missing or damaged.
         """
         time = key.schema.time
-        paths = self.paths(key, start, end)
-        if not paths:
+        parts = self.sources(key, start, end)
+        if not parts:
             return pl.LazyFrame(schema=dict(key.schema.columns))
-        frame = scan_parts(paths, key.schema)
+        frame = scan_parts(parts, key.schema)
         if not key.schema.by_year or time is None:
             return frame
         if start is not None:
@@ -306,7 +309,7 @@ class Store:
             wanted = {
                 name: part
                 for name, part in sorted(manifest.parts.items())
-                if not (key.schema.by_year and _outside(part, start, end))
+                if not (key.schema.by_year and is_outside(part, start, end))
             }
             try:
                 return [self._trusted_part(key, name, part) for name, part in wanted.items()]
@@ -316,15 +319,20 @@ class Store:
                     raise
                 manifest = newer
 
-    def confirm(self, key: DatasetKey, paths: Iterable[Path]) -> None:
-        """Refuse files that were replaced since `paths` returned them: reading them piece by piece mixed two versions.
+    def sources(self, key: DatasetKey, start: int | None = None, end: int | None = None) -> list[PartSource]:
+        """Return what the rows of a range are read from: the files of `paths`."""
+        return list(self.paths(key, start, end))
+
+    def confirm(self, key: DatasetKey, sources: Iterable[PartSource]) -> None:
+        """Refuse files that were replaced since `sources` gave them: reading them piece by piece mixed two versions.
 
         Raises
         ------
         StoreError
             A file is missing or another one.
         """
-        for path in paths:
+        for path in sources:
+            assert isinstance(path, Path)
             with explained(path, "read"):
                 try:
                     stat = path.stat()
@@ -499,7 +507,8 @@ def _folder_name(name: str, value: str) -> str:
     return f"{name}={quote(value, safe='')}"
 
 
-def _outside(part: Part, start: int | None, end: int | None) -> bool:
+def is_outside(part: Part, start: int | None, end: int | None) -> bool:
+    """Return whether no row of a part opens in ``[start, end)``; None does not bound."""
     if part.first is None or part.last is None:
         return part.rows == 0
     return (start is not None and part.last < start) or (end is not None and part.first >= end)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,30 @@ from backtester.engine.run_checks import refuse_clashes
 from backtester.engine.run_file import Tree, build_config, merge
 from backtester.engine.transfers import transfers_of
 from backtester.errors import BacktesterError, UnknownNameError, UsageError
+from backtester.market.panel import Panel
+from backtester.market.schema import timeframe_ms
 from backtester.market.store import Store
-from backtester.research.rows import ParamValue, done_row, failed_row, metrics_of, rows_frame
+from backtester.research.counted import Counted, Counter, Share
+from backtester.research.rows import (
+    REPLAY,
+    ParamValue,
+    done_row,
+    facts_frame,
+    failed_row,
+    joined,
+    metrics_of,
+    rows_frame,
+)
 from backtester.strategy import Indicator, Strategy
-from backtester.strategy.coarse import bar_length
-from backtester.strategy.declared import declared_indicators
 from backtester.strategy.evaluate import Evaluator
+from backtester.strategy.target_plan import TargetPlan, plan_targets
 
-MEMORY = 1 << 30  # bytes that indicators may take
+MEMORY = 1 << 28  # bytes that indicators may take
+_PLANNED = 512  # sets that are planned at a time
+_AHEAD = 2  # such parts that threads may be counting while the next one is planned
+_LOOKED_AT = 256  # sets whose warm-up is looked at
+_PLACE = "__place"  # column of a set's place among all
+_KEPT = 4  # configurations whose bars are kept
 _MEASURED = 8  # sets on which a warm-up is measured that no indicator states
 
 Tell = Callable[[pl.DataFrame], None]
@@ -35,11 +53,30 @@ Tell = Callable[[pl.DataFrame], None]
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Sets that share everything but the strategy's parameters."""
+    """Sets that share everything but the strategy's parameters: their places, and the values of those."""
 
     config: RunConfig
     places: list[int]
-    strategies: list[Strategy | BacktesterError]
+    names: list[str]
+    values: list[tuple[ParamValue, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """Bars that strategies read, with a warm-up, and what counts sets on them."""
+
+    bars: Evaluator
+    references: frozenset[str]
+    counter: Counter
+
+
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """Sets under way."""
+
+    places: list[int]
+    ground: _Ground
+    share: Share
 
 
 class Job:
@@ -83,10 +120,18 @@ class Job:
         self.strategy = strategy
         self.memory = memory
         self.threads = threads
-        self._loaded: dict[str, Loaded] = {}
+        self._panels: dict[str, Panel] = {}
+        self._grounds: dict[str, _Ground] = {}
+        self._lookbacks: dict[Indicator, int] = {}
+        self._warmup: int | None = None
         base = self._strategy({})
         self._watches_index = isinstance(base, Strategy) and watches_index(base)
         self.base = self._market(config)
+        self._bar_ms = timeframe_ms(str(self.base.config.data.timeframe))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be made again: a job is sent to other processes."""
+        return {**self.__dict__, "_grounds": {}}
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse names that are neither a parameter of the strategy nor, with a dot, a key of the run file.
@@ -129,13 +174,27 @@ class Job:
         """
         names = [name for name in sets.columns if name != "set"]
         self.check(names)
-        rows: list[Mapping[str, Any]] = [{}] * sets.height
+        was_prepared = self._warmup is not None
+        if not was_prepared:
+            self.prepare(sets)
+        try:
+            return self._rows(sets, names, tell)
+        finally:
+            if not was_prepared:
+                self._warmup = None
+
+    def _rows(self, sets: pl.DataFrame, names: Sequence[str], tell: Tell | None) -> pl.DataFrame:
+        """Return the rows of sets in their order."""
+        parts = []
         for group in self._groups(sets, names):
-            for place, row in self._group_rows(group):
-                rows[place] = row
+            for places, rows in self._group_rows(group):
+                parts.append(rows.with_columns(pl.Series(_PLACE, places, pl.Int64)))
                 if tell is not None:
-                    tell(rows_frame(sets[place : place + 1], [row]))
-        return rows_frame(sets, rows)
+                    tell(pl.concat([sets[places], rows], how="horizontal"))
+        if not parts:
+            return rows_frame(sets, [])
+        rows = joined(parts).sort(_PLACE).drop(_PLACE)
+        return pl.concat([sets, rows], how="horizontal")
 
     def result(self, values: Mapping[str, ParamValue]) -> Result:
         """Return one set replayed in full, with every record; raises what refuses it."""
@@ -156,12 +215,7 @@ class Job:
             places = {(): list(range(sets.height))}
         for key, members in places.items():
             config = self._config(dict(zip(keys, key, strict=True)))
-            strategies = (
-                [self._strategy(dict(zip(bare, row, strict=True))) for row in sets[members].select(bare).iter_rows()]
-                if bare
-                else [self._strategy({}) for _ in members]
-            )
-            yield _Group(config, members, strategies)
+            yield _Group(config, members, bare, sets[members].select(bare).rows() if bare else [()] * len(members))
 
     def _config(self, keys: Mapping[str, ParamValue]) -> RunConfig:
         """Return the base configuration with other values of some keys."""
@@ -187,43 +241,139 @@ class Job:
             raise strategy
         return config, strategy
 
-    # -- one after the other, in full --------------------------------------------------------------------------------
+    # -- rows --------------------------------------------------------------------------------------------------------
 
-    def _group_rows(self, group: _Group) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Return the rows of a group by their place."""
-        sound = [strategy for strategy in group.strategies if isinstance(strategy, Strategy) and _speaks(strategy)]
-        shared: Evaluator | None = None
-        for place, strategy in zip(group.places, group.strategies, strict=True):
+    def _group_rows(self, group: _Group) -> Iterator[tuple[list[int], pl.DataFrame]]:
+        """Return the rows of a group by their places: counted where that can be, else replayed in full.
+
+        While threads count one part of the sets, the next one is planned.
+        """
+        with ThreadPoolExecutor(self.threads) as pool:
+            under_way: deque[_Begun] = deque()
+            for start in range(0, len(group.places), _PLANNED):
+                part = slice(start, start + _PLANNED)
+                for ready in self._begin(group, group.places[part], group.values[part], pool):
+                    if isinstance(ready, _Begun):
+                        under_way.append(ready)
+                    else:
+                        yield ready
+                while len(under_way) > _AHEAD:
+                    yield from self._finish(under_way.popleft())
+            while under_way:
+                yield from self._finish(under_way.popleft())
+
+    def _begin(
+        self,
+        group: _Group,
+        places: Sequence[int],
+        values: Sequence[tuple[ParamValue, ...]],
+        pool: ThreadPoolExecutor,
+    ) -> Iterator[_Begun | tuple[list[int], pl.DataFrame]]:
+        """Begin sets of a group; return those under way, by the warm-up that they share, and those refused."""
+        sound: list[tuple[int, Strategy]] = []
+        for place, row in zip(places, values, strict=True):
+            strategy = self._strategy(dict(zip(group.names, row, strict=True)))
+            if isinstance(strategy, Strategy):
+                sound.append((place, strategy))
+            else:
+                yield [place], facts_frame([failed_row(str(strategy))])
+        plans = plan_targets([strategy for _, strategy in sound])
+        by_warmup: dict[int, list[int]] = {}
+        for n, (_, strategy) in enumerate(sound):
+            warmup = max(self._warmup or 0, self._reach_of(strategy, plans[n]))
+            by_warmup.setdefault(warmup, []).append(n)
+        for warmup, members in by_warmup.items():
+            own = [sound[n][0] for n in members]
+            strategies = [sound[n][1] for n in members]
             try:
-                if isinstance(strategy, BacktesterError):
-                    raise strategy
-                loaded = self._market(group.config)
-                shared = shared or (self._shared(sound, loaded) if sound else None)
-                row = done_row(metrics_of(self._replayed(strategy, loaded, shared)), "replay")
+                ground = self._ground(group.config, warmup, strategies[0].references)
+                share = ground.counter.begin(strategies, [plans[n] for n in members], pool)
             except BacktesterError as error:
-                row = failed_row(str(error))
-            yield place, row
+                yield own, facts_frame([failed_row(str(error))] * len(own))
+                continue
+            yield _Begun(own, ground, share)
+
+    def _finish(self, begun: _Begun) -> Iterator[tuple[list[int], pl.DataFrame]]:
+        """Return the rows of sets under way by their places."""
+        for counted in begun.ground.counter.finish(begun.share):
+            if isinstance(counted, Counted):
+                yield [begun.places[n] for n in counted.places], counted.rows
+                continue
+            n, refusal = counted
+            row = self._full_row(begun.share.strategies[n], begun.ground, refusal)
+            yield [begun.places[n]], facts_frame([row])
+
+    def _full_row(self, strategy: Strategy, ground: _Ground, refusal: BacktesterError | None) -> Mapping[str, Any]:
+        """Return the row of a set that is replayed with every record, or of one that was refused."""
+        if refusal is not None:
+            return failed_row(str(refusal))
+        try:
+            return done_row(metrics_of(self._replayed(strategy, ground.counter.loaded, ground.bars)), REPLAY)
+        except BacktesterError as error:
+            return failed_row(str(error))
 
     def _market(self, config: RunConfig) -> Loaded:
-        """Return the market and the account of a configuration, loaded once."""
-        key = config.model_copy(update={"strategy": _without_params(config)}).model_dump_json()
-        if key not in self._loaded:
-            self._loaded[key] = load_run(config, self.store, watches_index=self._watches_index)
-        return self._loaded[key]
+        """Return the market and the account of a configuration; series are loaded once."""
+        key = _key(config, "data", "funding", "execution", "collateral")
+        loaded = load_run(config, self.store, watches_index=self._watches_index, panel=self._panels.get(key))
+        self._panels[key] = loaded.panel
+        return loaded
 
-    def _shared(self, strategies: Sequence[Strategy], loaded: Loaded) -> Evaluator:
-        """Return the bars of a group with the warm-up that its sets need at most.
+    def _ground(self, config: RunConfig, warmup: int, references: Sequence[str]) -> _Ground:
+        """Return what sets that share a configuration are evaluated on: kept, so that later sets begin at once."""
+        key = f"{warmup} {_key(config)}"
+        known = self._grounds.pop(key, None)
+        needed = frozenset(references)
+        if known is None or not needed <= known.references:
+            loaded = self._market(config)
+            bars = Evaluator(shared_bars(references, loaded.resolved.config, self.store, loaded.panel, warmup))
+            known = _Ground(bars, needed, Counter(loaded, self.store, bars, self.memory))
+        while len(self._grounds) >= _KEPT:
+            del self._grounds[next(iter(self._grounds))]
+        self._grounds[key] = known  # the newest last
+        return known
 
-        A warm-up that no class states is measured on a few sets, the one that looks back farthest among them; a set
-        that raises says so when it is replayed.
+    # -- warm-up -----------------------------------------------------------------------------------------------------
+
+    def prepare(self, sets: pl.DataFrame) -> None:
+        """Find the warm-up that sets share, however they are evaluated in parts later.
+
+        Recursive indicators depend on where they begin, if only in the last digits: every set of a sweep begins at the
+        same bar. A set that needs more gets what it needs.
+
+        Parameters
+        ----------
+        sets : polars.DataFrame
+            All sets, as ``evaluate`` takes them; of many, some are looked at, the corners of the grid among them.
         """
-        config = loaded.resolved.config
-        bars = shared_bars(strategies[:1], config, self.store, loaded.panel, 0)
-        reach = [_reach(strategy, bars) for strategy in strategies]
-        farthest = strategies[max(range(len(reach)), key=reach.__getitem__)]
-        stride = max(1, len(strategies) // _MEASURED)
-        needs = (_warmup(strategy, bars) for strategy in {id(s): s for s in (*strategies[::stride], farthest)}.values())
-        return Evaluator(shared_bars(strategies, config, self.store, loaded.panel, max(*reach, *needs)))
+        names = [name for name in sets.columns if name != "set" and "." not in name]
+        tried = _corners(sets.select(names)) if names else [()]
+        found = [self._strategy(dict(zip(names, row, strict=True))) for row in tried]
+        sound = [strategy for strategy in found if isinstance(strategy, Strategy)]
+        plans = plan_targets(sound)
+        reach = [self._reach_of(strategy, plan) for strategy, plan in zip(sound, plans, strict=True)]
+        unsure = [n for n, plan in enumerate(plans) if plan.program is None and sound[n].warmup is None]
+        if unsure:
+            # no indicator says how far it looks back: measured on a few sets, the one that states most among them
+            stride = max(1, len(unsure) // _MEASURED)
+            chosen = dict.fromkeys([*unsure[::stride], max(unsure, key=reach.__getitem__)])
+            references = sound[0].references
+            bars = shared_bars(references, self.base.resolved.config, self.store, self.base.panel, 0)
+            reach += [_measured(sound[n], bars) for n in chosen]
+        self._warmup = max(reach, default=0)
+
+    def _reach_of(self, strategy: Strategy, plan: TargetPlan) -> int:
+        """Return the bars that a strategy looks back, by what it states or its indicators do."""
+        if strategy.warmup is not None:
+            return strategy.warmup
+        reach = 0
+        for item in plan.indicators:
+            if item not in self._lookbacks:
+                self._lookbacks[item] = item.lookback_at(self._bar_ms)
+            reach = max(reach, self._lookbacks[item])
+        return reach
+
+    # -- in full -----------------------------------------------------------------------------------------------------
 
     def _replayed(self, strategy: Strategy, loaded: Loaded, shared: Evaluator | None) -> Result:
         """Return a set's run with every record."""
@@ -237,31 +387,29 @@ class Job:
         return complete(assembled(replayed, self.store, ()))
 
 
-def _speaks(strategy: Strategy) -> bool:
-    """Return whether a strategy says what it reads; one that raises must not take the others with it."""
-    try:
-        return strategy.references is not None
-    except BacktesterError:
-        return False
+def _corners(values: pl.DataFrame) -> list[tuple[ParamValue, ...]]:
+    """Return the rows of a few sets, those with the least and the largest value of each parameter among them."""
+    if values.height <= _LOOKED_AT:
+        return values.rows()
+    places = {0, values.height - 1, *range(0, values.height, -(-values.height // _LOOKED_AT))}
+    for name in values.columns:
+        places |= {values[name].arg_min() or 0, values[name].arg_max() or 0}
+    numbers = [name for name in values.columns if values[name].dtype.is_numeric()]
+    if numbers:
+        ranks = values.select(pl.sum_horizontal(pl.col(numbers).rank())).to_series()
+        places |= {ranks.arg_min() or 0, ranks.arg_max() or 0}
+    return values[sorted(places)].rows()
 
 
-def _reach(strategy: Strategy, bars: pl.DataFrame) -> int:
-    """Return the bars that a strategy's indicators look back, 0 where it cannot say."""
-    if strategy.warmup is not None:
-        return strategy.warmup
-    try:
-        declared = declared_indicators(strategy).values()
-        return max((item.lookback_at(bar_length(bars)) for item in declared if isinstance(item, Indicator)), default=0)
-    except BacktesterError:
-        return 0
-
-
-def _warmup(strategy: Strategy, bars: pl.DataFrame) -> int:
+def _measured(strategy: Strategy, bars: pl.DataFrame) -> int:
+    """Return a measured warm-up; 0 where the strategy raises, which its row tells."""
     try:
         return strategy.warmup_bars(bars)
     except BacktesterError:
         return 0
 
 
-def _without_params(config: RunConfig) -> Any:
-    return config.strategy.model_copy(update={"params": {}})
+def _key(config: RunConfig, *sections: str) -> str:
+    """Return some sections of a configuration as text, all of them by default; parameters are left out."""
+    bare = config.model_copy(update={"strategy": config.strategy.model_copy(update={"params": {}})})
+    return bare.model_dump_json(include=set(sections) or None)

@@ -13,6 +13,8 @@ ParamValue = bool | int | float | str
 
 DONE = "done"
 FAILED = "failed"
+SEGMENTS = "segments"
+REPLAY = "replay"
 FACTS = {"status": pl.String, "error": pl.String, "path": pl.String}
 """Columns behind the set: ``done`` or ``failed``, why it failed, how it was replayed (``segments``, ``replay``)."""
 
@@ -53,19 +55,22 @@ def failed_row(error: str) -> dict[str, Any]:
 
 
 def rows_frame(sets: pl.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Return sets with what became of each.
+    """Return sets with what became of each, as ``facts_frame`` has it, beside them."""
+    return pl.concat([sets, facts_frame(rows)], how="horizontal")
+
+
+def facts_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Return what became of sets as a frame.
 
     Parameters
     ----------
-    sets : polars.DataFrame
-        One row a set.
     rows : sequence of mapping
-        ``FACTS`` and metrics of each, in the same order. Metrics that some lack are null there; counts of orders
-        (``orders_…``), which stand in a summary only where they are not zero, are 0.
+        ``FACTS`` and metrics of each. Metrics that some lack are null there; counts of orders (``orders_…``), which
+        stand in a summary only where they are not zero, are 0.
     """
     names = list(dict.fromkeys(name for row in rows for name in row if name not in FACTS))
     facts = [pl.Series(name, [row[name] for row in rows], kind) for name, kind in FACTS.items()]
-    return pl.concat([sets, pl.DataFrame([*facts, *(_metric(name, rows) for name in names)])], how="horizontal")
+    return pl.DataFrame([*facts, *(_metric(name, rows) for name in names)])
 
 
 def _metric(name: str, rows: Sequence[Mapping[str, Any]]) -> pl.Series:

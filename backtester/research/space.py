@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -25,6 +26,7 @@ METHODS: tuple[Method, ...] = ("random", "sobol")
 FILTER_EXAMPLE = 'Example: --where "slow > 2 * fast and account.leverage < 5".'
 
 _CHUNK = 1 << 18  # rows of a grid that are held at a time
+_CORNERS = 256  # sets by which a large grid is judged, at its corners and as many on its diagonal
 _HELD = 1 << 22  # sets that a filter leaves whose places are held
 _COUNTABLE = 1 << 25  # sets of a grid that are looked at one by one to draw a sample
 _NUMBERED = 1 << 62  # sets that have a number at all
@@ -119,6 +121,15 @@ class Space:
         """Return all sets in one frame."""
         return pl.concat([*self.chunks()])
 
+    def spread(self) -> pl.DataFrame:
+        """Return sets by which to judge all of them: all where there are not many, else corners and a diagonal."""
+        if self.sample is not None or self.count <= _CHUNK:
+            return self.sets()
+        corners = itertools.product(*((0, axis.count - 1) for axis in self.axes))
+        places = np.array([*itertools.islice(corners, _CORNERS)], dtype=np.int64)
+        diagonal = np.stack([np.linspace(0, axis.count - 1, _CORNERS).astype(np.int64) for axis in self.axes], axis=1)
+        return _numbered(self._at(np.concatenate([places, diagonal])), 0)
+
     # -- the grid ----------------------------------------------------------------------------------------------------
 
     def _grid_chunks(self) -> Iterator[NDArray[np.int64]]:
@@ -142,6 +153,10 @@ class Space:
             rest, place = np.divmod(rest, axis.count)
             columns.append(axis.values.take(place).alias(axis.name))
         return pl.DataFrame(columns[::-1])
+
+    def _at(self, places: NDArray[np.int64]) -> pl.DataFrame:
+        """Return the sets at places on the axes, a column an axis."""
+        return pl.DataFrame([axis.values.take(places[:, i]).alias(axis.name) for i, axis in enumerate(self.axes)])
 
     def _places_left(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         return places if self._condition is None else places[self._passes(self._rows(places))]
@@ -177,7 +192,7 @@ class Space:
         for _ in range(_TRIES + sample.count // _CHUNK):
             places = next(draws)
             looked += places.shape[0]
-            rows = pl.DataFrame([axis.values.take(places[:, i]).alias(axis.name) for i, axis in enumerate(self.axes)])
+            rows = self._at(places)
             if self._condition is not None:
                 rows = rows.filter(self._passes(rows))
             found = (

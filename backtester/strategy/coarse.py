@@ -34,6 +34,11 @@ def timeframe_text(length_ms: int) -> str:
     return f"{length_ms // _UNIT_MS[unit]}{unit}" if unit else f"{length_ms} ms"
 
 
+def session_anchor(length_ms: int) -> int:
+    """Return a time at which bars of a length open [ms since 1970]: a Monday's midnight for weeks, else 0."""
+    return _MONDAY_MS if length_ms % _WEEK_MS == 0 else 0
+
+
 def bar_length(bars: pl.DataFrame) -> int | None:
     """Return the length of the bars [ms], which is the least distance of two of a symbol; None when there are none."""
     times = bars["open_time"].dt.epoch("ms").to_numpy()
@@ -61,7 +66,7 @@ def coarse_bars(bars: pl.DataFrame, columns: Iterable[str], length_ms: int) -> p
         others the last of the bars inside. A symbol's first one is left out unless the bars begin with it.
     """
     opened = pl.col("open_time").dt.epoch("ms")
-    anchor = _MONDAY_MS if length_ms % _WEEK_MS == 0 else 0
+    anchor = session_anchor(length_ms)
     start = (opened - anchor) // length_ms * length_ms + anchor
     grouped = (
         bars.with_columns(start.alias("__start"))

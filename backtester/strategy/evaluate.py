@@ -133,20 +133,85 @@ class Evaluator:
 
         A reference to a symbol that is among the bars is looked up there, at the same bar.
         """
-        frame = self.bars
-        symbols = {rows.symbol for rows in self.rows}
+        frame, symbols = self.bars, self._symbols
         for name, method in needed.items():
-            if name in frame.columns:
-                continue
-            pair = split_ref(name)
-            if name in SPOT and any(other in needed and other in frame.columns for other in SPOT):
-                frame = frame.with_columns(pl.lit(None, pl.Float64).alias(name))
-            elif pair and pair[0] in symbols and pair[1] in self.bars.columns:
-                other = self.bars.filter(pl.col("symbol") == pair[0]).select("open_time", pl.col(pair[1]).alias(name))
-                frame = frame.join(other, on="open_time", how="left", maintain_order="left")
-            else:
+            has_other_spot = any(other in needed and other in frame.columns for other in SPOT)
+            found = self._with_column(name, frame, allow_spot=has_other_spot)
+            if found is None:
                 raise missing_column(strategy, name, method, self.bars, symbols)
+            frame = found
         return frame
+
+    @property
+    def _symbols(self) -> set[str]:
+        return {rows.symbol for rows in self.rows}
+
+    def _with_column(self, name: str, frame: pl.DataFrame, *, allow_spot: bool) -> pl.DataFrame | None:
+        """Return the frame with a column that is read, looked up or empty; None where there is none."""
+        if name in frame.columns:
+            return frame
+        pair = split_ref(name)
+        if name in SPOT and allow_spot:
+            return frame.with_columns(pl.lit(None, pl.Float64).alias(name))
+        if pair and pair[0] in self._symbols and pair[1] in self.bars.columns:
+            other = self.bars.filter(pl.col("symbol") == pair[0]).select("open_time", pl.col(pair[1]).alias(name))
+            return frame.join(other, on="open_time", how="left", maintain_order="left")
+        return None
+
+    def values(self, item: Indicator) -> NDArray[np.float64]:
+        """Return an indicator of all bars, computed once.
+
+        Parameters
+        ----------
+        item : Indicator
+            What is wanted.
+
+        Returns
+        -------
+        ndarray of float64, shape (bars,)
+            In the order of the bars, NaN where the indicator is null. Kept and given again: not to be written to.
+
+        Raises
+        ------
+        StrategyError
+            When it reads what is not there. ``premium`` and ``index_close``, of which a strategy may find one alone,
+            are empty instead.
+        ValueError
+            When the bars do not allow it: a timeframe that is no multiple of theirs, an expression across symbols.
+        """
+        known = self._computed.get(item)
+        if known is not None:
+            return known
+        frame = self.bars
+        for name in sorted(item.columns):
+            found = self._with_column(name, frame, allow_spot=True)
+            if found is None:
+                hint = f"There are: {', '.join(self.bars.columns)}."
+                raise StrategyError(f"An indicator reads {name!r}, which is not among the data.", hint)
+            frame = found
+        return self._indicator(item, frame)
+
+    def values_into(self, item: Indicator, out: NDArray[np.float64]) -> None:
+        """Write an indicator of all bars into an array, without keeping it; as ``values`` otherwise.
+
+        Parameters
+        ----------
+        item : Indicator
+            What is wanted.
+        out : ndarray of float64, shape (bars,)
+            Written.
+        """
+        plain = not item.timeframe_ms and all(isinstance(source, str) for source in item.inputs)
+        if item in self._computed or not plain or any(source not in self.bars.columns for source in item.inputs):
+            out[:] = self.values(item)
+            return
+        inputs = [self._input(source, self.bars) for source in item.inputs]
+        for _, start, stop in self.rows:
+            item.compute_into(out[start:stop], *(array[start:stop] for array in inputs))
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """Return a column of the bars as floats, NaN where it is null; not to be written to."""
+        return self._input(name, self.bars)
 
     def _indicator(self, item: Indicator, frame: pl.DataFrame) -> NDArray[np.float64]:
         known = self._computed.get(item)
@@ -159,7 +224,7 @@ class Evaluator:
         inputs = [self._input(source, frame) for source in item.inputs]
         values = np.empty(frame.height)
         for _, start, stop in self.rows:
-            values[start:stop] = item.compute(*(array[start:stop] for array in inputs))
+            item.compute_into(values[start:stop], *(array[start:stop] for array in inputs))
         self._computed[item] = values
         return values
 
@@ -267,6 +332,8 @@ class Evaluator:
 
 
 def _float_array(values: pl.Series) -> NDArray[np.float64]:
+    if values.dtype.is_temporal():
+        values = values.dt.epoch("ms")
     return np.ascontiguousarray(values.cast(pl.Float64).to_numpy(), dtype=np.float64)
 
 

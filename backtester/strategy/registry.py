@@ -7,8 +7,9 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ from backtester.strategy.fault import place_text
 GROUP = "backtester.strategies"
 LOCAL_FOLDER = Path("strategies")
 _PACKAGE = Path(__file__).resolve().parent.parent
+_PLUGIN = "backtester_plugin_"
 
 
 @dataclass(frozen=True)
@@ -309,26 +311,81 @@ def _nothing_decided(path: Path, strategy: type[Strategy]) -> str:
     )
 
 
+def is_plugin(strategy: type[Strategy]) -> bool:
+    """Return whether a strategy comes from a file, so that no import statement finds it."""
+    return strategy.__module__.startswith(_PLUGIN)
+
+
+def plugin_file(strategy: type[Strategy]) -> tuple[str, bytes]:
+    """Return the path and the content of the file that a plugin was imported from, as it was then."""
+    loader = getattr(sys.modules[strategy.__module__], "__loader__", None)
+    assert isinstance(loader, _TextLoader)
+    return loader.path, loader.content
+
+
+def from_content(path: str, content: bytes, name: str) -> type[Strategy]:
+    """Return the strategy class ``name`` of a file that need not exist here.
+
+    Parameters
+    ----------
+    path : str
+        Where the file lies, or lay on another machine: errors name it.
+    content : bytes
+        What it holds; it is run, once a process.
+    name : str
+        Qualified name of the class.
+    """
+    found: object = _module(path, content)
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert isinstance(found, type)
+    assert issubclass(found, Strategy)
+    return found
+
+
 def _imported(path: Path) -> ModuleType:
     """Return the module of a file, imported once as long as the file stays the same."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise StrategyError(f"{path.name} cannot be read: {error.strerror}.") from None
-    digest = hashlib.sha256(str(path).encode() + b"\0" + content).hexdigest()[:16]
-    name = f"backtester_plugin_{path.stem}_{digest}"
+    try:
+        return _module(str(path), content)
+    except (Exception, SystemExit) as error:
+        raise StrategyError(f"{path.name} raised {_told(error)}", _place_in(path, error)) from error
+
+
+class _TextLoader(SourceFileLoader):
+    """Imports a file from content that was read before, perhaps on another machine."""
+
+    def __init__(self, name: str, path: str, content: bytes) -> None:
+        super().__init__(name, path)
+        self.content = content
+
+    def get_data(self, path: str) -> bytes:  # noqa: ARG002 - of importlib
+        """Return the content."""
+        return self.content
+
+    def path_stats(self, path: str) -> Mapping[str, int]:
+        """Know no time of change, which leaves Python's own cache of compiled files alone."""
+        raise OSError(path)
+
+
+def _module(path: str, content: bytes) -> ModuleType:
+    """Return the module of a file's content; its name tells both."""
+    digest = hashlib.sha256(path.encode() + b"\0" + content).hexdigest()[:16]
+    name = f"{_PLUGIN}{Path(path).stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
+    spec = ModuleSpec(name, loader := _TextLoader(name, path, content), origin=path)
+    spec.has_location = True
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pydantic resolves annotations there
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        loader.exec_module(module)
+    except BaseException:
         del sys.modules[name]
-        raise StrategyError(f"{path.name} raised {_told(error)}", _place_in(path, error)) from error
+        raise
     return module
 
 

@@ -213,6 +213,15 @@ def test_a_filter_that_leaves_nothing_says_of_how_many() -> None:
             _ = space("fast=2:4:1", "slow=4:10:3", where="fast > slow", sample=sample).count
 
 
+def test_a_spread_holds_the_ends_of_every_axis() -> None:
+    assert space("fast=2:5:1", "mode=a,b").spread().height == 8
+    spread = space("fast=2:1000001:1", "slow=3:1002:1", "mode=a,b").spread()
+    assert spread.height <= 512
+    ends = spread.select(pl.all().min().name.suffix("_least"), pl.all().max().name.suffix("_most")).row(0, named=True)
+    assert (ends["fast_least"], ends["fast_most"], ends["slow_least"], ends["slow_most"]) == (2, 1_000_001, 3, 1002)
+    assert ((spread["fast"] == 1_000_001) & (spread["slow"] == 1002) & (spread["mode"] == "b")).any()
+
+
 def test_no_axis_is_an_empty_grid() -> None:
     with pytest.raises(UsageError, match="The grid is empty"):
         Space([])

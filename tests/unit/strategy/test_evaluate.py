@@ -65,7 +65,7 @@ def test_each_distinct_indicator_is_computed_once(make_bars, monkeypatch) -> Non
 
     calls = []
     plain = rolling.mean
-    monkeypatch.setattr(rolling, "mean", lambda x, length: calls.append(length) or plain(x, length))
+    monkeypatch.setattr(rolling, "mean", lambda out, x, length: calls.append(length) or plain(out, x, length))
     evaluator = Evaluator(make_bars(60, SYMBOLS[:2]))
     for fast in (3, 4, 5):
         evaluator.decisions(Trend(fast=fast, slow=8))
@@ -302,3 +302,22 @@ def test_same_input_gives_the_same_bytes(make_bars) -> None:
     bars = make_bars(200, SYMBOLS)
     assert evaluate(Trend(), bars).equals(evaluate(Trend(), bars))
     assert isinstance(bars["open_time"][0], datetime)
+
+
+def test_values_of_an_indicator_are_an_array_of_all_bars(make_bars) -> None:
+    bars = make_bars(40, SYMBOLS[:2])
+    evaluator = Evaluator(bars)
+    for item in (sma("close", 5), roc(ref(SYMBOLS[0], "close"), 3), sma(pl.col("close") - pl.col("open"), 4)):
+        seen = evaluator.columns(strategy_of(lambda self: pl.lit(0.0), lambda self, item=item: {"x": item}))["x"]
+        values = evaluator.values(item)
+        assert values is evaluator.values(item)
+        assert values.dtype == np.float64
+        np.testing.assert_array_equal(values, Evaluator(bars).values(item))
+        np.testing.assert_array_equal(values, seen.fill_null(np.nan).to_numpy())
+
+
+def test_values_of_what_is_not_there(make_bars) -> None:
+    evaluator = Evaluator(make_bars(40).drop("index_close"))
+    with pytest.raises(StrategyError, match="reads 'clsoe', which is not among the data"):
+        evaluator.values(sma("clsoe", 5))
+    assert np.isnan(evaluator.values(sma("index_close", 5))).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -11,21 +13,35 @@ from backtester.strategy import (
     Evaluator,
     Indicator,
     Strategy,
+    adx,
     atr,
+    bollinger_high,
+    bollinger_low,
     donchian_high,
     donchian_low,
     ema,
+    keltner_high,
+    keltner_low,
     lag,
+    macd,
+    macd_histogram,
+    macd_signal,
     ref,
     returns,
     roc,
     rolling_beta,
     rolling_corr,
     rolling_max,
+    rolling_median,
     rolling_min,
+    rolling_quantile,
     rolling_std,
     rsi,
+    session_vwap,
     sma,
+    supertrend,
+    supertrend_side,
+    vwap,
     zscore,
 )
 
@@ -190,6 +206,8 @@ def test_window_longer_than_the_history_is_all_null(make_bars) -> None:
     bars = make_bars(10)
     for indicator in (sma("close", 11), rolling_std("close", 50), ema("close", 11), rsi("close", 10), lag("close", 10)):
         assert np.isnan(computed(indicator, bars)).all()
+    for make in (sma, rolling_std, rolling_max, rolling_median, ema, rsi, lag, roc):
+        assert np.isnan(computed(make("close", 10**12), bars)).all(), "no memory is taken for a window of that length"
 
 
 def test_symbols_do_not_mix(make_bars) -> None:
@@ -217,11 +235,71 @@ def test_equal_by_value() -> None:
     assert sma("close", 5) != "sma"
 
 
+def test_parameters_count_in_comparisons() -> None:
+    several = [
+        *(rolling_quantile("close", 20, share) for share in (0.1, 0.5, 0.9)),
+        *(make("close", 20, width) for make in (bollinger_high, bollinger_low) for width in (1.5, 2.0)),
+        *(make(20, multiple, bars) for make in (keltner_high, keltner_low) for multiple in (1, 2) for bars in (10, 20)),
+        *(macd("close", fast, slow) for fast in (5, 6) for slow in (20, 21)),
+        *(macd_signal("close", 5, 20, signal) for signal in (4, 5)),
+        *(macd_histogram("close", 5, 20, signal) for signal in (4, 5)),
+        *(make(10, multiple) for make in (supertrend, supertrend_side) for multiple in (2, 3)),
+        *(session_vwap(timeframe) for timeframe in ("1d", "4h", "1w")),
+    ]
+    assert len(set(several)) == len(several)
+    assert rolling_quantile("close", 20, 0.5) == rolling_median("close", 20)
+    assert hash(rolling_quantile("close", 20, 0)) == hash(rolling_quantile("close", 20, 0.0))
+    assert bollinger_high("close", 20, 2) == bollinger_high(pl.col("close"), 20, 2.0)
+    assert session_vwap("24h") == session_vwap("1d")
+    assert keltner_high(20) == keltner_high(20, 2, 20)
+    assert pickle.loads(pickle.dumps(keltner_high(20))) == keltner_high(20)
+
+
+def test_shown_as_it_is_built() -> None:
+    assert repr(sma("close", 5)) == "Indicator(function='sma', inputs=('close',), length=5, timeframe_ms=0)"
+    shown = "Indicator(function='rolling_quantile', inputs=('close',), length=5, timeframe_ms=0, options=(0.5,))"
+    assert repr(rolling_median("close", 5)) == shown
+
+
+def test_shared_parts_are_computed_once(make_bars, monkeypatch) -> None:
+    from backtester.strategy import recursive, rolling
+
+    calls = []
+    for module, name in ((rolling, "mean"), (rolling, "std"), (recursive, "ema"), (recursive, "atr")):
+        plain = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, name=name, plain=plain: calls.append(name) or plain(*given))
+    evaluator = Evaluator(make_bars(60))
+    for width in (1.0, 1.5, 2.0):
+        evaluator.values(bollinger_high("close", 20, width))
+        evaluator.values(bollinger_low("close", 20, width))
+    assert calls == ["mean", "std"]
+    for multiple in (1.0, 2.0):
+        evaluator.values(keltner_high(20, multiple))
+        evaluator.values(supertrend(20, multiple))
+    assert calls == ["mean", "std", "ema", "atr"]
+    for fast in (5, 10):
+        for slow in (15, 20):
+            evaluator.values(macd("close", fast, slow))
+    assert calls[4:] == ["ema"] * 3, "the mean of 20 bars is there"
+
+
+def test_session_lookback_depends_on_the_bars_length() -> None:
+    assert session_vwap().lookback_at(3_600_000) == 23
+    assert session_vwap("90m").lookback_at(3_600_000) == 1
+    with pytest.raises(ValueError, match=r"session_vwap\(\) looks back a number of bars that depends on their length"):
+        _ = session_vwap().lookback
+
+
 def test_columns_and_lookback() -> None:
     nested = rolling_beta(roc("close", 3), pl.col("volume") / pl.col("open"), 10)
     assert nested.columns == {"close", "volume", "open"}
     assert nested.lookback == 12
-    assert sma("close", 24).lookback == 23
+    assert sma("close", 24).lookback == bollinger_high("close", 24).lookback == vwap(24).lookback == 23
+    assert macd("close", 12, 26).lookback == ema("close", 26).lookback
+    assert supertrend(10).lookback == keltner_high(3, 2, 10).lookback == atr(10).lookback
+    assert adx(14).lookback == 2 * atr(14).lookback
+    assert vwap(5).columns == {"high", "low", "close", "volume"}
+    assert keltner_high(5).columns == supertrend(5).columns == adx(5).columns == {"high", "low", "close"}
     assert 100 < ema("close", 20).lookback < 300
     assert ema("close", 1).lookback == 1
     assert sma(ref("BTC/USDT:USDT", "close"), 3).columns == {"ref:BTC/USDT:USDT:close"}
@@ -235,6 +313,18 @@ def test_columns_and_lookback() -> None:
         (lambda: sma("close", 2.5), "whole number of bars, got 2.5"),
         (lambda: sma("close", True), "whole number"),
         (lambda: sma(3, 5), "input is a column's name, a polars expression or an indicator, got int"),
+        (lambda: rolling_quantile("close", 5, 1.5), "rolling_quantile: quantile must be from 0 to 1, got 1.5"),
+        (lambda: rolling_quantile("close", 5, float("nan")), "must be from 0 to 1, got nan"),
+        (lambda: rolling_quantile("close", 0.5, 5), "must be from 0 to 1, got 5"),
+        (lambda: bollinger_high("close", 20, -1), "bollinger_high: width must be at least 0, got -1"),
+        (lambda: bollinger_low("close", 1), "bollinger_low: length must be at least 2, got 1"),
+        (lambda: keltner_low(20, "2"), "keltner_low: multiple must be a number, got '2'"),
+        (lambda: keltner_high(20, 2.0, 0), "keltner_high: length must be at least 1, got 0"),
+        (lambda: supertrend(10, True), "supertrend: multiple must be a number, got True"),
+        (lambda: supertrend_side(0), "supertrend_side: length must be at least 1"),
+        (lambda: macd("close", 12, 0), "macd: length must be at least 1, got 0"),
+        (lambda: macd_signal("close", 12, 26, 2.5), "macd_signal: length must be a whole number of bars, got 2.5"),
+        (lambda: session_vwap("1h30m"), "'1h30m' is not a timeframe"),
     ],
 )
 def test_wrong_arguments_are_named(make, problem) -> None:
