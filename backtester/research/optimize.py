@@ -20,7 +20,7 @@ from backtester.research.evaluation import evaluated, spanned
 from backtester.research.job import Job
 from backtester.research.metrics import Objective, OwnMetric
 from backtester.research.rows import DONE, FACTS, ParamValue
-from backtester.research.study import asked, next_batch, sampler_of
+from backtester.research.study import OpenStudy, asked, next_batch, sampler_of
 from backtester.research.trials import (
     ATTRIBUTE,
     COMPLETE,
@@ -34,7 +34,6 @@ from backtester.research.trials import (
 )
 
 if TYPE_CHECKING:
-    from optuna import Study
     from optuna.trial import Trial
 
 _DAY = 86_400_000
@@ -97,7 +96,7 @@ class Optimization:
         The market and the strategy, on the whole span.
     plan : Plan
         What is looked for.
-    study : optuna.Study
+    opened : OpenStudy
         New, or one that was interrupted.
     windows : sequence of Job
         The same on each time window, in order; empty: no windows.
@@ -109,16 +108,16 @@ class Optimization:
         self,
         job: Job,
         plan: Plan,
-        study: Study,
+        opened: OpenStudy,
         windows: Sequence[Job] = (),
         own: dict[str, OwnMetric] | None = None,
     ) -> None:
         self._job = job
         self._plan = plan
-        self._study = study
+        self._opened, self._study = opened, opened.study
         self._windows = windows
         self._own = {**plan.own, **(own or {})}
-        self._done = finished(study)
+        self._done = finished(opened.study)
         self._known = {_key(params): outcome for _, params, outcome in self._done if not outcome.cached}
         self._best: tuple[float, dict[str, ParamValue]] | None = None
         for _, params, outcome in self._done:
@@ -148,7 +147,9 @@ class Optimization:
                 return (Notice("space_exhausted", "assumption", text),)
             batch = next_batch(plan.sampler, len(self._done), plan.batch, plan.trials)
             self._study.sampler = sampler_of(plan.sampler, plan.seed, batch.number, plan.batch)
-            self._evaluate(asked(self._study, plan.dimensions, batch.missing))
+            with self._opened.whole():
+                pairs = asked(self._study, plan.dimensions, batch.missing)
+            self._evaluate(pairs)
             rate = (len(self._done) - before) / max(time.monotonic() - begun, 1e-9)
             progress(self._told(rate), len(self._done) / plan.trials)
             told()
@@ -167,16 +168,29 @@ class Optimization:
         for trial, params in batch:
             if _key(params) not in self._known:
                 new.setdefault(_key(params), (trial, params))
+        with self._opened.whole():
+            self._evaluate_new(batch, new)
+
+    def _evaluate_new(
+        self,
+        batch: list[tuple[Trial, dict[str, ParamValue]]],
+        new: dict[tuple[ParamValue, ...], tuple[Trial, dict[str, ParamValue]]],
+    ) -> None:
+        """Evaluate what is new in a batch, and tell all of it; nothing of it is kept where that is broken off."""
         found = self._through_windows(list(new.values()))
         alive = [pair for key, pair in new.items() if key not in found or found[key].state != PRUNED]
         for (_, params), row in zip(alive, self._rows(self._job, alive), strict=True):
             values = found[_key(params)].windows if _key(params) in found else []
             found[_key(params)] = replace(self._outcome(row), windows=values)
+        done = []
         for trial, params in batch:
             key = _key(params)
-            outcome = self._known[key] if key in self._known else found[key]
             is_first = key in new and new[key][0] is trial
-            self._tell(trial, params, outcome if is_first else replace(outcome, cached=True), reported=is_first)
+            outcome = self._known[key] if key in self._known else found[key]
+            outcome = outcome if is_first else replace(outcome, cached=True)
+            self._tell(trial, params, outcome, reported=is_first)
+            done.append((trial.number, params, outcome))
+        self._done += done
         self._known |= found
 
     def _through_windows(
@@ -244,7 +258,6 @@ class Optimization:
             self._study.tell(trial, [float(outcome.row[one.metric]) for one in self._plan.objectives])
         else:  # CMA-ES knows no constraints: what breaks one is no part of its generations
             self._study.tell(trial, state=TrialState.FAIL)
-        self._done.append((trial.number, params, outcome))
         if not broken:
             self._note_best(params, outcome)
 

@@ -6,7 +6,7 @@ import math
 import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,26 @@ SAMPLERS = ("tpe", "cmaes", "nsga2", "random", "sobol")
 STUDY_FILE = "study.db"
 _NAME = "backtester"
 _ALONE_FIRST = ("cmaes", "sobol")  # they learn the space from a first finished trial
+
+
+@dataclass(frozen=True, eq=False)
+class OpenStudy:
+    """A study and its file.
+
+    Attributes
+    ----------
+    study : optuna.Study
+        The study; no longer of use once a `whole` of it was broken off.
+    log : StepLog or None
+        The file; None in memory.
+    """
+
+    study: Study
+    log: StepLog | None = None
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Keep all that is asked or told inside, or nothing of it where it is broken off."""
+        return nullcontext() if self.log is None else self.log.whole()
 
 
 @dataclass(frozen=True)
@@ -119,7 +139,7 @@ def sampler_of(name: str, seed: int, batch: int, size: int) -> BaseSampler:
 
 
 @contextmanager
-def opened_study(path: Path | None, objectives: Sequence[Objective], *, prune: bool) -> Iterator[Study]:
+def opened_study(path: Path | None, objectives: Sequence[Objective], *, prune: bool) -> Iterator[OpenStudy]:
     """Give a study, gone on with where its file exists; None keeps it in memory.
 
     Raises
@@ -142,13 +162,14 @@ def opened_study(path: Path | None, objectives: Sequence[Objective], *, prune: b
                 from backtester.research.study_log import StepLog  # noqa: PLC0415 - it imports optuna
 
                 log = StepLog(path)
-            yield optuna.create_study(
+            study = optuna.create_study(
                 storage=None if log is None else optuna.storages.JournalStorage(log),
                 study_name=_NAME,
                 directions=directions,
                 load_if_exists=True,
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=5) if prune else optuna.pruners.NopPruner(),
             )
+            yield OpenStudy(study, log)
     except sqlite3.Error as error:
         raise StoreError(
             f"The study {path} cannot be read or written: {str(error).partition(chr(10))[0]}.",

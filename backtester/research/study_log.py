@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,24 @@ class StepLog(BaseJournalBackend):
             yield json.loads(step)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Add steps."""
-        with self._connection:
-            self._connection.executemany("INSERT INTO steps (step) VALUES (?)", [(json.dumps(log),) for log in logs])
+        """Add steps, at once, or with all others of `whole`."""
+        rows = [(json.dumps(log),) for log in logs]
+        if self._connection.in_transaction:
+            self._connection.executemany("INSERT INTO steps (step) VALUES (?)", rows)
+            return
+        with self.whole():
+            self._connection.executemany("INSERT INTO steps (step) VALUES (?)", rows)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Keep all steps that are made inside, or none of them where it ends by an exception or a kill."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.rollback()
+            raise
+        self._connection.commit()
 
     def close(self) -> None:
         """Let go of the file."""

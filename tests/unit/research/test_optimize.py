@@ -10,7 +10,7 @@ import pytest
 
 from backtester.errors import UnknownNameError, UsageError
 from backtester.research.constraint import parse_constraints
-from backtester.research.dimension import parse_dimensions
+from backtester.research.dimension import Dimension, parse_dimensions
 from backtester.research.metrics import parse_objectives
 from backtester.research.optimize import Optimization, Plan, best_of, clock
 from backtester.research.study import SAMPLERS, check_sampler, next_batch, opened_study
@@ -146,6 +146,28 @@ def test_a_study_goes_on_where_it_was_interrupted(sampler: str, changes: dict[st
         search(one, Bowl(stop), tmp_path / "cut.db", windows=parts)
     found, _ = search(one, path=tmp_path / "cut.db", windows=parts)
     assert found.height == 36
+    assert found.equals(expected)
+
+
+@pytest.mark.parametrize(("owner", "name", "call"), [(Dimension, "suggest", 21), (Optimization, "_tell", 11)])
+def test_a_batch_is_asked_and_told_whole_or_not_at_all(
+    owner: type, name: str, call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off between two trials of a batch, a study goes on as if it had not begun with that batch."""
+    expected, _ = search(plan(24), path=tmp_path / "whole.db")
+    calls, before = [0], getattr(owner, name)
+
+    def broken_off(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            raise KeyboardInterrupt
+        return before(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            search(plan(24), path=tmp_path / "cut.db")
+    found, _ = search(plan(24), path=tmp_path / "cut.db")
     assert found.equals(expected)
 
 
