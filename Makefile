@@ -12,14 +12,17 @@ WORKERS ?= 2
 # Numeric tests that run again without the compiler (for coverage of the source) and with bounds checks.
 NUMERIC := $(wildcard tests/unit/kernel) tests/scenarios
 
-.PHONY: help demo test test-numeric test-long check bench format clean
+.PHONY: help demo test test-numeric test-long check bench bench-limit bench-peers bench-growth format clean
 
 help:
-	@echo "make demo       build the synthetic market, run a strategy, write its report"
-	@echo "make test       run every test"
-	@echo "make test-long  run the long tests too (installation into a fresh environment, large searches)"
-	@echo "make check      formatting, lint, types, import rules"
-	@echo "make bench      time the replay and a whole run"
+	@echo "make demo         build the synthetic market, run a strategy, write its report"
+	@echo "make test         run every test"
+	@echo "make test-long    run the long tests too (installation into a fresh environment, large searches)"
+	@echo "make check        formatting, lint, types, import rules"
+	@echo "make bench        time replays, sweeps and whole runs against their targets"
+	@echo "make bench-limit  time the replay against the same loop in C; the last line is their ratio"
+	@echo "make bench-peers  time other backtesters on the same bars, each in an environment of its own"
+	@echo "make bench-growth time and memory over bars, sets, symbols and trades"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -64,6 +67,15 @@ check: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m pytest -q -p no:xdist tests/benchmark
+
+bench-limit: $(DEV)
+	@$(BIN)/python -m tests.benchmark.limit
+
+bench-peers: $(DEV)
+	@$(BIN)/python -m tests.benchmark.peers
+
+bench-growth: $(DEV)
+	@$(BIN)/python -m tests.benchmark.growth
 
 format: $(DEV)
 	$(BIN)/ruff format .

@@ -38,6 +38,8 @@ SCHEMA = pl.Schema(
         "net_pnl": pl.Float64(),
     }
 )
+LIQUIDATING = ("liquidation", "liquidation_step")
+"""Reasons of the liquidation engine's fills."""
 _FLAT = 1e-9  # what is left below this share of the trip's largest size is rounding
 
 
@@ -91,11 +93,11 @@ def round_trips(result: Result) -> pl.DataFrame:
         bars = result.bars.filter(pl.col("symbol") == symbol).select("open_time", "high", "low", "mark_close")
         own = slots.of(pl.col("symbol") == symbol)
         for leg in own.legs():
-            trips = _slot_trips(leg.fills, bars, inverse=symbol in inverse)
+            trips, engine = _slot_trips(leg.fills, bars, inverse=symbol in inverse)
             trips = trips.with_columns(
                 pl.lit(symbol).alias("symbol"),
                 _assigned("funding", trips, leg.funding, "funding_payment"),
-                _assigned("liquidation", trips, leg.liquidation, "amount"),
+                _assigned("liquidation", trips, leg.liquidation, "amount", engine),
             )
             parts.append(trips)
     if not parts:
@@ -105,8 +107,16 @@ def round_trips(result: Result) -> pl.DataFrame:
     return trips.select(SCHEMA.names()).cast(SCHEMA).sort("entry_time", maintain_order=True)
 
 
-def _slot_trips(fills: pl.DataFrame, bars: pl.DataFrame, *, inverse: bool) -> pl.DataFrame:
-    """Return the trips of one slot, without what the ledger assigns to them."""
+@dataclass(frozen=True)
+class _EngineFills:
+    """Times of the liquidation engine's fills, and the trip that each belongs to."""
+
+    time: IntArray
+    trip: IntArray
+
+
+def _slot_trips(fills: pl.DataFrame, bars: pl.DataFrame, *, inverse: bool) -> tuple[pl.DataFrame, _EngineFills]:
+    """Return the trips of one slot, without what the ledger assigns to them, and the engine's fills among them."""
     parts = _split(fills, inverse=inverse)
     start = np.flatnonzero(parts.before == 0.0)
     last = np.append(start[1:], len(parts.time)) - 1
@@ -125,7 +135,9 @@ def _slot_trips(fills: pl.DataFrame, bars: pl.DataFrame, *, inverse: bool) -> pl
         pnl[-1] = parts.after[-1] * mark - np.sum(parts.dq[flow] * parts.value[flow])
     mae, mfe = _extremes(parts, trips, bars)
     exit_price = to_price(_weighted(parts, ~is_opening, start), inverse=inverse)
-    return pl.DataFrame(
+    by_engine = np.flatnonzero(np.isin(parts.reason, LIQUIDATING))
+    engine = _EngineFills(parts.time[by_engine], np.searchsorted(start, by_engine, side="right") - 1)
+    frame = pl.DataFrame(
         {
             "position_side": np.where(trips.side > 0, "long", "short"),
             "entry_time": parts.time[start],
@@ -140,6 +152,7 @@ def _slot_trips(fills: pl.DataFrame, bars: pl.DataFrame, *, inverse: bool) -> pl
             "exit_reason": _exit_reasons(parts, trips),
         }
     )
+    return frame, engine
 
 
 def _split(fills: pl.DataFrame, *, inverse: bool) -> _Parts:
@@ -227,10 +240,20 @@ def _exit_reasons(parts: _Parts, trips: _Trips) -> list[str]:
     return reasons
 
 
-def _assigned(name: str, trips: pl.DataFrame, entries: pl.DataFrame, column: str) -> pl.Series:
-    """Return the sum of each trip's entries; an entry at the time of a fill belongs to what was held before it."""
+def _assigned(
+    name: str, trips: pl.DataFrame, entries: pl.DataFrame, column: str, engine: _EngineFills | None = None
+) -> pl.Series:
+    """Return the sum of each trip's entries; an entry at the time of a fill belongs to what was held before it.
+
+    What a liquidation took belongs to the trip of the ``engine``'s fill at that time, where there is one: on one path a
+    trip can end where another begins and is liquidated.
+    """
     begins = trips["entry_time"].to_numpy()
-    trip = np.searchsorted(begins, entries["time"].cast(pl.Int64).to_numpy(), side="left") - 1
+    time = entries["time"].cast(pl.Int64).to_numpy()
+    trip = np.searchsorted(begins, time, side="left") - 1
+    if engine is not None and engine.time.size:
+        place = np.minimum(np.searchsorted(engine.time, time, side="left"), engine.time.size - 1)
+        trip = np.where(engine.time[place] == time, engine.trip[place], trip)
     known = trip >= 0
     amounts = entries[column].cast(pl.Float64).to_numpy()
     sums = np.bincount(trip[known], amounts[known], minlength=len(begins))

@@ -15,6 +15,9 @@ from backtester.engine.prepare import Prepared, chain_free
 from backtester.kernel import replay as kernel
 from backtester.kernel import state, views
 from backtester.kernel.loop import BACK_FIGURES, LOST, LoopContext, NoFunction, empty_context
+from backtester.numba_start import load_arrays
+
+load_arrays()  # before the first call of a compiled function
 
 CHUNK = 1 << 18  # bars between two reports of progress, and two chances to interrupt
 CRUMB = 1e-12  # of the balance: a peak below it is what rounding leaves of money that was all withdrawn

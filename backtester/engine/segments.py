@@ -83,8 +83,14 @@ def shared_market(prepared: Prepared, panel: Panel, config: RunConfig, signal_ms
     signal_ms : int
         Length of a bar of decisions [ms].
     """
-    market = prepared.market
-    bars = prepared.bars
+    blocks, starts = block_arrays(prepared)
+    due = due_bars(panel, np.arange(prepared.bars), config, signal_ms)
+    return SharedMarket(blocks, starts, day_bars(prepared.market.open_time), due)
+
+
+def block_arrays(prepared: Prepared) -> tuple[Floats, Ints]:
+    """Return the extremes of the contract's series over blocks of bars, and the first row of each level."""
+    market, bars = prepared.market, prepared.bars
     blocks = np.empty((block_count(bars), WIDTH))
     fill_blocks(
         market.path_low[0],
@@ -94,9 +100,7 @@ def shared_market(prepared: Prepared, panel: Panel, config: RunConfig, signal_ms
         market.trade_high[0],
         blocks,
     )
-    starts = np.array([level_start(bars, level) for level in range(int(LEVELS))], np.int64)
-    due = due_bars(panel, np.arange(bars), config, signal_ms)
-    return SharedMarket(blocks, starts, day_bars(market.open_time), due)
+    return blocks, np.array([level_start(bars, level) for level in range(int(LEVELS))], np.int64)
 
 
 def day_bars(open_time: Ints) -> Ints:

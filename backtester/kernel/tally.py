@@ -600,7 +600,9 @@ def take_events(
         while paid < account["funding"] and journal.funding[paid]["time"] <= time:
             take_payment(watch, journal, paid)
             paid += 1
-        while booked < account["ledger"] and journal.ledger[booked]["time"] <= time:
+        reason = journal.fills[n]["reason"]
+        takes = reason in (FILL_TAKEOVER, FILL_STEP)
+        while booked < account["ledger"] and is_before_fill(journal, booked, time, takes):
             take_entry(watch, journal, booked)
             booked += 1
         if not is_seen and time > opened:
@@ -636,6 +638,25 @@ def take_events(
 
 
 @inlined
+def is_liquidation(kind: int) -> bool:
+    """Return whether a ledger entry is what a liquidation took."""
+    return bool(kind in (LIQUIDATION_FEE, CLEARANCE))
+
+
+@inlined
+def is_before_fill(journal: Journal, n: int, time: int, is_engine: bool) -> bool:
+    """Return whether a ledger entry belongs to what was held before a fill.
+
+    What a liquidation took at that very time belongs to what the engine's fill closes: a position can end on a bar's
+    path where another one begins and is liquidated.
+    """
+    row = journal.ledger[n]
+    if row["time"] != time:
+        return bool(row["time"] < time)
+    return is_engine or not is_liquidation(row["kind"])
+
+
+@inlined
 def take_payment(watch: Watch, journal: Journal, n: int) -> None:
     """Count a settlement."""
     tally = watch.tally[0]
@@ -655,7 +676,7 @@ def take_entry(watch: Watch, journal: Journal, n: int) -> None:
     row = journal.ledger[n]
     kind = row["kind"]
     tally["ledger"][kind] += row["amount"]
-    if row["symbol"] >= 0 and kind in (LIQUIDATION_FEE, CLEARANCE):
+    if row["symbol"] >= 0 and is_liquidation(kind):
         tally["trip_net"] += row["amount"]
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pyarrow import parquet
 
 from backtester.market.atomic import publish, write_durably
 from backtester.market.manifest import Manifest, Part, content_checksum, file_checksum, is_part_name
@@ -58,6 +57,8 @@ def stage(folder: Path, name: str, rows: pl.DataFrame, time: str | None, *, sour
 
 def is_compact(path: Path) -> bool:
     """Return whether a part is laid out as `stage` writes it: zstd, and no more row groups than its rows need."""
+    from pyarrow import parquet  # noqa: PLC0415 - takes a while to import, and no run needs it
+
     about = parquet.read_metadata(path)
     groups = range(about.num_row_groups)
     return about.num_row_groups <= max(1, -(-about.num_rows // _ROW_GROUP)) and all(

@@ -16,9 +16,10 @@ from backtester.report.figures.search import (
     importance_figure,
     slice_figure,
 )
+from backtester.report.html_file import write_html
 from backtester.report.key_figures import Tile
 from backtester.report.metric_text import metric_label, metric_text, value_text
-from backtester.report.page import page_html, write_html
+from backtester.report.page import page_html
 from backtester.report.section import Plot, Section
 from backtester.report.table import Column, Table, build
 from backtester.research.importance import LEAST_SETS
@@ -38,7 +39,7 @@ NOT_OUT_OF_SAMPLE = (
 
 def write_optimize_page(result: OptimizeResult, path: Path | str) -> Path:
     """Write the page of an optimisation; it appears whole or not at all."""
-    return write_html(render_optimize_page(result), path)
+    return write_html(Path(path), render_optimize_page(result))
 
 
 def render_optimize_page(result: OptimizeResult) -> str:

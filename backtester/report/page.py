@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
-import plotly.io as pio
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from backtester.engine.result import Notice, Result
-from backtester.errors import StoreError
 from backtester.report import numbers, theme
 from backtester.report.assumptions import assumptions_section
+from backtester.report.html_file import environment, plotly_script, write_html
 from backtester.report.key_figures import Tile, headline
-from backtester.report.section import Plot, Section
+from backtester.report.section import Section
 from backtester.report.sections import SECTIONS
 
 OPEN_ASSUMPTIONS = 3
@@ -48,38 +41,7 @@ def write_page(result: Result, path: Path | str) -> Path:
     StoreError
         When the file cannot be written.
     """
-    return write_html(render_page(result), path)
-
-
-def write_html(text: str, path: Path | str) -> Path:
-    """Write a page under another name and give it its own once the disk holds it; return the file.
-
-    Raises
-    ------
-    StoreError
-        When the file cannot be written.
-    """
-    target = Path(path)
-    temporary = ""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise StoreError(
-            f"The report cannot be written to {target}: {error.strerror or error}.",
-            "Free space or choose another --out.",
-        ) from error
-    return target
+    return write_html(Path(path), render_page(result))
 
 
 def render_page(result: Result) -> str:
@@ -127,7 +89,7 @@ def page_html(
         What kind of page it is.
     """
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             title=title,
@@ -138,7 +100,7 @@ def page_html(
             headline=headline,
             sections=sections,
             themes={name: theme.template(name) for name in theme.SURFACES},
-            plotly_js=Markup(_script_safe(get_plotlyjs())),  # noqa: S704  a file of the plotly package
+            plotly_js=plotly_script(),
         )
     )
 
@@ -190,47 +152,3 @@ def _notices(notices: Sequence[Notice]) -> dict[str, list[Notice]]:
     if len(assumed) <= OPEN_ASSUMPTIONS:
         return {"shown": kept, "folded": []}
     return {"shown": [n for n in kept if n.severity != "assumption"], "folded": assumed}
-
-
-@cache
-def _environment() -> Environment:
-    """Return the template environment: everything is escaped, unknown names are errors."""
-    environment = Environment(
-        loader=PackageLoader("backtester.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["figure_json"] = figure_json
-    environment.globals["inline"] = _inline
-    environment.globals["render_section"] = _render_section
-    return environment
-
-
-def _render_section(section: Section) -> Markup:
-    """Return a section's HTML."""
-    template = _environment().get_template(section.template)
-    return Markup(template.render(section=section, **section.context))  # noqa: S704  templates escape what they are given
-
-
-def figure_json(plot: Plot) -> Markup:
-    """Return a figure as JSON that cannot end the script element around it; the page adds the theme."""
-    spec = plot.figure.to_plotly_json()
-    spec["layout"].pop("template", None)
-    text = pio.json.to_json_plotly(spec)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704  every character that HTML could read is escaped above
-
-
-def _inline(name: str) -> Markup:
-    """Return a style sheet or script of the package."""
-    loader = _environment().loader
-    source = loader.get_source(_environment(), name)[0] if loader is not None else ""
-    return Markup(_script_safe(source))  # noqa: S704  a file of this package
-
-
-def _script_safe(source: str) -> str:
-    """Return a script in which no string can close the element around it."""
-    return source.replace("</script", "<\\/script").replace("<!--", "<\\!--")

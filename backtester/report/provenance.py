@@ -31,7 +31,7 @@ def configuration_section(result: Result) -> Section:
     settings = [
         (SECTION_TITLES.get(name, name.capitalize()), rows)
         for name, value in result.config.model_dump(mode="python").items()
-        if (rows := _tier_rows(value) if name == "tiers" else _rows(value))
+        if (rows := _tier_rows(value) if name == "tiers" else setting_rows(value))
     ]
     return Section(
         id="configuration",
@@ -40,7 +40,7 @@ def configuration_section(result: Result) -> Section:
         lead="Everything that determines this run, resolved: nothing is left to defaults. All times are UTC.",
         template="configuration.html.j2",
         tables=(spans(result),) if result.bars.height else (),
-        context={"settings": settings, "command": command(result), "manifest": _rows(result.manifest)},
+        context={"settings": settings, "command": command(result), "manifest": setting_rows(result.manifest)},
     )
 
 
@@ -70,14 +70,14 @@ def spans(result: Result) -> Table:
     return build("spans", "Replayed spans", frame, columns)
 
 
-def _rows(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+def setting_rows(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Return nested settings as dotted keys with their text."""
     if not isinstance(value, dict):
         return [(prefix, _text(value))]
     rows: list[tuple[str, str]] = []
     for key, inner in value.items():
         name = f"{prefix} \u203a {key}" if prefix else str(key)
-        rows += _rows(inner, name) if isinstance(inner, dict) else [(name, _text(inner))]
+        rows += setting_rows(inner, name) if isinstance(inner, dict) else [(name, _text(inner))]
     return rows
 
 

@@ -29,6 +29,8 @@ class Column:
         Right-aligned, sorted as a number.
     is_signed : bool
         Coloured by its sign (which the text shows too).
+    length : int
+        Characters that are shown of a text.
     """
 
     key: str
@@ -36,6 +38,7 @@ class Column:
     text: Callable[[dict[str, Any]], str | tuple[str, str]]
     is_number: bool = True
     is_signed: bool = False
+    length: int = 80
 
 
 @dataclass(frozen=True)
@@ -103,16 +106,18 @@ def build(
         name=name,
         caption=caption,
         columns=columns,
-        rows=[[_shown(c.text(r)) for c in columns] for r in records],
+        rows=[[_shown(c.text(r), c.length) for c in columns] for r in records],
         keys=[[_key(r[c.key]) for c in columns] for r in records],
         total=frame.height,
         page_size=page_size,
     )
 
 
-def _shown(text: str | tuple[str, str]) -> str | tuple[str, str]:
+def _shown(text: str | tuple[str, str], length: int) -> str | tuple[str, str]:
     """Return a cell's lines, each cut to what a table can show."""
-    return numbers.shorten(text) if isinstance(text, str) else (numbers.shorten(text[0]), numbers.shorten(text[1]))
+    if isinstance(text, str):
+        return numbers.shorten(text, length)
+    return numbers.shorten(text[0], length), numbers.shorten(text[1], length)
 
 
 def _key(value: object) -> float | int | str | None:

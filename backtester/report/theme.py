@@ -26,6 +26,20 @@ SURFACES: dict[str, dict[str, str]] = {
     "dark": {"page": "#0e1217", "panel": "#161c24", "text": "#e6eaf0", "muted": "#9aa6b5", "grid": "#28313d"},
 }
 
+SCALES: dict[str, dict[str, list[tuple[float, str]]]] = {
+    "light": {
+        "diverging": [(0, "#9c3f05"), (0.25, "#ee9a5e"), (0.5, "#f1f3f6"), (0.75, "#64a8df"), (1, "#12548c")],
+        "sequential": [(0, "#e9f0f6"), (0.5, "#6ba7d8"), (1, "#0d426f")],
+        "sequentialminus": [(0, "#f8efe7"), (0.5, "#ea9557"), (1, "#843503")],
+    },
+    "dark": {
+        "diverging": [(0, "#ffb680"), (0.25, "#b9601f"), (0.5, "#222b36"), (0.75, "#2f79b8"), (1, "#96cdf6")],
+        "sequential": [(0, "#1f2934"), (0.5, "#2f79b8"), (1, "#aedafa")],
+        "sequentialminus": [(0, "#2b2520"), (0.5, "#b9601f"), (1, "#ffc194")],
+    },
+}
+"""Colours of values: orange is bad and blue is good wherever a scale has both; the middle is the background's."""
+
 
 def template(name: str) -> dict[str, Any]:
     """Return the plotly template of a theme: what depends on the background.
@@ -52,6 +66,7 @@ def template(name: str) -> dict[str, Any]:
             "xaxis": axis,
             "yaxis": axis,
             "legend": {"font": {"color": surface["muted"], "size": 12}},
+            "colorscale": SCALES[name],
             "hoverlabel": {
                 "bgcolor": surface["panel"],
                 "bordercolor": surface["muted"],

@@ -7,9 +7,10 @@ from typing import Any
 
 from backtester.report import numbers
 from backtester.report.figures.walk import against_figure, choice_figure, walk_equity_figure
+from backtester.report.html_file import write_html
 from backtester.report.key_figures import Tile
 from backtester.report.metric_text import metric_label, metric_text, value_text
-from backtester.report.page import page_html, write_html
+from backtester.report.page import page_html
 from backtester.report.section import Plot, Section
 from backtester.report.table import Column, Table, build
 from backtester.research.walk_result import WalkForwardResult
@@ -24,7 +25,7 @@ _FIGURES = (
 
 def write_walk_page(result: WalkForwardResult, path: Path | str) -> Path:
     """Write the page of a walk forward; it appears whole or not at all."""
-    return write_html(render_walk_page(result), path)
+    return write_html(Path(path), render_walk_page(result))
 
 
 def render_walk_page(result: WalkForwardResult) -> str:

@@ -229,6 +229,8 @@ class Counter:
         frame = self.bars.bars
         if not names <= set(frame.columns):
             return True
+        if any(frame.schema[item] != pl.Float64 for item in batch.columns if isinstance(item, str)):
+            return True  # whole numbers have an arithmetic of their own
         return any(frame[name].null_count() == frame.height for name in names & OPTIONAL_SERIES.keys())
 
     # -- compiled ----------------------------------------------------------------------------------------------------

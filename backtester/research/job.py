@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from backtester.research.rows import (
 )
 from backtester.strategy import Indicator, Strategy
 from backtester.strategy.evaluate import Evaluator
+from backtester.strategy.indicators import REF_PREFIX
 from backtester.strategy.target_plan import TargetPlan, plan_targets
 
 MEMORY = 1 << 28  # bytes that indicators may take
@@ -278,15 +279,15 @@ class Job:
             else:
                 yield [place], facts_frame([failed_row(str(strategy))])
         plans = plan_targets([strategy for _, strategy in sound])
-        by_warmup: dict[int, list[int]] = {}
+        alike: dict[tuple[int, tuple[str, ...]], list[int]] = {}
         for n, (_, strategy) in enumerate(sound):
             warmup = max(self._warmup or 0, self._reach_of(strategy, plans[n]))
-            by_warmup.setdefault(warmup, []).append(n)
-        for warmup, members in by_warmup.items():
+            alike.setdefault((warmup, _references(strategy, plans[n])), []).append(n)
+        for (warmup, references), members in alike.items():
             own = [sound[n][0] for n in members]
             strategies = [sound[n][1] for n in members]
             try:
-                ground = self._ground(group.config, warmup, strategies[0].references)
+                ground = self._ground(group.config, warmup, references)
                 share = ground.counter.begin(strategies, [plans[n] for n in members], pool)
             except BacktesterError as error:
                 yield own, facts_frame([failed_row(str(error))] * len(own))
@@ -357,8 +358,8 @@ class Job:
             # no indicator says how far it looks back: measured on a few sets, the one that states most among them
             stride = max(1, len(unsure) // _MEASURED)
             chosen = dict.fromkeys([*unsure[::stride], max(unsure, key=reach.__getitem__)])
-            references = sound[0].references
-            bars = shared_bars(references, self.base.resolved.config, self.store, self.base.panel, 0)
+            references = {name for n in chosen for name in _references(sound[n], plans[n])}
+            bars = shared_bars(sorted(references), self.base.resolved.config, self.store, self.base.panel, 0)
             reach += [_measured(sound[n], bars) for n in chosen]
         self._warmup = max(reach, default=0)
 
@@ -399,6 +400,22 @@ def _corners(values: pl.DataFrame) -> list[tuple[ParamValue, ...]]:
         ranks = values.select(pl.sum_horizontal(pl.col(numbers).rank())).to_series()
         places |= {ranks.arg_min() or 0, ranks.arg_max() or 0}
     return values[sorted(places)].rows()
+
+
+def _references(strategy: Strategy, plan: TargetPlan) -> tuple[str, ...]:
+    """Return the symbols that a strategy reads and does not trade; none of one that raises, as its row will tell."""
+    if plan.program is not None and not any(
+        name.startswith(REF_PREFIX) for item in (*plan.columns, *plan.indicators) for name in _names(item)
+    ):
+        return ()
+    try:
+        return strategy.references
+    except BacktesterError:
+        return ()
+
+
+def _names(item: str | Indicator) -> Iterable[str]:
+    return (item,) if isinstance(item, str) else item.columns
 
 
 def _measured(strategy: Strategy, bars: pl.DataFrame) -> int:

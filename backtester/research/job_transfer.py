@@ -26,6 +26,7 @@ from backtester.market.snapshot import Snapshot
 from backtester.market.store import Store
 from backtester.research.job import Job
 from backtester.strategy import Strategy, registry
+from backtester.strategy.fault import show_from
 
 SMALL = 1 << 12  # bytes up to which an array travels with the rest: a buffer of its own costs more
 _DECIDING = ("backtester", "numba", "numpy", "polars")  # packages that figures depend on
@@ -41,6 +42,10 @@ class Packed:
     ----------
     versions : dict of str to str
         What the sender computes with: only a receiver with the same gets the same figures.
+    folder : str
+        The sender's current folder, from which errors name files.
+    memory : int
+        Bytes that indicators of one receiver may take.
     head : ndarray of uint8
         Everything but the buffers, pickled.
     buffers : tuple of ndarray of uint8
@@ -48,6 +53,8 @@ class Packed:
     """
 
     versions: dict[str, str]
+    folder: str
+    memory: int
     head: Bytes
     buffers: tuple[Bytes, ...]
 
@@ -61,6 +68,7 @@ def pack(
     job: Job,
     *,
     with_data: bool,
+    receivers: int = 1,
     symbols: Collection[str] = (),
     by_value: Callable[[type[Strategy]], bytes] | None = None,
 ) -> Packed:
@@ -76,6 +84,8 @@ def pack(
     with_data : bool
         Send what evaluation reads from files too: the store's series of the symbols that are traded or read, and the
         files that the configuration names. Without, the receiver must see the same files.
+    receivers : int
+        How many on one machine share the job's memory.
     symbols : collection of str
         What sets read besides, from ``symbols_read``.
     by_value : callable, optional
@@ -97,7 +107,8 @@ def pack(
             f"Strategy {job.strategy.name!r} cannot be sent to another process: {error}",
             "Define its class in a file of its own (`backtester strategy new`), not in a console or a function.",
         ) from error
-    return Packed(own_versions(), np.frombuffer(out.getbuffer(), np.uint8), tuple(buffers))
+    memory = max(job.memory // receivers, 1)
+    return Packed(own_versions(), str(Path.cwd()), memory, np.frombuffer(out.getbuffer(), np.uint8), tuple(buffers))
 
 
 def unpack(packed: Packed, buffers: Sequence[Any] | None = None) -> Job:
@@ -124,9 +135,11 @@ def unpack(packed: Packed, buffers: Sequence[Any] | None = None) -> Job:
                 f"A worker has {name} {own.get(name)} where this process has {wanted}: its rows would differ.",
                 "Install the same versions on every machine.",
             )
+    show_from(Path(packed.folder))
     reader = _Unpacker(io.BytesIO(packed.head.data), packed.buffers if buffers is None else buffers)
     job = reader.load()
     assert isinstance(job, Job)
+    job.memory = packed.memory
     job.threads = 1  # there is a worker for every core
     return job
 

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
@@ -85,7 +86,7 @@ class ProcessExecutor:
     def _share(self, job: Job) -> BlockAddress:
         if self._sent is None or self._sent[0] is not job:
             self._forget()
-            self._sent = (job, SharedBlock(pack(job, with_data=False)))
+            self._sent = (job, SharedBlock(pack(job, with_data=False, receivers=self.workers)))
         return self._sent[1].address
 
     def _forget(self) -> None:
@@ -212,6 +213,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # whose start would lift the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children keep what is blocked
     try:
         yield

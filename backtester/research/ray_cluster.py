@@ -61,6 +61,7 @@ class RayExecutor:
     def __enter__(self) -> RayExecutor:
         with inherited(_OWN_CLUSTER if self.address is None else _QUIET):
             if not _ray().is_initialized():  # else by who calls us, who ends it too
+                _keep_silent()
                 self._start()
                 self._has_started = True
         return self
@@ -132,7 +133,7 @@ class RayExecutor:
                 return sent
             symbols |= sent.symbols
         self._sent = None  # the store may drop the old one before the new one comes
-        packed = pack(job, with_data=True, symbols=symbols, by_value=_by_value)
+        packed = pack(job, with_data=True, receivers=_most_cores(), symbols=symbols, by_value=_by_value)
         self._sent = _Sent(job, symbols, uuid.uuid4().hex, _ray().put(packed))
         return self._sent
 
@@ -212,6 +213,18 @@ def writeable(buffer: Bytes) -> Any:
 def _by_value(strategy: type[Strategy]) -> bytes:
     """Return the definition of a class that stands in the script that is run, which no worker can import."""
     return bytes(_ray().cloudpickle.dumps(strategy))
+
+
+def _most_cores() -> int:
+    """Return the cores of the largest machine of the cluster."""
+    return max((int(node["Resources"].get("CPU", 1)) for node in _ray().nodes() if node["Alive"]), default=1)
+
+
+def _keep_silent() -> None:
+    """Keep Ray from printing what ended a worker: the sweep tells it, and standard output may have to be JSON alone."""
+    worker: Any = importlib.import_module("ray._private.worker")
+    if hasattr(worker, "print_to_stdstream"):  # Ray has no option for it
+        worker.print_to_stdstream = lambda data, ignore_prefix: None  # noqa: ARG005 - as Ray calls it
 
 
 def _knock(address: str | None) -> None:

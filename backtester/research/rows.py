@@ -83,13 +83,23 @@ def _metric(name: str, rows: Sequence[Mapping[str, Any]]) -> pl.Series:
 
 
 def joined(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """Return rows of several parts as one frame, in their order; counts of orders that a part lacks are 0."""
-    parts = [frame for frame in frames if frame.height]
+    """Return rows of several parts as one frame, in their order; counts of orders that a part lacks are 0.
+
+    The same rows in other parts give the same frame.
+    """
+    parts = [_without_empty_types(frame) for frame in frames if frame.height]
     if not parts:
         return pl.DataFrame()
-    whole = pl.concat(parts, how="diagonal_relaxed")
+    whole = pl.concat(parts, how="diagonal_relaxed").with_columns(pl.col(pl.Null).cast(pl.Float64))
+    whole = whole.with_columns(pl.col(name).cast(kind) for name, kind in FACTS.items())
     counts = [name for name in whole.columns if name.startswith("orders_")]
     return whole.with_columns(
         pl.when(pl.col("status") == DONE).then(pl.col(name).fill_null(0)).otherwise(pl.col(name)).alias(name)
         for name in counts
     )
+
+
+def _without_empty_types(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of which a column without any value takes the type that it has elsewhere."""
+    empty = [column.name for column in frame.get_columns() if column.null_count() == frame.height]
+    return frame.with_columns(pl.lit(None).alias(name) for name in empty)

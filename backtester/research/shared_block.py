@@ -6,11 +6,12 @@ import mmap
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from backtester.research.job_transfer import Packed, unpack
 
 ALIGNMENT = 64  # bytes: a cache line, and what vector instructions like
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - the system's own folder for shared memory
+_OPEN_FILES = Path("/proc/self/fd")
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,21 @@ class BlockAddress:
 
     Attributes
     ----------
+    name : str
+        Of this block and no other.
     path : str
-        File of the block.
-    versions : dict of str to str
+        Its file.
+    versions, folder, memory
         Of ``Packed``.
     sizes : tuple of int
         Bytes of the head, then of each buffer; each begins at the next multiple of ``ALIGNMENT``.
     """
 
+    name: str
     path: str
     versions: dict[str, str]
+    folder: str
+    memory: int
     sizes: tuple[int, ...]
 
     def places(self) -> Iterator[tuple[int, int]]:
@@ -54,7 +61,7 @@ class BlockAddress:
 
 
 class SharedBlock:
-    """A packed job in a file of shared memory, removed on leaving.
+    """A packed job in shared memory, which is given back on leaving.
 
     Parameters
     ----------
@@ -70,9 +77,11 @@ class SharedBlock:
     def __init__(self, packed: Packed) -> None:
         parts = (packed.head, *packed.buffers)
         sizes = tuple(part.nbytes for part in parts)
-        self._folder, path = _reserved(BlockAddress("", {}, sizes).size)
-        self.address = BlockAddress(str(path), packed.versions, sizes)
-        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as block:
+        self._file = _reserved(BlockAddress("", "", {}, "", 0, sizes).size)
+        self.address = BlockAddress(
+            uuid.uuid4().hex, _path_of(self._file), packed.versions, packed.folder, packed.memory, sizes
+        )
+        with mmap.mmap(self._file.fileno(), 0) as block:
             for part, (first, size) in zip(parts, self.address.places(), strict=True):
                 block[first : first + size] = part.data
 
@@ -85,8 +94,8 @@ class SharedBlock:
         self.close()
 
     def close(self) -> None:
-        """Remove the block; processes that read it keep it until they are done."""
-        self._folder.cleanup()
+        """Give the memory back; processes that read it keep it until they are done."""
+        self._file.close()
 
 
 def read_block(address: BlockAddress) -> Job:
@@ -94,36 +103,40 @@ def read_block(address: BlockAddress) -> Job:
     with Path(address.path).open("rb") as file:
         block = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     parts = [block[first : first + size] for first, size in address.places()]
-    packed = Packed(address.versions, np.frombuffer(parts[0], np.uint8), ())
+    packed = Packed(address.versions, address.folder, address.memory, np.frombuffer(parts[0], np.uint8), ())
     return unpack(packed, parts[1:])
 
 
-def _reserved(size: int) -> tuple[tempfile.TemporaryDirectory[str], Path]:
+def _reserved(size: int) -> IO[bytes]:
     """Return an empty file of a size for which there is room, in memory where the system has a folder for that."""
-    told: OSError | None = None
+    told = ""
     for base in (_IN_MEMORY, Path(tempfile.gettempdir())):
-        if not base.is_dir():
+        # containers often have little shared memory, which is told only to who asks before writing
+        if not base.is_dir() or shutil.disk_usage(base).free < size:
             continue
-        folder: tempfile.TemporaryDirectory[str] | None = None
+        file = _opened(base)
         try:
-            # containers often have little shared memory, which is told only to who asks before writing
-            if shutil.disk_usage(base).free < size:
-                continue
-            folder = tempfile.TemporaryDirectory(prefix="backtester-", dir=base, ignore_cleanup_errors=True)
-            path = Path(folder.name) / "job"
-            with path.open("wb") as file:
-                file.truncate(size)
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size)
+            file.truncate(size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            told = error
-            if folder is not None:
-                with suppress(OSError):
-                    folder.cleanup()
+            file.close()
+            told = f" ({error.strerror})"
             continue
-        return folder, path
-    reason = f" ({told.strerror})" if told is not None else ""
+        return file
     raise BacktesterError(
-        f"There is no room for the {size / 1e6:.0f} MB of market data that workers share{reason}.",
+        f"There is no room for the {size / 1e6:.0f} MB of market data that workers share{told}.",
         f"Free some of {_IN_MEMORY} or {tempfile.gettempdir()}, or use the executor local.",
     )
+
+
+def _opened(base: Path) -> IO[bytes]:
+    """Return a new file; where the system shows open files by number it has no name, so that nothing can leave it."""
+    if _OPEN_FILES.is_dir():
+        return tempfile.TemporaryFile(prefix="backtester-", dir=base)
+    return tempfile.NamedTemporaryFile(prefix="backtester-", dir=base)
+
+
+def _path_of(file: IO[bytes]) -> str:
+    """Return where other processes open a file."""
+    return f"/proc/{os.getpid()}/fd/{file.fileno()}" if _OPEN_FILES.is_dir() else str(file.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -40,6 +41,7 @@ Answer = Ready | Lost | Raised | pl.DataFrame
 
 def serve(connection: Connection) -> None:
     """Answer until the other end is closed: with the rows of each part, and ``Ready`` whenever a job is loaded."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it, who ends it
     held: tuple[BlockAddress, Job] | None = None
     while True:
         try:
@@ -47,7 +49,7 @@ def serve(connection: Connection) -> None:
         except EOFError:
             return
         try:
-            if held is None or held[0] != address:
+            if held is None or held[0].name != address.name:
                 held = None  # the old job goes before the new one comes
                 held = (address, read_block(address))
                 connection.send(Ready())

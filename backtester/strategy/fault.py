@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backtester.strategy.base import Strategy
 
 _HOME = str(Path(__file__).resolve().parent.parent)
+_shown_from: Path | None = None
 _LONGEST = 400  # characters of a foreign message: polars can print whole plans
 
 
@@ -66,12 +67,18 @@ def strategy_fault(strategy: type[Strategy], method: str, error: BaseException, 
     return StrategyError(message, place_text(file, line))
 
 
+def show_from(folder: Path) -> None:
+    """Name files as a process in another folder does, from now on: a worker may be elsewhere."""
+    global _shown_from  # noqa: PLW0603 - one process shows files in one way
+    _shown_from = folder
+
+
 def place_text(file: str, line: int) -> str:
     """Return ``file:line: the line's text``, the file relative to the current folder where it lies below it."""
     if not file:
         return "Its source is not available."
-    path = Path(file)
-    shown = path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+    path, here = Path(file), _shown_from or Path.cwd()
+    shown = path.relative_to(here) if path.is_absolute() and path.is_relative_to(here) else path
     linecache.checkcache(file)  # the file may have been edited since it was read
     source = linecache.getline(file, line).strip()
     return f"{shown}:{line}: {source}" if source else f"{shown}:{line}"

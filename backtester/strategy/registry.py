@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import linecache
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -335,6 +336,8 @@ def from_content(path: str, content: bytes, name: str) -> type[Strategy]:
     name : str
         Qualified name of the class.
     """
+    lines = content.decode("utf-8", "replace").splitlines(keepends=True)
+    linecache.cache[path] = (len(content), None, lines, path)  # no time of change: shown as it was run
     found: object = _module(path, content)
     for part in name.split("."):
         found = getattr(found, part)

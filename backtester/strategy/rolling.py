@@ -23,6 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.kernel._jit import njit
+from backtester.numba_start import load_arrays
+
+load_arrays()  # before the first call of a compiled function
 
 Array = NDArray[np.float64]
 

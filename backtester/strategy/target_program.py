@@ -170,9 +170,12 @@ def _number(text: str, *, is_whole: bool) -> float:
 @lru_cache(maxsize=1024)
 def _template(text: str, inlined: tuple[tuple[str, str], ...]) -> _Template | Refused:
     """Return the template of a text; each is read once, however many sets share it."""
-    reader = _Reader({name: json.loads(part) for name, part in inlined})
+    trees = {name: json.loads(part) for name, part in inlined}
+    reader = _Reader(trees)
     try:
         reader.read_target(json.loads(text))
+        for name in trees:
+            _Reader(trees).read({"Column": name})  # not read by the target, it may still be what polars refuses
     except Refused as refused:
         return type(refused)(*refused.args)  # without its traceback
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -285,8 +288,19 @@ class _Reader:
         if op in _LOGIC:
             self._demand(_Kind.TRUTH, left, right, what=f"joins by {_LOGIC[op][1]}")
             self._step(_LOGIC[op][0])
-            return _Type(_Kind.TRUTH, _same_or_unknown(left, right))
+            return self._joined_truth(left, right)
         raise self._refused(f"uses the operator {_snake(op)}")
+
+    def _joined_truth(self, *types: _Type) -> _Type:
+        """Return the type of truths that are joined; polars leaves out what a constant one decides, or fails."""
+        if True in (kinds := {item.is_one for item in types}) and len(kinds) > 1:
+            raise self._refused("joins a constant truth with others")
+        return _Type(_Kind.TRUTH, _are_one(*types))
+
+    def _demand_lengths(self, *types: _Type) -> None:
+        """Refuse a choice beside a constant: where it falls the same way on all bars, polars loses the length."""
+        if {None, True} <= {item.is_one for item in types}:
+            raise self._refused("compares a choice with a constant")
 
     def _calculated(self, op: str, left: _Type, right: _Type) -> _Type:
         self._demand_numbers(left, right)
@@ -311,6 +325,7 @@ class _Reader:
         return _Type(_Kind.WHOLE, is_one, bound, size)
 
     def _compared(self, op: str, left: _Type, right: _Type) -> _Type:
+        self._demand_lengths(left, right)
         is_one = _are_one(left, right)
         if left.kind is right.kind is _Kind.TRUTH and op in {"Eq", "NotEq"}:
             self._step(Op.SAME_TRUTH if op == "Eq" else Op.OTHER_TRUTH)
@@ -336,6 +351,8 @@ class _Reader:
         predicate, truthy, falsy = (self.read(node) for node in _fields(content, "predicate", "truthy", "falsy"))
         self._demand(_Kind.TRUTH, predicate, what="asks in when()")
         joined = self._joined(truthy, falsy)
+        if predicate.is_one and truthy.is_one is not falsy.is_one:
+            raise self._refused("asks in when() what is the same for all bars")
         self._step(Op.CHOOSE_TRUTH if joined.kind is _Kind.TRUTH else Op.CHOOSE)
         is_one = _same_or_unknown(*(item for item in (truthy, falsy) if item.kind is not _Kind.NULL))
         return replace(joined, is_one=None if is_one and not predicate.is_one else is_one)
@@ -434,6 +451,7 @@ class _Reader:
         for bound, op in ((low, lower), (high, upper)):
             pair = self.read(node), self.read(bound)
             self._demand_numbers(*pair)
+            self._demand_lengths(*pair)
             self._step(op)
             types += pair
         self._step(Op.AND)
@@ -459,6 +477,7 @@ class _Reader:
         for node in inputs[1:]:
             other = self.read(node)
             self._demand_numbers(other)
+            self._demand_lengths(found, other)
             self._step(op)
             found = self._joined(found, other)
         return found
@@ -470,7 +489,7 @@ class _Reader:
             if place:
                 self._step(op)
         self._demand(_Kind.TRUTH, *types, what="joins")
-        return _Type(_Kind.TRUTH, _same_or_unknown(*types))
+        return self._joined_truth(*types)
 
 
 _ARITHMETIC = {"Plus": Op.ADD, "Minus": Op.SUBTRACT, "Multiply": Op.MULTIPLY, "TrueDivide": Op.DIVIDE}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +14,13 @@ from backtester import analytics
 from backtester.engine.result import Notice, Result
 from backtester.report import numbers
 from backtester.report.page import write_page
+from tests.browser.visiting import scroll_through, visit
 from tests.unit.report import sample
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 HOSTILE = "<script>alert('x')</script>\"'&" + "long" * 2_500
 
 
@@ -54,54 +52,11 @@ RUNS: dict[str, Callable[[], Result]] = {
 }
 
 
-def missing(reason: str) -> None:
-    """Skip, or fail where a browser is required."""
-    if os.environ.get("BACKTESTER_REQUIRE_BROWSER") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        missing("no Chromium on this machine")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright is not installed")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, Path]]:
     folder = tmp_path_factory.mktemp("pages")
     runs = {name: analytics.complete(make()) for name, make in RUNS.items()}
     return {name: (run, write_page(run, folder / f"{name}.html")) for name, run in runs.items()}
-
-
-def visit(browser: Browser, path: Path, width: int = 1440) -> tuple[Page, list[str]]:
-    """Open a page; return it with the list that every console error and network request goes to."""
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    faults: list[str] = []
-    page.on("console", lambda m: faults.append(m.text) if m.type in {"error", "warning"} else None)
-    page.on("pageerror", lambda e: faults.append(str(e)))
-    page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(r.url))
-    page.goto(path.as_uri())
-    return page, faults
-
-
-def scroll_through(page: Page) -> None:
-    """Bring every figure near the window, so that it is drawn."""
-    page.evaluate("""async () => {
-        for (let y = 0; y < document.documentElement.scrollHeight; y += 600) {
-            window.scrollTo({ top: y, behavior: 'instant' });
-            await new Promise(done => setTimeout(done, 30));
-        }
-    }""")
 
 
 @pytest.mark.parametrize("name", RUNS)

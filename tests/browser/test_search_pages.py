@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +20,7 @@ from backtester.research.optimize import Optimization
 from backtester.research.optimize_result import OptimizeResult
 from backtester.research.study import opened_study
 from backtester.research.walk_result import WalkForwardResult
-from tests.browser.test_page import ARGUMENTS, HOSTILE, missing, scroll_through, visit
+from tests.browser.visiting import scroll_through, visit
 from tests.unit.research.bowl import Bowl
 from tests.unit.research.test_optimize import plan
 from tests.unit.research.walk_sample import sample_walk
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 WIDTHS = (1440, 1024, 390)
+HOSTILE = "<script>alert('x')</script>\"'&" + "long" * 2_500
 
 
 def optimized(**changes: Any) -> OptimizeResult:
@@ -88,21 +86,6 @@ WALKS = {
     "flat": lambda: sample_walk(3, idle=True),
     "none": lambda: sample_walk(0),
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        missing("chromium is not installed")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright is not installed")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield opened
-        opened.close()
 
 
 def check(browser: Browser, path: Path) -> str:

@@ -128,6 +128,12 @@ def test_polars_writes_trees_in_the_form_that_is_read(expr, tree) -> None:
         (A.cast(pl.Int64), "target() casts a number to Int64"),
         (pl.lit(1.0).fill_null(A), "target() fills one value for all bars by bars"),
         (A.fill_null(pl.lit(None)), "target() fills null with null"),
+        (((A > B) & pl.lit(value=True)).cast(pl.Float64), "target() joins a constant truth with others"),
+        (
+            pl.when(pl.lit(value=False)).then(A).otherwise(0.0),
+            "target() asks in when() what is the same for all bars",
+        ),
+        (pl.when(pl.when(A > B).then(3.0) > 1.0).then(A), "target() compares a choice with a constant"),
         (A / pl.when(A > B).then(3.0).otherwise(7.0), "target() divides by a choice, or a choice by a constant"),
         (pl.when(A > B).then(3.0) / 7.0, "target() divides by a choice, or a choice by a constant"),
         (A / (A + pl.when(A > B).then(0.0)), "target() divides by a sum with a choice"),
@@ -196,3 +202,8 @@ def test_an_indicator_that_is_an_expression_is_read_through() -> None:
     ):
         with pytest.raises(Refused, match=reason.replace("(", r"\(")):
             program_of(text_of(pl.col("own") * 2.0), [("own", text_of(expr))])
+
+
+def test_an_indicator_that_the_target_does_not_read_is_looked_at_too() -> None:
+    with pytest.raises(Refused, match="indicator 'own' uses rolling_mean"):
+        program_of(text_of(A * 2.0), [("own", text_of(A.rolling_mean(3)))])

@@ -41,7 +41,10 @@ class Probe(Strategy):
             (folder / f"node-{os.getppid()}").touch()
             fuse = folder / f"killed-{self.lookback}"
             if self.act == SLEEPS:
-                time.sleep(0.2)
+                give_up = time.monotonic() + 30
+                while len(list(folder.glob("node-*"))) < 2 and time.monotonic() < give_up:
+                    time.sleep(0.05)
+                time.sleep(0.3)
             if self.act == KILLS or (self.act == KILLS_ONCE and not fuse.exists()):
                 fuse.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -69,7 +72,7 @@ def parts_of(sets: pl.DataFrame, size: int) -> list[pl.DataFrame]:
 
 def in_order(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Return the rows of all parts by set."""
-    return joined(frames).sort("set")
+    return joined(sorted(frames, key=lambda rows: rows["set"][0])).sort("set")
 
 
 def parquet(rows: pl.DataFrame) -> bytes:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from backtester.kernel import replay as kernel
 from backtester.market.snapshot import Snapshot
 from backtester.market.store import Store
 from backtester.research.job import Job
-from backtester.research.job_transfer import Packed, pack, symbols_read, unpack
+from backtester.research.job_transfer import pack, symbols_read, unpack
 from backtester.research.ray_cluster import writeable
 from backtester.research.shared_block import SharedBlock, read_block
 from backtester.strategy import Strategy
@@ -63,16 +64,22 @@ def test_read_only_memory_is_used_in_place_and_compiles_nothing(make_job: MakeJo
         copy = buffer.copy()
         copy.flags.writeable = False
         frozen.append(copy)
-    back = unpack(Packed(packed.versions, packed.head, tuple(frozen)), [writeable(buffer) for buffer in frozen])
+    back = unpack(replace(packed, buffers=tuple(frozen)), [writeable(buffer) for buffer in frozen])
     assert set(addresses(back)) <= {buffer.ctypes.data for buffer in frozen}
     assert back.base.panel.trade.close.flags.writeable
     assert_frame_equal(back.evaluate(SETS), wanted, check_exact=True)
     assert list(kernel.replay.signatures) == compiled
 
 
+def test_workers_share_the_memory(make_job: MakeJob) -> None:
+    job = make_job()
+    back = unpack(pack(job, with_data=False, receivers=4))
+    assert (back.memory, back.threads) == (job.memory // 4, 1)
+
+
 def test_other_versions_are_refused(make_job: MakeJob) -> None:
     packed = pack(make_job(), with_data=False)
-    other = Packed(packed.versions | {"polars": "0.1"}, packed.head, packed.buffers)
+    other = replace(packed, versions=packed.versions | {"polars": "0.1"})
     with pytest.raises(UsageError, match=r"A worker has polars .* where this process has 0\.1"):
         unpack(other)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,3 +102,44 @@ with make_executor("processes", workers=1) as executor:
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=os.environ, check=False)
     assert 'below `if __name__ == "__main__":`' in done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a group of processes in another way")
+def test_ctrl_c_keeps_the_rows_and_ends_the_workers_in_silence(tmp_path: Path, demo_store: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+from pathlib import Path
+import polars as pl
+from backtester.engine.run_file import build_config
+from backtester.market.store import Store
+from backtester.research.executors import make_executor
+from backtester.research.job import Job
+if __name__ == "__main__":
+    data = {{"symbols": ["BTC/USDT:USDT"], "timeframe": "5m"}}
+    job = Job(build_config({{"data": data, "strategy": {{"name": "trend"}}}}), Store(Path({str(demo_store)!r})))
+    done = 0
+    try:
+        with make_executor("processes", workers=2) as executor:
+            for rows in executor.rows(job, pl.DataFrame({{"set": range(200)}}).iter_slices(1)):
+                done += rows.height
+                print("row", flush=True)
+    except KeyboardInterrupt:
+        print("kept", done)
+""",
+        encoding="utf-8",
+    )
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+        out, told = process.communicate(timeout=60)  # returns when every process that inherited the pipes has ended
+    assert "kept" in out
+    assert told == ""
