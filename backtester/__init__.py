@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from backtester.engine.result import Result as Result
     from backtester.errors import BacktesterError as BacktesterError
     from backtester.market.store import Store as Store
+    from backtester.optimizing import OptimizeResult as OptimizeResult
+    from backtester.optimizing import optimize as optimize
     from backtester.strategy import Indicator as Indicator
     from backtester.strategy import Param as Param
     from backtester.strategy import Strategy as Strategy
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
     from backtester.strategy import zscore as zscore
     from backtester.sweep_result import SweepResult as SweepResult
     from backtester.sweeping import sweep as sweep
+    from backtester.walking import WalkForwardResult as WalkForwardResult
+    from backtester.walking import walk_forward as walk_forward
 
 # Module of each public name.
 _HOMES = {
@@ -68,6 +72,7 @@ _HOMES = {
     "Instrument": "backtester.domain.instrument",
     "MarginTier": "backtester.domain.margin_tiers",
     "Notice": "backtester.engine.result",
+    "OptimizeResult": "backtester.optimizing",
     "Param": "backtester.strategy",
     "Result": "backtester.engine.result",
     "RunConfig": "backtester.domain.config",
@@ -75,6 +80,7 @@ _HOMES = {
     "Strategy": "backtester.strategy",
     "SweepResult": "backtester.sweep_result",
     "TierTable": "backtester.domain.margin_tiers",
+    "WalkForwardResult": "backtester.walking",
     "adx": "backtester.strategy",
     "at": "backtester.strategy",
     "atr": "backtester.strategy",
@@ -91,6 +97,7 @@ _HOMES = {
     "macd_histogram": "backtester.strategy",
     "macd_signal": "backtester.strategy",
     "minus_di": "backtester.strategy",
+    "optimize": "backtester.optimizing",
     "plus_di": "backtester.strategy",
     "ref": "backtester.strategy",
     "returns": "backtester.strategy",
@@ -111,6 +118,7 @@ _HOMES = {
     "supertrend_side": "backtester.strategy",
     "sweep": "backtester.sweeping",
     "vwap": "backtester.strategy",
+    "walk_forward": "backtester.walking",
     "wma": "backtester.strategy",
     "zscore": "backtester.strategy",
 }

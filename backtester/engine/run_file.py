@@ -19,7 +19,7 @@ from backtester.errors import ConfigError, UnknownNameError, UsageError, nearest
 
 Tree = dict[str, Any]
 
-SEARCH_SECTIONS = ("sweep",)
+SEARCH_SECTIONS = ("sweep", "optimize", "walk_forward")
 """Sections in which the file of a search says what it varies; a run leaves them out."""
 
 # What pydantic calls a fault, by its beginning, and what the value must be.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +11,8 @@ from backtester.engine.result import Notice, Result
 from backtester.report import numbers, theme
 from backtester.report.assumptions import assumptions_section
 from backtester.report.html_file import environment, plotly_script, write_html
-from backtester.report.key_figures import headline
+from backtester.report.key_figures import Tile, headline
+from backtester.report.section import Section
 from backtester.report.sections import SECTIONS
 
 OPEN_ASSUMPTIONS = 3
@@ -47,15 +49,55 @@ def render_page(result: Result) -> str:
     sections = [section(result) for section in SECTIONS]
     if result.assumptions.height:
         sections.insert(-1, assumptions_section(result))
+    return page_html(
+        title=numbers.shorten(result.strategy_name, 200) or "Signals",
+        run=_run_facts(result),
+        synthetic=result.synthetic,
+        notices=result.notices,
+        headline=headline(result),
+        sections=sections,
+    )
+
+
+def page_html(
+    *,
+    title: str,
+    run: Sequence[tuple[str, str]],
+    synthetic: bool,
+    notices: Sequence[Notice],
+    headline: Sequence[Tile],
+    sections: Sequence[Section],
+    brand: str = "Backtest report",
+) -> str:
+    """Return a page as HTML.
+
+    Parameters
+    ----------
+    title : str
+        What it is about.
+    run : sequence of tuple of str
+        Name and text of each fact under the title.
+    synthetic : bool
+        Whether the market was made up, which the first line then says.
+    notices : sequence of Notice
+        What the reader must know.
+    headline : sequence of Tile
+        The figures that decide.
+    sections : sequence of Section
+        The rest, in order.
+    brand : str
+        What kind of page it is.
+    """
     return (
         environment()
         .get_template("page.html.j2")
         .render(
-            title=numbers.shorten(result.strategy_name, 200) or "Signals",
-            run=_run_facts(result),
-            synthetic=result.synthetic,
-            notices=_notices(result),
-            headline=headline(result),
+            title=title,
+            brand=brand,
+            run=run,
+            synthetic=synthetic,
+            notices=_notices(notices),
+            headline=headline,
             sections=sections,
             themes={name: theme.template(name) for name in theme.SURFACES},
             plotly_js=plotly_script(),
@@ -100,12 +142,12 @@ def _leverage_text(result: Result) -> str:
     return f"{span}, set by the strategy" if is_decided else span
 
 
-def _notices(result: Result) -> dict[str, list[Notice]]:
+def _notices(notices: Sequence[Notice]) -> dict[str, list[Notice]]:
     """Return the notices to show, warnings first, and the assumptions to fold up where there are many.
 
     The first line of the page says that data is synthetic, so they do not.
     """
-    kept = sorted((n for n in result.notices if n.code != "synthetic"), key=lambda n: _GRAVITY[n.severity])
+    kept = sorted((n for n in notices if n.code != "synthetic"), key=lambda n: _GRAVITY[n.severity])
     assumed = [n for n in kept if n.severity == "assumption"]
     if len(assumed) <= OPEN_ASSUMPTIONS:
         return {"shown": kept, "folded": []}

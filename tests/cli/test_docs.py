@@ -21,7 +21,15 @@ def blocks(document: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/runs.md", "docs/accounting.md", "docs/research.md", "docs/sweeps.md"]
+    "document",
+    [
+        "README.md",
+        "docs/runs.md",
+        "docs/accounting.md",
+        "docs/research.md",
+        "docs/sweeps.md",
+        "docs/optimisation.md",
+    ],
 )
 def test_examples_run(
     document: str, demo_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
