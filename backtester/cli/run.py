@@ -213,13 +213,13 @@ def _one_source(tree: dict[str, Any], given: dict[str, Any]) -> str:
 
 
 def say_if_cold() -> None:
-    """Say that the replay is compiled first, where it is."""
+    """Say that the replay of many sets is compiled first, where it is."""
     from backtester.cli.output import say
     from backtester.kernel._jit import is_cold
-    from backtester.kernel.replay import replay
+    from backtester.kernel.sweep import replay_sets
 
-    if is_cold(replay):
-        say("Compiling the replay (once; the next runs start at once) …")
+    if is_cold(replay_sets):
+        say("Compiling the replay of many sets (once; the next sweeps start at once) …")
 
 
 @contextmanager
@@ -230,7 +230,6 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
     if quiet:
         yield lambda _phase, _done: None
         return
-    say_if_cold()
     if not sys.stderr.isatty():
         seen: set[str] = set()
 

@@ -14,7 +14,9 @@ from backtester.domain.enums import CloseFeeBasis, LedgerKind, MarginMode, Setti
 from backtester.engine.prepare import Prepared, chain_free
 from backtester.kernel import replay as kernel
 from backtester.kernel import state, views
+from backtester.kernel._jit import is_cold
 from backtester.kernel.loop import BACK_FIGURES, LOST, LoopContext, NoFunction, empty_context
+from backtester.kernel.plain_replay import is_plain, replay_plainly
 from backtester.numba_start import load_arrays
 
 load_arrays()  # before the first call of a compiled function
@@ -135,6 +137,7 @@ class _Run:
         self.function = NoFunction() if loop is None or loop.compiled is None else loop.compiled
         self.python = None if loop is None else loop.python
         self.setup.rules[0]["has_loop"] = int(loop is not None and self.python is None)
+        self.is_plain = _is_plain(prepared) and loop is None
         self.bar = 0
 
     def advance(self, stop: int) -> None:
@@ -143,7 +146,16 @@ class _Run:
             call = self.book.account[0]["call"]
             is_called = self.python is not None and call < self.schedule.calls.size
             goal = min(stop, int(self.schedule.calls[call]) + 1) if is_called else stop
-            self.bar = kernel.replay(
+            self.bar = self.plain_to(goal) if self.is_plain else self.full_to(goal)
+            if self.bar < goal:
+                self.grow()
+            elif is_called and self.bar == int(self.schedule.calls[call]) + 1:
+                self.call_python()
+
+    def full_to(self, stop: int) -> int:
+        """Take bars step by step, up to the one before which the journal must grow."""
+        return int(
+            kernel.replay(
                 self.setup,
                 self.market,
                 self.schedule,
@@ -153,12 +165,28 @@ class _Run:
                 self.context,
                 self.function,
                 self.bar,
-                goal,
+                stop,
             )
-            if self.bar < goal:
-                self.grow()
-            elif is_called and self.bar == int(self.schedule.calls[call]) + 1:
-                self.call_python()
+        )
+
+    def plain_to(self, stop: int) -> int:
+        """Take bars by the short way, and those that it hands back step by step: ever more of them, while it does."""
+        span = 1
+        while self.bar < stop:
+            before = self.bar
+            self.bar = int(
+                replay_plainly(
+                    self.setup, self.market, self.schedule, self.book, self.journal, self.columns, self.bar, stop
+                )
+            )
+            if self.bar == stop or not kernel.has_room(self.setup, self.book, self.journal):
+                return self.bar
+            span = min(2 * span, CHUNK) if self.bar - before < span else 1
+            until = min(self.bar + span, stop)
+            self.bar = self.full_to(until)
+            if self.bar < until:
+                return self.bar
+        return self.bar
 
     def call_python(self) -> None:
         """Call the uncompiled function at the signal bar that has just ended."""
@@ -189,6 +217,16 @@ def _columns(prepared: Prepared) -> state.Columns:
     some = 0 if _is_single(prepared) else prepared.bars
     wide = [np.empty(prepared.bars) for _ in range(3)] + [np.empty(some) for _ in range(4)]
     return state.Columns(*wide, *(np.empty(state.BLOCK) for _ in range(5)))
+
+
+def _is_plain(prepared: Prepared) -> bool:
+    """Return whether the shorter loop can replay the run."""
+    return _is_single(prepared) and is_plain(prepared.setup, prepared.market, prepared.schedule)
+
+
+def compiles_first(prepared: Prepared, *, is_loop: bool) -> bool:
+    """Return whether what replays a run, with an ``on_bar`` function or without, is yet to be compiled here."""
+    return is_cold(replay_plainly if not is_loop and _is_plain(prepared) else kernel.replay)
 
 
 def _is_single(prepared: Prepared) -> bool:

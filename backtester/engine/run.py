@@ -23,7 +23,7 @@ from backtester.engine.loop_inputs import has_failed, unexplained_failure
 from backtester.engine.manifest import Phases
 from backtester.engine.own_fills import AccountTerms, read_own_fills, symbols_of
 from backtester.engine.prepare import Prepared, prepare
-from backtester.engine.replay import ReplayRecords
+from backtester.engine.replay import ReplayRecords, compiles_first
 from backtester.engine.replay import replay as replay_prepared
 from backtester.engine.resolve import ResolvedRun, collateral_of, known_pack, resolve
 from backtester.engine.result import Notice, Result, listed
@@ -210,6 +210,8 @@ def _replayed(inputs: Inputs, prepared: Prepared, progress: Progress) -> ReplayR
         progress("Replaying", done / of)
 
     strategy, rows = inputs.decisions.loop, len(inputs.panel.symbols)
+    if compiles_first(prepared, is_loop=strategy is not None):
+        progress("Compiling the replay (once; the next runs start at once)", None)
     if strategy is None:
         return replay_prepared(prepared, tell)
     loop = strategy.loop(rows, compiled=inputs.resolved.config.strategy.compiled)

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from backtester.domain.enums import (
     FillReason,
     FundingSource,
@@ -39,7 +42,19 @@ from backtester.kernel.funding import funding_payment
 from backtester.kernel.margin import UNIT_CONTRACTS, initial_margin, liquidation_value
 from backtester.kernel.path import FALLING, RISING, has_fixed_tier, line_in_tier, tier_at, tier_boundary
 from backtester.kernel.sizing import CRUMB, position_cap
-from backtester.kernel.state import EXIT_BAR, NO_TIER_BOUND, REFRESH, TOUCHED, Book, Journal, Market, Schedule, Setup
+from backtester.kernel.state import (
+    BLOCK,
+    EXIT_BAR,
+    NO_TIER_BOUND,
+    REFRESH,
+    TOUCHED,
+    Book,
+    Columns,
+    Journal,
+    Market,
+    Schedule,
+    Setup,
+)
 from backtester.kernel.value import average_entry, slipped, value_to_price
 
 ISOLATED = constant(MarginMode.ISOLATED)
@@ -579,3 +594,115 @@ def is_safe_at_open(setup: Setup, market: Market, book: Book, bar: int) -> bool:
     constant, slope = line_in_tier(setup, book, ONLY, tier_at(setup, book, ONLY, value))
     excess = balance_of(setup, book) + quantity * (value - p["entry_value"]) - constant - slope * abs(value)
     return bool(excess > 0.0)
+
+
+@step
+def may_fail(
+    adverse: NDArray[np.float64],
+    largest: NDArray[np.float64],
+    smallest: NDArray[np.float64],
+    base: float,
+    quantity: float,
+    entry: float,
+    constant: float,
+    slope: float,
+    bottom: float,
+    top: float,
+) -> bool:
+    """Return whether a bar of a block could liquidate, or leaves the bracket in which the line holds."""
+    outside = 0
+    for t in range(adverse.size):
+        unit = abs(largest[t])
+        excess = base + quantity * (adverse[t] - entry) - constant - slope * unit
+        outside |= (excess <= 0.0) | (unit >= top) | (abs(smallest[t]) < bottom)
+    return outside != 0
+
+
+@step
+def write_block(
+    close: NDArray[np.float64],
+    equity: NDArray[np.float64],
+    wallet_column: NDArray[np.float64],
+    requirement: NDArray[np.float64],
+    wallet: float,
+    quantity: float,
+    entry: float,
+    constant: float,
+    slope: float,
+) -> None:
+    """Write what holds at the closes of a block."""
+    for t in range(close.size):
+        equity[t] = wallet + quantity * (close[t] - entry)
+        wallet_column[t] = wallet
+        requirement[t] = constant + slope * abs(close[t])
+
+
+@step
+def mark_bar_by_bar(setup: Setup, market: Market, book: Book, columns: Columns, start: int, stop: int) -> int:
+    """Write the requirement at the closes of bars whose marks go through brackets; return the first that can fail."""
+    p = book.positions[ONLY]
+    quantity = p["quantity"]
+    base = balance_of(setup, book)
+    is_linear = setup.instruments[ONLY]["sign"] > 0.0
+    constant, slope, bottom, top = line_at(setup, book, market.mark_close[0, start])
+    for t in range(start, stop):
+        adverse = market.path_low[0, t] if quantity > 0.0 else market.path_high[0, t]
+        largest = market.path_high[0, t] if is_linear else market.path_low[0, t]
+        if not bottom <= abs(largest) < top:
+            constant, slope, bottom, top = line_at(setup, book, largest)
+        if base + quantity * (adverse - p["entry_value"]) - constant - slope * abs(largest) <= 0.0:
+            return t
+        close = market.mark_close[0, t]
+        if not bottom <= abs(close) < top:
+            constant, slope, bottom, top = line_at(setup, book, close)
+        columns.requirement[t] = constant + slope * abs(close)
+    return stop
+
+
+@inlined
+def mark_plainly(setup: Setup, market: Market, book: Book, columns: Columns, start: int, stop: int) -> int:
+    """Write what holds at the closes of bars that cannot liquidate; return ``stop``, or the first bar that can."""
+    account = book.account[0]
+    p = book.positions[ONLY]
+    quantity = p["quantity"]
+    entry = p["entry_value"]
+    wallet = account["free_wallet"] + p["margin"]
+    base = balance_of(setup, book)
+    sign = setup.instruments[ONLY]["sign"]
+    constant = 0.0
+    slope = 0.0
+    bottom = 0.0
+    top = math.inf
+    if quantity != 0.0 and start < stop:
+        constant, slope, bottom, top = line_at(setup, book, market.mark_close[0, start])
+    for first in range(start, stop, BLOCK):
+        last = min(first + BLOCK, stop)
+        write_block(
+            market.mark_close[0, first:last],
+            columns.equity[first:last],
+            columns.wallet[first:last],
+            columns.requirement[first:last],
+            wallet,
+            quantity,
+            entry,
+            constant,
+            slope,
+        )
+        if quantity == 0.0:
+            continue
+        low = market.path_low[0, first:last]
+        high = market.path_high[0, first:last]
+        if quantity > 0.0 and sign > 0.0:
+            bad = may_fail(low, high, low, base, quantity, entry, constant, slope, bottom, top)
+        elif quantity > 0.0:
+            bad = may_fail(low, low, high, base, quantity, entry, constant, slope, bottom, top)
+        elif sign > 0.0:
+            bad = may_fail(high, high, low, base, quantity, entry, constant, slope, bottom, top)
+        else:
+            bad = may_fail(high, low, high, base, quantity, entry, constant, slope, bottom, top)
+        if bad:
+            fails = mark_bar_by_bar(setup, market, book, columns, first, last)
+            if fails < last:
+                return fails
+            constant, slope, bottom, top = line_at(setup, book, market.mark_close[0, last - 1])
+    return max(start, stop)

@@ -97,7 +97,7 @@ def begin_plain_bar(setup: Setup, market: Market, schedule: Schedule, book: Book
         return
     if has_target_at(schedule, book, bar):
         trade_plainly(setup, market, schedule, book, journal, bar, time)
-    if account["touched"] == YES:
+    if account["touched"] == 1:
         record_plain_position(setup, book, journal, bar, time, market.mark_open[0, bar])
 
 

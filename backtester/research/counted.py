@@ -40,6 +40,7 @@ Floats = NDArray[np.float64]
 Column = str | Indicator
 
 _SETS_AT_ONCE = 128  # sets that a thread takes up: enough to share the columns of a tile
+_PARTS_EACH = 4  # that a thread takes up of a batch, at least, so that all end together
 _LEAST_COLUMNS = 8  # that are kept, whatever memory allows
 _PROBED = 1 << 13  # bars in which most first values lie
 
@@ -140,6 +141,8 @@ class Counter:
         What the strategies read, with a warm-up for each of them.
     memory : int
         Bytes that columns of indicators may take.
+    threads : int
+        Threads among which the sets are divided.
 
     Attributes
     ----------
@@ -147,9 +150,9 @@ class Counter:
         Why nothing can be counted here, in words; empty where it can.
     """
 
-    def __init__(self, loaded: Loaded, store: Store, bars: Evaluator, memory: int) -> None:
+    def __init__(self, loaded: Loaded, store: Store, bars: Evaluator, memory: int, threads: int = 1) -> None:
         config = loaded.resolved.config
-        self.loaded, self.store, self.bars = loaded, store, bars
+        self.loaded, self.store, self.bars, self.threads = loaded, store, bars, threads
         signal_ms = timeframe_ms(str(config.data.timeframe))
         told = Instructions(signal_ms=signal_ms if signal_ms != loaded.panel.timeframe_ms else None)
         moved, _ = transfers_of(config, loaded.panel.open_time)
@@ -252,7 +255,8 @@ class Counter:
                     first[item] = self._columns.first_of(item)
                 firsts[n] = max(firsts[n], first[item])
         moved = replace(batch, places=rows[batch.places])
-        parts = [slice(k, k + _SETS_AT_ONCE) for k in range(0, batch.members.size, _SETS_AT_ONCE)]
+        size = max(1, min(_SETS_AT_ONCE, -(-batch.members.size // (_PARTS_EACH * self.threads))))
+        parts = [slice(k, k + size) for k in range(0, batch.members.size, size)]
         tasks = [pool.submit(self._count, moved, firsts, part) for part in parts]
         self._running += tasks
         return tasks

@@ -328,7 +328,7 @@ class Job:
         if known is None or not needed <= known.references:
             loaded = self._market(config)
             bars = Evaluator(shared_bars(references, loaded.resolved.config, self.store, loaded.panel, warmup))
-            known = _Ground(bars, needed, Counter(loaded, self.store, bars, self.memory))
+            known = _Ground(bars, needed, Counter(loaded, self.store, bars, self.memory, self.threads))
         while len(self._grounds) >= _KEPT:
             del self._grounds[next(iter(self._grounds))]
         self._grounds[key] = known  # the newest last

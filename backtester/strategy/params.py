@@ -169,7 +169,9 @@ def _parsed_json(name: str, value: str) -> Any:
 
 def choices_of(info: FieldInfo) -> list[Any]:
     """Return the values that a field allows; empty: any."""
-    return list(_param_info("", info).choices)
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    choices = extra.get("choices")
+    return choices if isinstance(choices, list) else []
 
 
 def parameter_error(strategy: type[Strategy], error: ValidationError) -> UsageError:
