@@ -386,6 +386,7 @@ def _book(  # noqa: PLR0917 - one value of each kind
         "free_wallet": config.account.balance,
         "peak": config.account.balance,
         "stopped_bar": state.NONE,
+        "begun": state.NONE,
         "coarse_bar": state.NONE,
         "wake": NO_BAR,
         "requested": asked,

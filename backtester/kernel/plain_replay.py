@@ -63,7 +63,7 @@ def replay_plainly(
     -------
     int
         ``stop``, or the bar that ``replay`` must take next: it is not plain, its path can liquidate, or the journal
-        must grow. What was due at its open may be done: it is not due again.
+        must grow. What was due at its open may be done: the account says so.
     """
     bar = start
     while bar < stop and is_plain_account(book):
@@ -82,4 +82,5 @@ def replay_plainly(
             trade_plainly(setup, market, schedule, book, journal, bar, time)
         if book.account[0]["touched"] == 1:
             record_plain_position(setup, book, journal, bar, time, market.mark_open[0, bar])
+        book.account[0]["begun"] = bar
     return bar

@@ -310,7 +310,8 @@ def replay_bar(
     Records at the open carry its time; on the path and at the close they carry the last millisecond of the bar, since
     the order inside a bar is a model and not a time.
     """
-    begin_bar(setup, market, schedule, book, journal, bar)
+    if book.account[0]["begun"] != bar:
+        begin_bar(setup, market, schedule, book, journal, bar)
     walk_to_close(setup, market, schedule, book, journal, bar)
     mark_columns(setup, market, book, columns, bar, bar + 1)
     end_bar(setup, market, schedule, book, journal, bar)

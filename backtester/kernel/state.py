@@ -271,6 +271,7 @@ ACCOUNT = np.dtype(
         ("time", np.int64),
         ("bar", np.int64),
         ("bar_open", np.int64),  # open time of the bar under way
+        ("begun", np.int64),  # bar whose orders at the open are done, though its path is not walked; NONE
         ("cross_count", np.int64),
         ("isolated_count", np.int64),
         ("spot_count", np.int64),

@@ -27,7 +27,7 @@ from backtester.engine.universe import has_universe
 from backtester.errors import BacktesterError
 from backtester.market.schema import timeframe_ms
 from backtester.market.store import Store
-from backtester.research.rows import DONE, SEGMENTS
+from backtester.research.rows import COMPILED, DONE, FACTS, POLARS, SEGMENTS
 from backtester.strategy import Strategy
 from backtester.strategy.evaluate import Evaluator
 from backtester.strategy.indicators import Indicator
@@ -269,20 +269,16 @@ class Counter:
         )
         good = np.flatnonzero(points.is_finite)
         tallies = tally_sets(self.prepared, self.shared, self._changes(points))
-        counted = Counted(members[good].tolist(), self._frame(tallies[good]))
+        counted = Counted(members[good].tolist(), self._frame(tallies[good], COMPILED))
         return counted, members[~points.is_finite].tolist()
 
     def _changes(self, points: ChangePoints) -> Changes:
         return Changes(points.offsets, self._bar[points.bar - self._first], points.target + 0.0)
 
-    def _frame(self, tallies: NDArray[np.void]) -> pl.DataFrame:
+    def _frame(self, tallies: NDArray[np.void], targets: str) -> pl.DataFrame:
+        facts = {"status": DONE, "error": None, "path": SEGMENTS, "targets": targets}
         metrics = tally_metrics(tallies, self.tally_terms)
-        return metrics.select(
-            pl.lit(DONE).alias("status"),
-            pl.lit(None, pl.String).alias("error"),
-            pl.lit(SEGMENTS).alias("path"),
-            pl.all(),
-        )
+        return metrics.select(*(pl.lit(value, FACTS[name]).alias(name) for name, value in facts.items()), pl.all())
 
     # -- by polars ---------------------------------------------------------------------------------------------------
 
@@ -298,7 +294,7 @@ class Counter:
             prepared = prepare(panel, self.terms, resolved.config, told)
         except BacktesterError as error:
             return place, error
-        return Counted([place], self._frame(tally_run(prepared, self.shared)))
+        return Counted([place], self._frame(tally_run(prepared, self.shared), POLARS))
 
 
 def takes_changes(config: RunConfig) -> bool:

@@ -13,7 +13,7 @@ from backtester.errors import BacktesterError, UsageError
 from backtester.research.holdout import iso
 from backtester.research.job import Job, Tell
 from backtester.research.metrics import METRICS, OwnMetric, own_value
-from backtester.research.rows import FACTS, ParamValue, done_row, failed_row, metrics_of, rows_frame
+from backtester.research.rows import FACTS, POLARS, REPLAY, ParamValue, done_row, failed_row, metrics_of, rows_frame
 
 
 def evaluated(job: Job, sets: pl.DataFrame, own: Mapping[str, OwnMetric], tell: Tell | None = None) -> pl.DataFrame:
@@ -43,7 +43,7 @@ def evaluated(job: Job, sets: pl.DataFrame, own: Mapping[str, OwnMetric], tell: 
         try:
             result = job.result(values)
             found = {name: own_value(name, function, result) for name, function in own.items()}
-            rows.append(done_row({**metrics_of(result), **found}, "replay"))
+            rows.append(done_row({**metrics_of(result), **found}, REPLAY, POLARS))
         except BacktesterError as error:
             rows.append(failed_row(str(error)))
         if tell is not None:

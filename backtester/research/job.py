@@ -26,6 +26,8 @@ from backtester.market.schema import timeframe_ms
 from backtester.market.store import Store
 from backtester.research.counted import Counted, Counter, Share
 from backtester.research.rows import (
+    LOOP,
+    POLARS,
     REPLAY,
     ParamValue,
     done_row,
@@ -36,9 +38,10 @@ from backtester.research.rows import (
     rows_frame,
 )
 from backtester.strategy import Indicator, Strategy
+from backtester.strategy.base import kind_of
 from backtester.strategy.evaluate import Evaluator
 from backtester.strategy.indicators import REF_PREFIX
-from backtester.strategy.target_plan import TargetPlan, plan_targets
+from backtester.strategy.target_plan import TargetPlan, is_local, plan_targets
 
 MEMORY = 1 << 28  # bytes that indicators may take
 _PLANNED = 512  # sets that are planned at a time
@@ -46,7 +49,6 @@ _AHEAD = 2  # such parts that threads may be counting while the next one is plan
 _LOOKED_AT = 256  # sets whose warm-up is looked at
 _PLACE = "__place"  # column of a set's place among all
 _KEPT = 4  # configurations whose bars are kept
-_MEASURED = 8  # sets on which a warm-up is measured that no indicator states
 
 Tell = Callable[[pl.DataFrame], None]
 """Called with the rows of sets as they are done."""
@@ -125,6 +127,7 @@ class Job:
         self._grounds: dict[str, _Ground] = {}
         self._lookbacks: dict[Indicator, int] = {}
         self._warmup: int | None = None
+        self._tried_on: dict[str, pl.DataFrame] = {}
         base = self._strategy({})
         self._watches_index = isinstance(base, Strategy) and watches_index(base)
         self.base = self._market(config)
@@ -132,7 +135,7 @@ class Job:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what can be made again: a job is sent to other processes."""
-        return {**self.__dict__, "_grounds": {}}
+        return {**self.__dict__, "_grounds": {}, "_tried_on": {}}
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse names that are neither a parameter of the strategy nor, with a dot, a key of the run file.
@@ -281,7 +284,7 @@ class Job:
         plans = plan_targets([strategy for _, strategy in sound])
         alike: dict[tuple[int, tuple[str, ...]], list[int]] = {}
         for n, (_, strategy) in enumerate(sound):
-            warmup = max(self._warmup or 0, self._reach_of(strategy, plans[n]))
+            warmup = self._warmup_of(strategy, plans[n], group.config)
             alike.setdefault((warmup, _references(strategy, plans[n])), []).append(n)
         for (warmup, references), members in alike.items():
             own = [sound[n][0] for n in members]
@@ -309,7 +312,8 @@ class Job:
         if refusal is not None:
             return failed_row(str(refusal))
         try:
-            return done_row(metrics_of(self._replayed(strategy, ground.counter.loaded, ground.bars)), REPLAY)
+            metrics = metrics_of(self._replayed(strategy, ground.counter.loaded, ground.bars))
+            return done_row(metrics, REPLAY, LOOP if kind_of(type(strategy)) == "loop" else POLARS)
         except BacktesterError as error:
             return failed_row(str(error))
 
@@ -352,16 +356,27 @@ class Job:
         found = [self._strategy(dict(zip(names, row, strict=True))) for row in tried]
         sound = [strategy for strategy in found if isinstance(strategy, Strategy)]
         plans = plan_targets(sound)
-        reach = [self._reach_of(strategy, plan) for strategy, plan in zip(sound, plans, strict=True)]
-        unsure = [n for n, plan in enumerate(plans) if plan.program is None and sound[n].warmup is None]
-        if unsure:
-            # no indicator says how far it looks back: measured on a few sets, the one that states most among them
-            stride = max(1, len(unsure) // _MEASURED)
-            chosen = dict.fromkeys([*unsure[::stride], max(unsure, key=reach.__getitem__)])
-            references = {name for n in chosen for name in _references(sound[n], plans[n])}
-            bars = shared_bars(sorted(references), self.base.resolved.config, self.store, self.base.panel, 0)
-            reach += [_measured(sound[n], bars) for n in chosen]
-        self._warmup = max(reach, default=0)
+        self._warmup = max(
+            (self._reach_of(s, plan) for s, plan in zip(sound, plans, strict=True) if is_sure(s, plan)), default=0
+        )
+
+    def _warmup_of(self, strategy: Strategy, plan: TargetPlan, config: RunConfig) -> int:
+        """Return the bars before the run that a set needs: those that all share, or, where it has to be tried, its own.
+
+        A run of the set alone measures the same.
+        """
+        reach = self._reach_of(strategy, plan)
+        if strategy.warmup is not None:
+            return reach
+        if is_sure(strategy, plan):
+            return max(self._warmup or 0, reach)
+        references = _references(strategy, plan)
+        key = f"{references} {_key(config, 'data')}"
+        if key not in self._tried_on:
+            loaded = self._market(config)
+            self._tried_on.clear()
+            self._tried_on[key] = shared_bars(references, loaded.resolved.config, self.store, loaded.panel, 0)
+        return max(reach, _measured(strategy, self._tried_on[key]))
 
     def _reach_of(self, strategy: Strategy, plan: TargetPlan) -> int:
         """Return the bars that a strategy looks back, by what it states or its indicators do."""
@@ -400,6 +415,11 @@ def _corners(values: pl.DataFrame) -> list[tuple[ParamValue, ...]]:
         ranks = values.select(pl.sum_horizontal(pl.col(numbers).rank())).to_series()
         places |= {ranks.arg_min() or 0, ranks.arg_max() or 0}
     return values[sorted(places)].rows()
+
+
+def is_sure(strategy: Strategy, plan: TargetPlan) -> bool:
+    """Return whether a strategy's indicators tell how far it looks back."""
+    return plan.program is not None or is_local(strategy)
 
 
 def _references(strategy: Strategy, plan: TargetPlan) -> tuple[str, ...]:

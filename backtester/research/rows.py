@@ -15,8 +15,12 @@ DONE = "done"
 FAILED = "failed"
 SEGMENTS = "segments"
 REPLAY = "replay"
-FACTS = {"status": pl.String, "error": pl.String, "path": pl.String}
-"""Columns behind the set: ``done`` or ``failed``, why it failed, how it was replayed (``segments``, ``replay``)."""
+COMPILED = "compiled"
+POLARS = "polars"
+LOOP = "on_bar"
+FACTS = {"status": pl.String, "error": pl.String, "path": pl.String, "targets": pl.String}
+"""Columns behind the set: ``done`` or ``failed``, why it failed, how it was replayed (``segments``, ``replay``), what
+evaluated its targets (``compiled``, ``polars``, ``on_bar``)."""
 
 # Of a summary: what names the run rather than measures it, and what its notices say.
 LEFT_OUT = frozenset(
@@ -44,14 +48,14 @@ def metrics_of(result: Result) -> dict[str, SummaryValue]:
     return {key: value for key, value in result.summary.items() if key not in LEFT_OUT}
 
 
-def done_row(metrics: Mapping[str, SummaryValue], path: str) -> dict[str, Any]:
+def done_row(metrics: Mapping[str, SummaryValue], path: str, targets: str) -> dict[str, Any]:
     """Return the facts and metrics of a set that was replayed."""
-    return {"status": DONE, "error": None, "path": path, **metrics}
+    return {"status": DONE, "error": None, "path": path, "targets": targets, **metrics}
 
 
 def failed_row(error: str) -> dict[str, Any]:
     """Return the facts of a set whose strategy or account was refused."""
-    return {"status": FAILED, "error": error, "path": None}
+    return {"status": FAILED, "error": error, "path": None, "targets": None}
 
 
 def rows_frame(sets: pl.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

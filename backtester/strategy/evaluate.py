@@ -69,6 +69,10 @@ class Evaluator:
         self.rows = symbol_rows(bars)
         self.bars = bars
         self.bar_ms = bar_ms or bar_length(bars)
+        opened = bars["open_time"].dt.epoch("ms") if bars.height else None
+        self._numbers = [
+            int(opened[rows.start]) // (self.bar_ms or 1) if opened is not None else 0 for rows in self.rows
+        ]
         self._arrays: dict[str, NDArray[np.float64]] = {}
         self._computed: dict[Indicator, NDArray[np.float64]] = {}
 
@@ -206,8 +210,12 @@ class Evaluator:
             out[:] = self.values(item)
             return
         inputs = [self._input(source, self.bars) for source in item.inputs]
-        for _, start, stop in self.rows:
-            item.compute_into(out[start:stop], *(array[start:stop] for array in inputs))
+        self._compute_into(item, out, inputs)
+
+    def _compute_into(self, item: Indicator, out: NDArray[np.float64], inputs: list[NDArray[np.float64]]) -> None:
+        """Write an indicator symbol by symbol, its sums in blocks that begin at bars of the calendar."""
+        for (_, start, stop), number in zip(self.rows, self._numbers, strict=True):
+            item.compute_into(out[start:stop], *(array[start:stop] for array in inputs), number=number)
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return a column of the bars as floats, NaN where it is null; not to be written to."""
@@ -223,8 +231,7 @@ class Evaluator:
             return values
         inputs = [self._input(source, frame) for source in item.inputs]
         values = np.empty(frame.height)
-        for _, start, stop in self.rows:
-            item.compute_into(values[start:stop], *(array[start:stop] for array in inputs))
+        self._compute_into(item, values, inputs)
         self._computed[item] = values
         return values
 

@@ -36,7 +36,7 @@ def blaming(strategy: type[Strategy], method: str) -> Iterator[None]:
         yield
     except BacktesterError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # one set of many that leaves the program must not end the others
         raise strategy_fault(strategy, method, error) from error
 
 

@@ -167,7 +167,7 @@ class Indicator:
         self.compute_into(out, *arrays)
         return out
 
-    def compute_into(self, out: NDArray[np.float64], *arrays: NDArray[np.float64]) -> None:
+    def compute_into(self, out: NDArray[np.float64], *arrays: NDArray[np.float64], number: int = 0) -> None:
         """Write the values of one symbol, as ``compute`` returns them.
 
         Parameters
@@ -176,7 +176,17 @@ class Indicator:
             Contiguous, as long as each of the inputs and none of them; filled.
         *arrays : ndarray of float64
             One per input, contiguous.
+        number : int
+            Number of the first bar, counted from any moment that stays: sums are made in blocks of a window's length,
+            which then begin at the same bars wherever the arrays do, so that not even the last digit depends on that.
         """
+        ahead = number % self.length if self.function in _SUMMED and self.length else 0
+        if ahead and self.length <= out.size:
+            missing = np.full(ahead, np.nan)
+            longer = np.empty(ahead + out.size)
+            self.compute_into(longer, *(np.concatenate((missing, array)) for array in arrays))
+            out[:] = longer[ahead:]
+            return
         if self.length > out.size:  # no window is full, and none as long is set up
             out.fill(np.nan)
             return
@@ -268,6 +278,9 @@ _FUNCTIONS: Mapping[str, _Function] = {
     "rolling_corr": _Function(_compiled("rolling", "correlation"), _window),
     "rolling_beta": _Function(_compiled("rolling", "beta"), _window),
 }
+
+_SUMMED = frozenset({"sma", "wma", "rolling_sum", "rolling_std", "zscore", "vwap", "rolling_corr", "rolling_beta"})
+"""Functions whose last digit depends on where the blocks of their sums begin."""
 
 Input = str | pl.Expr | Indicator
 

@@ -115,6 +115,25 @@ def _planned(strategy: Strategy) -> TargetPlan:
     return TargetPlan(indicators, tuple(columns), program)
 
 
+def is_local(strategy: Strategy) -> bool:
+    """Return whether all that a strategy decides follows bar by bar from indicators that state how far they look back.
+
+    Then bars before those change nothing. Anything else (``signals``, ``on_bar``, expressions that look back by
+    themselves) has to be tried.
+    """
+    try:
+        declared = declared_indicators(strategy)
+        if type(strategy).overrides & {"signals", "on_bar"}:
+            return False
+        if not all(isinstance(item, Indicator) for item in declared.values()):
+            return False
+        for item in declared_decisions(strategy).values():
+            program_of(_json(item.expr), [])
+    except (Refused, BacktesterError):
+        return False
+    return True
+
+
 def _is_way(other: Sequence[str]) -> bool:
     return bool({"signals", "on_bar", "target_long", "target_short"}.intersection(other))
 
