@@ -36,12 +36,14 @@ from backtester.strategy import (
     rolling_min,
     rolling_quantile,
     rolling_std,
+    rolling_sum,
     rsi,
     session_vwap,
     sma,
     supertrend,
     supertrend_side,
     vwap,
+    wma,
     zscore,
 )
 
@@ -335,3 +337,36 @@ def test_wrong_arguments_are_named(make, problem) -> None:
 def test_expression_methods_on_an_indicator_show_the_way() -> None:
     with pytest.raises(AttributeError, match=r"pl.col\(name\).shift in target\(\)"):
         sma("close", 5).shift(1)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        sma("close", 6),
+        wma("close", 33),
+        rolling_sum("close", 17),
+        rolling_std("close", 50),
+        zscore("close", 70),
+        rolling_corr("close", "volume", 40),
+        rolling_beta("close", "volume", 41),
+        vwap(30),
+    ],
+    ids=str,
+)
+def test_not_even_the_last_digit_depends_on_where_the_bars_begin(item: Indicator) -> None:
+    rng = np.random.default_rng(3)
+    close = np.round(100 + np.cumsum(rng.normal(0, 0.1, 800)), 2)
+    bars = pl.DataFrame(
+        {
+            "open_time": pl.Series(np.arange(800) * 3_600_000).cast(pl.Datetime("ms", "UTC")),
+            "symbol": ["A"] * 800,
+            "high": close + 1,
+            "low": close - 1,
+            "close": close,
+            "volume": rng.random(800),
+        }
+    )
+    whole = Evaluator(bars).values(item)
+    for start in (1, 7, 59, 199):
+        later = Evaluator(bars[start:]).values(item)
+        np.testing.assert_array_equal(later[100:], whole[start + 100 :])
