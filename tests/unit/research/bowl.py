@@ -29,4 +29,6 @@ class Bowl:
         if x == 7:
             return failed_row("x may not be 7.")
         sharpe = None if x == 8 else 5 - (x - 3 - self.shift) ** 2 - (y + 1) ** 2
-        return done_row({"sharpe": sharpe, "max_drawdown": -abs(x) / 10, "liquidations": int(x > 4)}, "segments")
+        return done_row(
+            {"sharpe": sharpe, "max_drawdown": -abs(x) / 10, "liquidations": int(x > 4)}, "segments", "compiled"
+        )

@@ -9,10 +9,10 @@ from polars.testing import assert_frame_equal
 from backtester.research.rows import done_row, failed_row, joined, rows_frame
 
 ROWS = [
-    done_row({"trades": 0, "longest_days": None, "sharpe": None, "orders_clipped": 2}, "replay"),
-    done_row({"trades": 3, "longest_days": 4, "sharpe": 1.5, "best_day": "2025-01-01"}, "replay"),
+    done_row({"trades": 0, "longest_days": None, "sharpe": None, "orders_clipped": 2}, "replay", "polars"),
+    done_row({"trades": 3, "longest_days": 4, "sharpe": 1.5, "best_day": "2025-01-01"}, "replay", "polars"),
     failed_row("It raises."),
-    done_row({"trades": 5, "longest_days": 2, "sharpe": 2, "never": None}, "segments"),
+    done_row({"trades": 5, "longest_days": 2, "sharpe": 2, "never": None}, "segments", "compiled"),
 ]
 
 
