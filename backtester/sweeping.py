@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -350,13 +349,9 @@ def _write_page(folder: SweepFolder, plan: SweepPlan) -> None:
     """Write the sweep's page from its folder."""
     if not plan.config.report.enabled or not (folder.path / "sets.parquet").is_file():
         return
-    try:
-        module = import_module("backtester.report.sweep_page")
-    except ModuleNotFoundError as error:
-        if error.name != "backtester.report.sweep_page":
-            raise
-        return
-    module.write_sweep_page(folder.path, folder.report)
+    from backtester.report.sweep_page import write_sweep_page  # noqa: PLC0415 - plotly takes a while to import
+
+    write_sweep_page(folder.path, folder.report)
 
 
 def _kept_in_memory(request: SweepRequest, ready: Prepared, tell: TellSweep) -> SweepResult:

@@ -6,15 +6,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 import polars as pl
 
 from backtester.errors import BacktesterError, UsageError
+from backtester.research.executors import Executor
 from backtester.research.job import Job
 from backtester.research.rows import FAILED
 from backtester.research.space import SET, Space
@@ -28,37 +26,6 @@ _PACE = 0.5  # seconds between two parts
 _REMEMBERED = 8  # parts by which the rate is told
 _TRIED = 8  # sets by which the rate is guessed before a large sweep
 _LOOKED_THROUGH = 1 << 27  # sets of a grid that are put to a filter without being asked
-
-
-class Executor(AbstractContextManager["Executor"], Protocol):
-    """What evaluates parts of a sweep: here, in processes, on a cluster; as a context it ends what it started."""
-
-    def rows(self, job: Job, parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Yield the rows of parts when they are done, in any order; those of one part may come in several frames.
-
-        Raises
-        ------
-        MemoryError
-            A part does not fit into the memory.
-        """
-        ...
-
-
-class Inline:
-    """Parts one after the other in this process."""
-
-    def __enter__(self) -> Inline:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """There is nothing to end."""
-
-    def rows(self, job: Job, parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Yield the rows of each part."""
-        for part in parts:
-            yield job.evaluate(part)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,15 @@ from backtester.market.series import SYNTHETIC_VENUE
 from backtester.market.store import Store
 from backtester.research import holdout
 from backtester.research.axes import Written
+from backtester.research.evaluation import refuse_column_names
+from backtester.research.executors import EXECUTORS, Executor, make_executor
 from backtester.research.job import MEMORY, Job
 from backtester.research.plan import SweepPlan, pinned
 from backtester.research.ranking import DEFAULT_METRIC
-from backtester.research.space import Sample, Space
-from backtester.research.sweep import Executor, Inline, refuse_unasked
+from backtester.research.space import SET, Sample, Space
+from backtester.research.sweep import refuse_unasked
 from backtester.strategy import Strategy
 
-EXECUTORS = ("local", "processes", "ray")
 DEFAULT_RUNS = Path("reports")
 
 
@@ -166,6 +166,7 @@ def prepared(request: SweepRequest) -> Prepared:
     written = {name: _written(given) for name, given in request.grid.items()}
     job = _job(request, config)
     job.check(list(written))
+    refuse_column_names(list(written), {SET})
     loaded = job.base
     aside, cut = _without_holdout(request, loaded)
     plan = SweepPlan(pinned(config, loaded, cut), written, request.where, request.sample, request.holdout)
@@ -259,11 +260,4 @@ def _holdout_notices(aside: holdout.Span | None, loaded: Loaded, cut: int) -> tu
 
 def _executor(request: SweepRequest) -> Executor:
     """Return where sets are evaluated."""
-    try:
-        module = import_module("backtester.research.executors")
-    except ModuleNotFoundError as error:
-        if error.name != "backtester.research.executors":
-            raise
-        return Inline()
-    made: Executor = module.make_executor(request.executor, workers=request.worker_count, address=request.address)
-    return made
+    return make_executor(request.executor, workers=request.worker_count, address=request.address)

@@ -103,6 +103,7 @@ def test_a_frame_can_be_swept_and_replayed_afterwards(demo_store: Path) -> None:
         ({"grid": {"length": 5}}, "a sequence of values or a text, not 5"),
         ({"grid": {"lenght": [5]}}, "'lenght'"),
         ({"grid": {"length": [5, "x"]}}, "a whole number"),
+        ({"grid": {"length": [5]}, "executor": "rey"}, "'ray'"),
         ({"grid": {"length": [5]}, "sample": 0}, "sample of 0"),
         ({"grid": {"length": [5]}, "workers": -1}, "must not be negative"),
         ({"grid": {"length": [5]}, "params": {"length": 3}}, "instance"),
@@ -113,3 +114,14 @@ def test_wrong_calls(demo_store: Path, arguments: dict[str, object], text: str) 
     with pytest.raises(UsageError) as caught:
         backtester.sweep(Above(), data=demo_store, out=None, **{**SPAN, **arguments})  # type: ignore[arg-type]
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["days", "sharpe", "set", "status", "path", "orders_here", "max_drawdown_end"])
+def test_a_parameter_named_like_a_column_is_refused_before_anything_is_written(
+    demo_store: Path, tmp_path: Path, name: str
+) -> None:
+    body = {"__annotations__": {name: int}, name: Param(5), "target": lambda self: pl.lit(1.0)}
+    named = type("Named", (Strategy,), body)
+    with pytest.raises(UsageError, match=f"'{name}' has the name of a column of the result"):
+        backtester.sweep(named(), grid={name: [5, 10]}, data=demo_store, out=tmp_path / "runs", **SPAN)
+    assert not (tmp_path / "runs").exists()
