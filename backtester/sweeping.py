@@ -194,6 +194,7 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
     ready = prepared(request)
     job, plan, space = ready.job, ready.plan, ready.space
     job.prepare(space.spread())  # all parts, and those of a later --resume, begin at the same bar
+    began += _warmed(request, ready)
     if request.out is None and request.resume is None:
         return _kept_in_memory(request, ready, tell)
     folder, is_new = _folder(request, plan, identity(plan, job), space)
@@ -235,6 +236,19 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
         result = _checked(result, request, folder)
     _write_page(folder, plan)
     return result
+
+
+def _warmed(request: SweepRequest, ready: Prepared) -> float:
+    """Evaluate a set, so that compiling and loading are no part of the rate; return the seconds that it took.
+
+    Workers of other executors compile for themselves: a set may end one of them, and must not end this process.
+    """
+    if request.executor != "local":
+        return 0.0
+    before = time.perf_counter()
+    with suppress(MemoryError):  # met again, and told, when the parts are evaluated
+        ready.job.evaluate(ready.space.spread().head(1))
+    return time.perf_counter() - before
 
 
 @contextmanager
