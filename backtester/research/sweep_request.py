@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from backtester.research.axes import Written
 from backtester.research.evaluation import refuse_column_names
 from backtester.research.executors import EXECUTORS, Executor, make_executor
 from backtester.research.job import MEMORY, Job
-from backtester.research.plan import SweepPlan, pinned
+from backtester.research.plan import SweepPlan, pinned, symbols_seen
 from backtester.research.ranking import DEFAULT_METRIC
 from backtester.research.space import SET, Sample, Space
 from backtester.research.sweep import refuse_unasked
@@ -171,7 +171,7 @@ def prepared(request: SweepRequest) -> Prepared:
     aside, cut = _without_holdout(request, loaded)
     plan = SweepPlan(pinned(config, loaded, cut), written, request.where, request.sample, request.holdout)
     space = plan.space(job.strategy)
-    _refuse_sealed(request, plan, space, loaded)
+    _refuse_sealed(request, plan, space, job)
     if cut != loaded.panel.end or any(name.startswith("data.") for name in written):
         job = _job(request, plan.config)
     if not request.asked:
@@ -218,12 +218,13 @@ def _without_holdout(request: SweepRequest, loaded: Loaded) -> tuple[holdout.Spa
     return aside, holdout.cut_before(aside, panel.start, panel.end)
 
 
-def _refuse_sealed(request: SweepRequest, plan: SweepPlan, space: Space, loaded: Loaded) -> None:
-    """Refuse sealed bars, also those that an axis over the data's span would reach."""
+def _refuse_sealed(request: SweepRequest, plan: SweepPlan, space: Space, job: Job) -> None:
+    """Refuse sealed bars, also those that are only read, and those that an axis over the data's span would reach."""
     runs = request.runs
     if request.holdout is None and not (runs / holdout.HOLDOUT_FILE).is_file():
         return
-    data, panel = plan.config.data, loaded.panel
+    data, panel = plan.config.data, job.base.panel
+    symbols = symbols_seen(job, _strategies_tried(space))
     moved = {axis.name: axis for axis in space.axes if axis.name in ("data.start", "data.end", "data.venue")}
     if request.holdout is not None and moved:
         raise UsageError(
@@ -236,7 +237,18 @@ def _refuse_sealed(request: SweepRequest, plan: SweepPlan, space: Space, loaded:
     ]
     for venue, start, end in itertools.product(*choices):
         span = parse_time(str(start), "data.start"), parse_time(str(end), "data.end")
-        holdout.refuse_sealed(runs, venue, panel.traded_symbols, *span, what="The sweep")
+        holdout.refuse_sealed(runs, venue, symbols, *span, what="The sweep")
+
+
+def _strategies_tried(space: Space) -> Iterator[dict[str, Any]]:
+    """Yield parameters that show which contracts a strategy may read: each text of an axis may name one."""
+    own = [axis for axis in space.axes if "." not in axis.name]
+    first = {axis.name: axis.values.take(np.zeros(1, dtype=np.int64))[0] for axis in own}
+    yield first
+    for axis in own:
+        if isinstance(first[axis.name], str):
+            for value in axis.values.take(np.arange(1, axis.count)):
+                yield {**first, axis.name: value}
 
 
 def _notices(loaded: Loaded) -> tuple[Notice, ...]:
