@@ -14,6 +14,7 @@ from backtester.arguments import call_tree, folder_options, from_here, opened_st
 from backtester.domain.config import RunConfig
 from backtester.domain.margin_tiers import MarginTier
 from backtester.engine.assume import try_assumptions
+from backtester.engine.decisions import find_strategy, references_of
 from backtester.engine.folder import REPORT_FILE, free_run_id, load_result, staged_folder, write_files
 from backtester.engine.loose_frame import FrameLike
 from backtester.engine.result import Result
@@ -93,7 +94,7 @@ def run(
     runs = DEFAULT_OUT if out is None else Path(out)
     with opened_store(data, tree) as (store, whole_tree, notices):
         whole = build_config(whole_tree)
-        sealed = _sealed_bars(whole, store, runs, opens=open_holdout)
+        sealed, seen = _sealed_bars(whole, store, runs, instance, folders, opens=open_holdout)
         earlier = holdout.earlier_openings(runs, sealed)
         result, replayed = execute_kept(
             whole,
@@ -111,31 +112,47 @@ def run(
         table = assumption_table(result, try_assumptions(kept, result, progress))
         result = replace(result, assumptions=table)
     if sealed:
-        result = _opening_recorded(result, runs, sealed, earlier)
+        result = _opening_recorded(result, runs, sealed, earlier, seen)
     if out is None:
         return result
     return save(result, out, progress, folders=folder_options(data, strategies))
 
 
-def _sealed_bars(config: RunConfig, store: Store, runs: Path, *, opens: bool) -> tuple[holdout.Seal, ...]:
-    """Return the seals that a run opens; a run that may not open the ones it reaches into is refused."""
+def _sealed_bars(
+    config: RunConfig, store: Store, runs: Path, strategy: Strategy | None, folders: Sequence[Path], *, opens: bool
+) -> tuple[tuple[holdout.Seal, ...], tuple[str, ...]]:
+    """Return the seals that a run opens, and the contracts that it trades or reads.
+
+    A run that may not open the seals that it reaches into is refused.
+    """
     if not (runs / holdout.HOLDOUT_FILE).is_file():
         if opens:
             raise UsageError(
                 f"There is no holdout to open: nothing is sealed in {runs}.",
                 "--holdout of a sweep seals bars; --out names the folder of the runs.",
             )
-        return ()
-    panel = load_run(config, store).panel
-    span = (panel.venue, panel.traded_symbols, panel.start, panel.end)
+        return (), ()
+    loaded = load_run(config, store)
+    panel = loaded.panel
+    read = loaded.resolved.config.data.reference
+    if strategy is None and config.strategy.signals is None and config.strategy.fills is None:
+        strategy, _ = find_strategy(config, folders)
+    if strategy is not None:
+        read = references_of(loaded.resolved.config, strategy)
+    seen = tuple(dict.fromkeys((*panel.traded_symbols, *read)))
+    span = (panel.venue, seen, panel.start, panel.end)
     if not opens:
         way = "Or open the seal on the record with --open-holdout; what follows is no longer out of sample."
         holdout.refuse_sealed(runs, *span, what="The run", hint=way)
-    return holdout.sealed_within(runs, *span)
+    return holdout.sealed_within(runs, *span), seen
 
 
 def _opening_recorded(
-    result: Result, runs: Path, sealed: Sequence[holdout.Seal], earlier: Sequence[holdout.Opening]
+    result: Result,
+    runs: Path,
+    sealed: Sequence[holdout.Seal],
+    earlier: Sequence[holdout.Opening],
+    seen: tuple[str, ...],
 ) -> Result:
     """Return a run whose opening of sealed bars stands beside the seal and in its manifest."""
     hashes = result.manifest["hashes"]
@@ -147,7 +164,7 @@ def _opening_recorded(
         strategy=result.strategy_name,
         config=str(hashes["config"]),
         venue=sealed[0].venue,
-        symbols=result.symbols,
+        symbols=seen,
         span=holdout.Span(result.start, result.end),
     )
     holdout.record_opening(runs, opening)

@@ -43,6 +43,7 @@ from backtester.research.optimize_result import (
     write_plan,
     write_result,
 )
+from backtester.research.plan import symbols_seen
 from backtester.research.search_folder import MANIFEST, find_folder, new_folder, read_json, read_search, write_json
 from backtester.research.study import STUDY_FILE, check_sampler, default_batch, opened_study
 from backtester.research.trials import COLUMNS, COMPLETE
@@ -191,7 +192,7 @@ class _Search:
         _refuse(self.job, plan)
         panel = self.job.base.panel
         sealed_in = DEFAULT_OUT if root is None else root
-        refuse_sealed(sealed_in, panel.venue, panel.traded_symbols, panel.start, panel.end, what="The optimisation")
+        refuse_sealed(sealed_in, panel.venue, symbols_seen(self.job), panel.start, panel.end, what="The optimisation")
         self.windows = window_jobs(self.job, plan.windows, run.job) if plan.windows > 1 else []
         self.config, self.hashes = fixed_config(self.job), job_hashes(self.job)
         self.created = str(timestamp())

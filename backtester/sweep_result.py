@@ -23,7 +23,7 @@ from backtester.engine.run_file import parse_time
 from backtester.errors import UsageError, format_time
 from backtester.research.job import Job
 from backtester.research.plan import SWEEP_FILE, SweepPlan
-from backtester.research.ranking import check_metric, is_lower_better, ranked
+from backtester.research.ranking import check_metric, is_lower_better, lost_text, ranked
 from backtester.research.rows import ParamValue
 from backtester.research.space import SET
 from backtester.research.sweep import duration_text, rate_text
@@ -160,7 +160,10 @@ class SweepResult:
             "<tr>" + "".join(f"<td style='text-align:right'>{escape(_cell(value))}</td>" for value in row) + "</tr>"
             for row in shown.select(names).iter_rows()
         )
-        notes = "".join(f"<li>{escape(n.severity)}: {escape(n.text)}</li>" for n in self.notices)
+        told = [f"{n.severity}: {n.text}" for n in self.notices]
+        lost = lost_text(self.rows) if self.manifest["done"] else ""
+        told += [f"warning: {lost}"] if lost else []
+        notes = "".join(f"<li>{escape(text)}</li>" for text in told)
         page = f"<p>{escape(str(self.run_dir))}</p>" if self.run_dir is not None else ""
         order = f"best {self.metric} first, {self.manifest['failed']:,} sets failed"
         return (

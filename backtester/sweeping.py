@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +194,7 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
     ready = prepared(request)
     job, plan, space = ready.job, ready.plan, ready.space
     job.prepare(space.spread())  # all parts, and those of a later --resume, begin at the same bar
+    began += _warmed(request, ready)
     if request.out is None and request.resume is None:
         return _kept_in_memory(request, ready, tell)
     folder, is_new = _folder(request, plan, identity(plan, job), space)
@@ -236,6 +236,19 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
         result = _checked(result, request, folder)
     _write_page(folder, plan)
     return result
+
+
+def _warmed(request: SweepRequest, ready: Prepared) -> float:
+    """Evaluate a set, so that compiling and loading are no part of the rate; return the seconds that it took.
+
+    Workers of other executors compile for themselves: a set may end one of them, and must not end this process.
+    """
+    if request.executor != "local":
+        return 0.0
+    before = time.perf_counter()
+    with suppress(MemoryError):  # met again, and told, when the parts are evaluated
+        ready.job.evaluate(ready.space.spread().head(1))
+    return time.perf_counter() - before
 
 
 @contextmanager
@@ -350,13 +363,9 @@ def _write_page(folder: SweepFolder, plan: SweepPlan) -> None:
     """Write the sweep's page from its folder."""
     if not plan.config.report.enabled or not (folder.path / "sets.parquet").is_file():
         return
-    try:
-        module = import_module("backtester.report.sweep_page")
-    except ModuleNotFoundError as error:
-        if error.name != "backtester.report.sweep_page":
-            raise
-        return
-    module.write_sweep_page(folder.path, folder.report)
+    from backtester.report.sweep_page import write_sweep_page  # noqa: PLC0415 - plotly takes a while to import
+
+    write_sweep_page(folder.path, folder.report)
 
 
 def _kept_in_memory(request: SweepRequest, ready: Prepared, tell: TellSweep) -> SweepResult:

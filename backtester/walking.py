@@ -29,6 +29,7 @@ from backtester.research.interrupts import await_second
 from backtester.research.metrics import OwnMetric, OwnMetrics, odd_directions, own_metrics, parse_objectives
 from backtester.research.optimize import Plan
 from backtester.research.optimize_result import fixed_config, job_hashes, known_names
+from backtester.research.plan import symbols_seen
 from backtester.research.search_folder import new_folder
 from backtester.research.space import Space as Grid
 from backtester.research.study import SAMPLERS, check_sampler, default_batch
@@ -179,7 +180,7 @@ class _Call:
         panel = self.job.base.panel
         self.span = (panel.start, panel.end)
         sealed_in = DEFAULT_OUT if root is None else root
-        refuse_sealed(sealed_in, panel.venue, panel.traded_symbols, *self.span, what="The walk forward")
+        refuse_sealed(sealed_in, panel.venue, symbols_seen(self.job), *self.span, what="The walk forward")
         bar = timeframe_ms(str(self.job.base.config.data.timeframe))
         windows = cut_windows(self.span, *self.lengths, bar, anchored=wanted.anchored)
         self.seed = secrets.randbelow(1 << 31) if wanted.seed is None else wanted.seed

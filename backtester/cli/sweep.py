@@ -388,6 +388,7 @@ def _print(result: SweepResult, top: int, runs: list[Path], *, as_json: bool, qu
     """Print the best sets, as a table or as JSON, and where everything is."""
     from backtester.cli.output import print_json, say
     from backtester.engine.folder import REPORT_FILE
+    from backtester.research.ranking import lost_text
     from backtester.sweep_result import counts_text
 
     folder = result.run_dir
@@ -410,6 +411,9 @@ def _print(result: SweepResult, top: int, runs: list[Path], *, as_json: bool, qu
         say(
             f"Warning: {manifest['failed']:,} sets failed, and their rows say why. The first: {manifest['first_error']}"
         )
+    lost = lost_text(result.rows)
+    if lost:
+        say(f"Warning: {lost}")
     if manifest.get("exact_check"):
         typer.echo(check_text(manifest["exact_check"]))
     typer.echo(f"The best set again: {result.command(best)}")

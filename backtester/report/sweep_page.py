@@ -42,6 +42,7 @@ def render_sweep_page(sweep: Sweep) -> str:
         .get_template("sweep.html.j2")
         .render(
             title=f"Sweep of {numbers.shorten(name, 200)}",
+            brand="Parameter sweep",
             run=facts(sweep),
             synthetic=_is_synthetic(sweep),
             findings=findings(sweep),

@@ -51,10 +51,13 @@ def evaluated(job: Job, sets: pl.DataFrame, own: Mapping[str, OwnMetric], tell: 
     return rows_frame(sets, rows)
 
 
+_TEXTS = frozenset({"max_drawdown_start", "max_drawdown_trough", "max_drawdown_end"})  # columns that are no numbers
+
+
 def refuse_column_names(names: list[str], extra: set[str]) -> None:
     """Refuse parameters whose values would stand under the name of another column of the result."""
     for name in names:
-        if name in METRICS or name in FACTS or name in extra or name.startswith("orders_"):
+        if name in METRICS or name in FACTS or name in _TEXTS or name in extra or name.startswith("orders_"):
             raise UsageError(
                 f"The parameter {name!r} has the name of a column of the result.", "Rename it in the strategy."
             )

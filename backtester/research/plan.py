@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from backtester.market.schema import timeframe_ms
 from backtester.research.axes import Written, build_axis
 from backtester.research.holdout import iso
 from backtester.research.job import Job
+from backtester.research.rows import ParamValue
 from backtester.research.space import METHODS, Sample, Space
 from backtester.strategy import Strategy, registry
 
@@ -163,12 +164,26 @@ def identity(plan: SweepPlan, job: Job) -> dict[str, object]:
     return {**hashes, "all": combined_hash(hashes)}
 
 
-def _references(job: Job) -> tuple[str, ...]:
-    """Return the symbols that are read and not traded, as far as the base parameters tell."""
+def symbols_seen(job: Job, tried: Iterable[Mapping[str, ParamValue]] = ()) -> tuple[str, ...]:
+    """Return the contracts that are traded or read.
+
+    Parameters
+    ----------
+    job : Job
+        With base parameters.
+    tried : iterable of mapping
+        Other parameters with which the strategy may read others.
+    """
+    read = [name for params in ({}, *tried) for name in _references(job, params)]
+    return tuple(dict.fromkeys((*job.base.panel.traded_symbols, *read)))
+
+
+def _references(job: Job, params: Mapping[str, ParamValue] | None = None) -> tuple[str, ...]:
+    """Return the symbols that are read and not traded, as far as parameters tell; those of the base by default."""
     config = job.base.resolved.config
     try:
-        return references_of(config, job.strategy(**job.config.strategy.params))
-    except BacktesterError:  # refused without the values of the axes
+        return references_of(config, job.strategy(**{**job.config.strategy.params, **(params or {})}))
+    except BacktesterError:  # refused, as without the values of the axes
         return config.data.reference
 
 

@@ -68,6 +68,25 @@ def check_metric(rows: pl.DataFrame | pl.LazyFrame, axes: Iterable[str], metric:
     raise UnknownNameError("metric", metric, known)
 
 
+def is_lost(rows: pl.DataFrame | pl.LazyFrame) -> pl.Expr:
+    """Return the condition that a set lost its account: all that was there at the beginning."""
+    known = "total_return" in rows.lazy().collect_schema()
+    return (pl.col("total_return") <= -1).fill_null(value=False) if known else pl.lit(value=False)
+
+
+def lost_text(rows: pl.DataFrame | pl.LazyFrame) -> str:
+    """Return how many of the sets that were done lost their account, in one sentence; empty where none did."""
+    done = rows.lazy().filter(pl.col("status") == DONE)
+    lost, total = done.select(is_lost(rows).sum().alias("lost"), pl.len().alias("total")).collect().row(0)
+    if not lost:
+        return ""
+    if lost == total:
+        every = "The only set" if total == 1 else f"All {total:,} sets"
+        return f"{every} lost the whole account: none of them can be called the best."
+    sets = "1 set" if lost == 1 else f"{lost:,} sets"
+    return f"{sets} of {total:,} lost the whole account; {'it ranks' if lost == 1 else 'they rank'} last."
+
+
 def ranked(rows: pl.DataFrame | pl.LazyFrame, metric: str, count: int | None = None) -> pl.DataFrame:
     """Return the sets that were done, the best first.
 
@@ -76,10 +95,13 @@ def ranked(rows: pl.DataFrame | pl.LazyFrame, metric: str, count: int | None = N
     rows : polars.DataFrame or polars.LazyFrame
         Evaluated sets.
     metric : str
-        By what; sets of which it is not defined come last, equal ones in the order of their numbers.
+        By what; sets of which it is not defined come last, equal ones in the order of their numbers. Those that lost
+        their account come behind all others: the ratios of such a run say nothing.
     count : int, optional
         How many; None: all.
     """
     order = rows.lazy().filter(pl.col("status") == DONE)
-    best = order.sort(metric, SET, descending=[not is_lower_better(metric), False], nulls_last=True)
+    best = order.sort(
+        is_lost(rows), metric, SET, descending=[False, not is_lower_better(metric), False], nulls_last=True
+    )
     return (best if count is None else best.head(count)).collect()

@@ -26,6 +26,7 @@ METHODS: tuple[Method, ...] = ("random", "sobol")
 FILTER_EXAMPLE = 'Example: --where "slow > 2 * fast and account.leverage < 5".'
 
 _CHUNK = 1 << 18  # rows of a grid that are held at a time
+_RUNS = 8  # runs of neighbours by which all are judged
 _CORNERS = 256  # sets by which a large grid is judged, at its corners and as many on its diagonal
 _HELD = 1 << 22  # sets that a filter leaves whose places are held
 _COUNTABLE = 1 << 25  # sets of a grid that are looked at one by one to draw a sample
@@ -129,6 +130,34 @@ class Space:
         places = np.array([*itertools.islice(corners, _CORNERS)], dtype=np.int64)
         diagonal = np.stack([np.linspace(0, axis.count - 1, _CORNERS).astype(np.int64) for axis in self.axes], axis=1)
         return _numbered(self._at(np.concatenate([places, diagonal])), 0)
+
+    def some(self, count: int) -> pl.DataFrame:
+        """Return about so many sets by which to guess how long all take: runs of neighbours, spread over the grid.
+
+        Neighbours share indicators, as they do in the whole; of a sample, sets are drawn. Those that the filter leaves,
+        or, where it leaves none of them, all.
+        """
+        generator = np.random.default_rng(0)
+        size = self.grid_size
+        if self.sample is not None:
+            drawn = [generator.integers(0, axis.count, count) for axis in self.axes]
+            places = np.stack(drawn, axis=1)
+        else:
+            runs = min(_RUNS, count)
+            starts = [size * run // runs for run in range(runs)]
+            numbers = dict.fromkeys(start + n for n in range(-(-count // runs)) for start in starts if start + n < size)
+            places = np.array([self._placed(number) for number in sorted(numbers)[:count]], dtype=np.int64)
+        rows = self._at(places)
+        left = rows if self._condition is None else rows.filter(self._passes(rows))
+        return _numbered(left if left.height else rows, 0)
+
+    def _placed(self, number: int) -> list[int]:
+        """Return the places on the axes of a set of the grid, however many it has."""
+        found = []
+        for axis in reversed(self.axes):
+            number, place = divmod(number, axis.count)
+            found.append(place)
+        return found[::-1]
 
     # -- the grid ----------------------------------------------------------------------------------------------------
 

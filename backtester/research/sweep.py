@@ -6,15 +6,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol
 
-import numpy as np
 import polars as pl
 
 from backtester.errors import BacktesterError, UsageError
+from backtester.research.executors import Executor
 from backtester.research.job import Job
 from backtester.research.rows import FAILED
 from backtester.research.space import SET, Space
@@ -26,39 +23,10 @@ _FIRST_PART = 64  # sets
 _LARGEST_PART = 20_000
 _PACE = 0.5  # seconds between two parts
 _REMEMBERED = 8  # parts by which the rate is told
-_TRIED = 8  # sets by which the rate is guessed before a large sweep
+_WARMING = 2  # sets before the rate is guessed
+_TRIED = 8  # sets by which the rate is guessed before a large sweep, at least and at most
+_MOST_TRIED = 4096
 _LOOKED_THROUGH = 1 << 27  # sets of a grid that are put to a filter without being asked
-
-
-class Executor(AbstractContextManager["Executor"], Protocol):
-    """What evaluates parts of a sweep: here, in processes, on a cluster; as a context it ends what it started."""
-
-    def rows(self, job: Job, parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Yield the rows of parts when they are done, in any order; those of one part may come in several frames.
-
-        Raises
-        ------
-        MemoryError
-            A part does not fit into the memory.
-        """
-        ...
-
-
-class Inline:
-    """Parts one after the other in this process."""
-
-    def __enter__(self) -> Inline:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """There is nothing to end."""
-
-    def rows(self, job: Job, parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Yield the rows of each part."""
-        for part in parts:
-            yield job.evaluate(part)
 
 
 @dataclass(frozen=True)
@@ -230,26 +198,30 @@ def refuse_unasked(space: Space, job: Job, most: int = MOST_UNASKED) -> None:
     if counted and number <= most:
         return
     before = "" if counted else " before the filter"
-    rate = guessed_rate(space, job)
+    rate, tried = guessed_rate(space, job)
     raise UsageError(
         f"The sweep has {number:,} sets{before}: about {duration_text(number / rate)} at {rate_text(rate)} sets "
-        f"a second, measured on {_TRIED} of them.",
+        f"a second, measured on {tried:,} of them.",
         "Start it with --yes, take fewer values, filter with --where, or draw some with --sample N.",
     )
 
 
-def guessed_rate(space: Space, job: Job) -> float:
-    """Return how many sets a second are evaluated here, by a few spread over the grid."""
-    few = pl.DataFrame(
-        [
-            axis.values.take(np.linspace(0, axis.count - 1, _TRIED).astype(np.int64)).alias(axis.name)
-            for axis in space.axes
-        ]
-    )
-    job.evaluate(few.head(1))  # what is compiled or loaded once is no part of the rate
-    before = time.perf_counter()
-    job.evaluate(few)
-    return _TRIED / max(time.perf_counter() - before, 1e-6)
+def guessed_rate(space: Space, job: Job) -> tuple[float, int]:
+    """Return how many sets a second are evaluated here, and by how many that was measured.
+
+    More and more are evaluated until some time was spent, since a few take as long as many do.
+    """
+    job.prepare(space.some(_MOST_TRIED))
+    job.evaluate(space.some(_WARMING))  # what is compiled or loaded once is no part of the rate
+    tried = _TRIED
+    while True:
+        few = space.some(tried)
+        before = time.perf_counter()
+        job.evaluate(few)
+        spent = time.perf_counter() - before
+        if spent >= _PACE or tried >= _MOST_TRIED or few.height >= space.grid_size:
+            return few.height / max(spent, 1e-6), few.height
+        tried = min(_MOST_TRIED, 4 * tried)
 
 
 def share(total: int, workers: int) -> int:

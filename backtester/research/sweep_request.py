@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,15 @@ from backtester.market.series import SYNTHETIC_VENUE
 from backtester.market.store import Store
 from backtester.research import holdout
 from backtester.research.axes import Written
+from backtester.research.evaluation import refuse_column_names
+from backtester.research.executors import EXECUTORS, Executor, make_executor
 from backtester.research.job import MEMORY, Job
-from backtester.research.plan import SweepPlan, pinned
+from backtester.research.plan import SweepPlan, pinned, symbols_seen
 from backtester.research.ranking import DEFAULT_METRIC
-from backtester.research.space import Sample, Space
-from backtester.research.sweep import Executor, Inline, refuse_unasked
+from backtester.research.space import SET, Sample, Space
+from backtester.research.sweep import refuse_unasked
 from backtester.strategy import Strategy
 
-EXECUTORS = ("local", "processes", "ray")
 DEFAULT_RUNS = Path("reports")
 
 
@@ -166,11 +166,12 @@ def prepared(request: SweepRequest) -> Prepared:
     written = {name: _written(given) for name, given in request.grid.items()}
     job = _job(request, config)
     job.check(list(written))
+    refuse_column_names(list(written), {SET})
     loaded = job.base
     aside, cut = _without_holdout(request, loaded)
     plan = SweepPlan(pinned(config, loaded, cut), written, request.where, request.sample, request.holdout)
     space = plan.space(job.strategy)
-    _refuse_sealed(request, plan, space, loaded)
+    _refuse_sealed(request, plan, space, job)
     if cut != loaded.panel.end or any(name.startswith("data.") for name in written):
         job = _job(request, plan.config)
     if not request.asked:
@@ -217,12 +218,13 @@ def _without_holdout(request: SweepRequest, loaded: Loaded) -> tuple[holdout.Spa
     return aside, holdout.cut_before(aside, panel.start, panel.end)
 
 
-def _refuse_sealed(request: SweepRequest, plan: SweepPlan, space: Space, loaded: Loaded) -> None:
-    """Refuse sealed bars, also those that an axis over the data's span would reach."""
+def _refuse_sealed(request: SweepRequest, plan: SweepPlan, space: Space, job: Job) -> None:
+    """Refuse sealed bars, also those that are only read, and those that an axis over the data's span would reach."""
     runs = request.runs
     if request.holdout is None and not (runs / holdout.HOLDOUT_FILE).is_file():
         return
-    data, panel = plan.config.data, loaded.panel
+    data, panel = plan.config.data, job.base.panel
+    symbols = symbols_seen(job, _strategies_tried(space))
     moved = {axis.name: axis for axis in space.axes if axis.name in ("data.start", "data.end", "data.venue")}
     if request.holdout is not None and moved:
         raise UsageError(
@@ -235,7 +237,18 @@ def _refuse_sealed(request: SweepRequest, plan: SweepPlan, space: Space, loaded:
     ]
     for venue, start, end in itertools.product(*choices):
         span = parse_time(str(start), "data.start"), parse_time(str(end), "data.end")
-        holdout.refuse_sealed(runs, venue, panel.traded_symbols, *span, what="The sweep")
+        holdout.refuse_sealed(runs, venue, symbols, *span, what="The sweep")
+
+
+def _strategies_tried(space: Space) -> Iterator[dict[str, Any]]:
+    """Yield parameters that show which contracts a strategy may read: each text of an axis may name one."""
+    own = [axis for axis in space.axes if "." not in axis.name]
+    first = {axis.name: axis.values.take(np.zeros(1, dtype=np.int64))[0] for axis in own}
+    yield first
+    for axis in own:
+        if isinstance(first[axis.name], str):
+            for value in axis.values.take(np.arange(1, axis.count)):
+                yield {**first, axis.name: value}
 
 
 def _notices(loaded: Loaded) -> tuple[Notice, ...]:
@@ -259,11 +272,4 @@ def _holdout_notices(aside: holdout.Span | None, loaded: Loaded, cut: int) -> tu
 
 def _executor(request: SweepRequest) -> Executor:
     """Return where sets are evaluated."""
-    try:
-        module = import_module("backtester.research.executors")
-    except ModuleNotFoundError as error:
-        if error.name != "backtester.research.executors":
-            raise
-        return Inline()
-    made: Executor = module.make_executor(request.executor, workers=request.worker_count, address=request.address)
-    return made
+    return make_executor(request.executor, workers=request.worker_count, address=request.address)

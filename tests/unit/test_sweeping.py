@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +11,7 @@ import pytest
 
 import backtester
 from backtester.errors import UsageError
+from backtester.research.job import Job, Tell
 from backtester.research.sweep import SweepProgress
 from backtester.strategy import Param, Strategy, sma
 
@@ -103,6 +106,7 @@ def test_a_frame_can_be_swept_and_replayed_afterwards(demo_store: Path) -> None:
         ({"grid": {"length": 5}}, "a sequence of values or a text, not 5"),
         ({"grid": {"lenght": [5]}}, "'lenght'"),
         ({"grid": {"length": [5, "x"]}}, "a whole number"),
+        ({"grid": {"length": [5]}, "executor": "rey"}, "'ray'"),
         ({"grid": {"length": [5]}, "sample": 0}, "sample of 0"),
         ({"grid": {"length": [5]}, "workers": -1}, "must not be negative"),
         ({"grid": {"length": [5]}, "params": {"length": 3}}, "instance"),
@@ -113,3 +117,49 @@ def test_wrong_calls(demo_store: Path, arguments: dict[str, object], text: str) 
     with pytest.raises(UsageError) as caught:
         backtester.sweep(Above(), data=demo_store, out=None, **{**SPAN, **arguments})  # type: ignore[arg-type]
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["days", "sharpe", "set", "status", "path", "orders_here", "max_drawdown_end"])
+def test_a_parameter_named_like_a_column_is_refused_before_anything_is_written(
+    demo_store: Path, tmp_path: Path, name: str
+) -> None:
+    body = {"__annotations__": {name: int}, name: Param(5), "target": lambda self: pl.lit(1.0)}
+    named = type("Named", (Strategy,), body)
+    with pytest.raises(UsageError, match=f"'{name}' has the name of a column of the result"):
+        backtester.sweep(named(), grid={name: [5, 10]}, data=demo_store, out=tmp_path / "runs", **SPAN)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_compiled_is_no_part_of_the_rate(demo_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, seen = Job.evaluate, []
+
+    def slow_at_first(job: Job, sets: pl.DataFrame, tell: Tell | None = None) -> pl.DataFrame:
+        seen.append(sets.height)
+        if len(seen) == 1:
+            time.sleep(3)
+        return real(job, sets, tell)
+
+    monkeypatch.setattr(Job, "evaluate", slow_at_first)
+    told: list[SweepProgress] = []
+    grid = {"length": range(5, 45)}
+    found = backtester.sweep(Above(), grid=grid, data=demo_store, out=None, progress=told.append, **SPAN)
+    assert seen[0] == 1
+    assert sum(seen[1:]) == 40
+    assert found.manifest["seconds"] < 3
+    assert told[0].rate > 40 / 3
+
+
+def test_the_time_of_a_large_sweep_is_measured_on_many(demo_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def costly_to_begin(job: Job, sets: pl.DataFrame, tell: Tell | None = None) -> pl.DataFrame:
+        time.sleep(0.05 + sets.height / 4000)
+        return sets
+
+    monkeypatch.setattr(Job, "evaluate", costly_to_begin)
+    with pytest.raises(UsageError) as caught:
+        backtester.sweep(
+            Above(), grid={"length": range(2, 2000), "exposure": "0.001:1:0.001"}, data=demo_store, out=None, **SPAN
+        )
+    rate = re.search(r"at ([\d,]+) sets a second, measured on ([\d,]+) of them", str(caught.value))
+    assert rate is not None
+    assert 2000 < int(rate[1].replace(",", "")) <= 4000
+    assert int(rate[2].replace(",", "")) == 2048

@@ -344,3 +344,9 @@ def test_a_folder_without_its_other_files_still_has_a_page(tmp_path: Path) -> No
     sweep = read_sweep(tmp_path)
     assert payload(sweep)["command"].startswith("backtester run")
     assert "Sweep of " in render_sweep_page(sweep)
+
+
+def test_the_page_says_what_kind_it_is(small: Sweep) -> None:
+    page = render_sweep_page(small)
+    assert '<p class="brand">Parameter sweep</p>' in page
+    assert re.search(r"<title>[^<]*Sweep of [^<]* · parameter sweep</title>", page)

@@ -16,7 +16,7 @@ from backtester.errors import BacktesterError, InternalError, StoreError, Unknow
 from backtester.research import exact_check as checking
 from backtester.research import sweep
 from backtester.research.plan import SweepPlan, differences, read_section, sample_of
-from backtester.research.ranking import check_metric, ranked
+from backtester.research.ranking import check_metric, lost_text, ranked
 from backtester.research.space import Sample
 from backtester.research.sweep import Meter, SweepProgress, evaluated
 from backtester.research.sweep_folder import SweepFolder
@@ -307,3 +307,23 @@ def test_the_better_end_is_first() -> None:
     for metric, error in (("sharp", UnknownNameError), ("max_drawdown_end", UsageError), ("x", UsageError)):
         with pytest.raises(error):
             check_metric(frame, ["x"], metric)
+
+
+def test_sets_that_lost_their_account_rank_last_and_are_counted() -> None:
+    frame = pl.DataFrame(
+        {
+            "set": [0, 1, 2, 3],
+            "status": ["done", "done", "failed", "done"],
+            "sharpe": [1.0, 5.0, None, None],
+            "volatility": [0.3, 0.1, None, 0.2],
+            "total_return": [0.1, -1.0, None, 0.0],
+        }
+    )
+    assert ranked(frame, "sharpe")["set"].to_list() == [0, 3, 1]
+    assert ranked(frame, "volatility")["set"].to_list() == [3, 0, 1]
+    assert lost_text(frame) == "1 set of 3 lost the whole account; it ranks last."
+    lost = frame.with_columns(total_return=pl.lit(-1.2)).lazy()
+    assert lost_text(lost) == "All 3 sets lost the whole account: none of them can be called the best."
+    assert ranked(lost, "sharpe")["set"].to_list() == [1, 0, 3]
+    assert lost_text(frame.with_columns(total_return=pl.lit(0.0))) == ""
+    assert lost_text(frame.drop("total_return")) == ""
