@@ -86,15 +86,20 @@ def rows(
         schema={"set": pl.Int64},
     )
     told = pl.DataFrame(
-        {"status": ["done"] * count, "error": [None] * count, "path": ["segments"] * count},
-        schema={"status": pl.String, "error": pl.String, "path": pl.String},
+        {
+            "status": ["done"] * count,
+            "error": [None] * count,
+            "path": ["segments"] * count,
+            "targets": ["compiled"] * count,
+        },
+        schema={"status": pl.String, "error": pl.String, "path": pl.String, "targets": pl.String},
     )
     whole = pl.concat([facts, params, told, metrics], how="horizontal")
     if failed is None:
         return whole
     mask = pl.Series(failed)
     return whole.with_columns(
-        *(pl.when(mask).then(None).otherwise(pl.col(n)).alias(n) for n in (*metrics.columns, "path")),
+        *(pl.when(mask).then(None).otherwise(pl.col(n)).alias(n) for n in (*metrics.columns, "path", "targets")),
         pl.when(mask).then(pl.lit("failed")).otherwise("status").alias("status"),
         pl.when(mask).then(pl.lit(error)).otherwise("error").alias("error"),
     )
@@ -158,7 +163,7 @@ def one_set() -> pl.DataFrame:
 
 def all_failed() -> pl.DataFrame:
     frame = rows(grid({"fast": [2, 3], "slow": [1, 2]}), np.zeros(4), np.ones(4, bool))
-    return frame.select(frame.columns[:6])
+    return frame.select(frame.columns[:7])
 
 
 def liquidated() -> pl.DataFrame:

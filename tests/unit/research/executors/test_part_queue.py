@@ -44,7 +44,9 @@ def test_what_ends_its_worker_is_halved_down_to_one_set_and_the_others_are_done(
         else:
             done += taken.sets["set"].to_list()
     assert sorted(done) == [0, 1, 2, 3, 4, 6, 7]
-    assert [row.to_dicts() for row in rows] == [[{"set": 5, "status": "failed", "error": "it ended", "path": None, "targets": None}]]
+    assert [row.to_dicts() for row in rows] == [
+        [{"set": 5, "status": "failed", "error": "it ended", "path": None, "targets": None}]
+    ]
     assert workers == 6  # 8 twice, 4, 2, 1 twice
 
 
