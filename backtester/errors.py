@@ -63,7 +63,8 @@ class UnknownNameError(UsageError):
     Parameters
     ----------
     kind : str
-        What was looked for: ``"strategy"``, ``"symbol"``, ``"parameter"``, ``"key"`` …
+        What was looked for: ``"strategy"``, ``"symbol"``, ``"key"`` …; what it belongs to, as in ``"parameter of
+        strategy 'trend'"``, is said after the name.
     name : str
         The name as given.
     known : iterable of str
@@ -71,23 +72,24 @@ class UnknownNameError(UsageError):
     where : str, optional
         Where it was looked for, said after the name.
     hint : str, optional
-        The way on, in place of the nearest names.
+        The way on, in place of the known names; the nearest are suggested before it.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "", hint: str = "") -> None:
         names = sorted(set(known))
         near = nearest_names(name, names)
         place = f" {where}" if where else ""
-        if hint:
+        noun, of, owner = kind.partition(" of ")
+        if near and not hint.startswith("Did you mean"):
+            hint = f"Did you mean {' or '.join(repr(n) for n in near)}? {hint}".rstrip()
+        elif hint:
             pass
-        elif near:
-            hint = f"Did you mean {' or '.join(repr(n) for n in near)}?"
         elif names:
             shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
             hint = f"Known: {shown}."
         else:
-            hint = f"There is no {kind} yet."
-        super().__init__(f"Unknown {kind} {name!r}{place}.", hint)
+            hint = f"There is no {noun} yet."
+        super().__init__(f"Unknown {noun} {name!r}{of}{owner}{place}.", hint)
         self.name = name
 
 

@@ -294,7 +294,7 @@ def _folder(
     """Return the folder of a sweep, and whether it is new."""
     if request.resume is not None:
         folder = SweepFolder.opened(request.resume)
-        folder.refuse_another(hashes)
+        folder.refuse_another(hashes, plan.config)
         folder.note({"state": RUNNING})
         return folder, False
     assert request.out is not None

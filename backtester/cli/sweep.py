@@ -257,9 +257,10 @@ def _request(
     """Put the sweep together: the file of a sweep or a run, then the options."""
     from backtester.cli.output import say
     from backtester.cli.run import _tree
-    from backtester.engine.run_file import build_config
+    from backtester.engine.run_file import build_config, read_whole_tree
     from backtester.errors import UsageError
     from backtester.market.store import Store
+    from backtester.research.axes import refuse_unswept
     from backtester.research.plan import SWEEP_FILE, read_section, sample_of
     from backtester.research.sweep_folder import SweepFolder
     from backtester.research.sweep_request import SweepRequest
@@ -270,6 +271,12 @@ def _request(
     if resumed is not None:
         config = resumed / SWEEP_FILE
         told = SweepFolder.opened(resumed).manifest().get("folders", {})
+        begun, asked = read_whole_tree(config).get("strategy", {}).get("name"), options["strategy"]["name"]
+        if asked is not None and asked != begun:
+            raise UsageError(
+                f"{resumed} is the folder of another sweep: of the strategy {begun!r}, not of {asked!r}.",
+                "Leave the strategy out to go on with it, or --resume to start a sweep.",
+            )
         stored = stored or (Path(told["--store"]) if "--store" in told else None)
         kept = kept or [Path(folder) for folder in told.get("--strategies", ())]
     tree, unused = _tree(config, settings, options, params)
@@ -278,6 +285,7 @@ def _request(
     wanted = _wanted(grid, given, {} if config is None else read_section(config))
     store = Store(stored or DEFAULT_STORE)
     store.recover()
+    refuse_unswept(wanted["grid"])
     fixed = {text.partition("=")[0].strip() for text in (*params, *settings)}
     fixed |= {
         f"{section}.{key}" for section, keys in options.items() for key, value in keys.items() if value is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from types import UnionType
@@ -151,6 +151,36 @@ def build_axis(name: str, given: str | Sequence[Any] | NDArray[Any], strategy: t
     if not plain:
         raise UsageError(f"The grid is empty: {name} has no value.", FORMS)
     return Axis(name, tuple(plain), _listed(name, plain, taker))
+
+
+def refuse_unswept(names: Iterable[str]) -> None:
+    """Refuse keys of the run file of which no set can have a value of its own, each with its reason.
+
+    Raises
+    ------
+    UsageError
+        It is a key of the strategy or of the page, or holds more than one value.
+    """
+    for name in names:
+        section, dot, key = name.partition(".")
+        if section == "strategy" and key.startswith("params."):
+            reason = f"A parameter of the strategy is given by its bare name: {key.removeprefix('params.')}."
+        elif section == "strategy" and dot:
+            reason = "A sweep is of one strategy as it is; start another one with the other."
+        elif section == "report" and dot:
+            reason = "It changes the page alone, not what becomes of a set; --no-report leaves the page out."
+        elif dot and _is_many(_field_of(name.split("."))):
+            reason = "It holds several values itself, and an axis has one number or text for each set."
+        else:
+            continue
+        raise UsageError(f"{name} cannot be swept.", reason)
+
+
+def _is_many(field: FieldInfo | None) -> bool:
+    """Return whether a field of the run file holds a list."""
+    kind: Any = None if field is None else field.annotation
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, (tuple, list))
 
 
 class _Taker(Protocol):

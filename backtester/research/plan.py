@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,22 @@ _NAMES = {
 }
 
 
-def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
-    """Return in words what differs between two identities."""
+def changed_keys(path: Path, config: RunConfig) -> list[str]:
+    """Return the keys of a configuration whose values are others in the file of a sweep, dotted."""
+    tree = {name: part for name, part in read_whole_tree(path).items() if name != SECTION}
+    one, other = _flat(build_config(tree).model_dump(exclude_none=True)), _flat(config.model_dump(exclude_none=True))
+    return [key for key in dict.fromkeys((*one, *other)) if one.get(key) != other.get(key)]
+
+
+def _flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
+    return found
+
+
+def differences(one: Mapping[str, object], other: Mapping[str, object], keys: Sequence[str] = ()) -> list[str]:
+    """Return in words what differs between two identities; ``keys`` of the configuration are named."""
+    named = {**_NAMES, "config": f"{_NAMES['config']} ({', '.join(keys)})"} if keys else _NAMES
     keys = [key for key in dict.fromkeys((*one, *other)) if key != "all" and one.get(key) != other.get(key)]
-    return [_NAMES.get(key, f"the file of {key}") for key in keys]
+    return [named.get(key, f"the file of {key}") for key in keys]

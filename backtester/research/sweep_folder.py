@@ -14,10 +14,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from backtester.domain.config import RunConfig
 from backtester.engine.folder import REPORT_FILE, staged_folder
 from backtester.errors import StoreError, UsageError
 from backtester.market.atomic import explained, publish, write_durably, writer_lock
-from backtester.research.plan import SWEEP_FILE, differences
+from backtester.research.plan import SWEEP_FILE, changed_keys, differences
 from backtester.research.rows import DONE, FAILED
 from backtester.research.space import SET
 
@@ -109,15 +110,25 @@ class SweepFolder:
             raise StoreError(f"{path} is not a JSON object.", f"The folder is damaged. {_AGAIN}")
         return content
 
-    def refuse_another(self, hashes: Mapping[str, object]) -> None:
+    def refuse_another(self, hashes: Mapping[str, object], config: RunConfig | None = None) -> None:
         """Refuse to go on with a sweep other than the one whose rows the folder holds.
+
+        Parameters
+        ----------
+        hashes : mapping
+            Identity of the sweep that is asked for.
+        config : RunConfig, optional
+            What its sets have in common, by which to name the keys that differ.
 
         Raises
         ------
         UsageError
             It says what differs.
         """
-        differing = differences(self.manifest().get("hashes", {}), hashes)
+        before = self.manifest().get("hashes", {})
+        is_other = config is not None and before.get("config") != hashes.get("config")
+        keys = changed_keys(self.path / SWEEP_FILE, config) if is_other and config is not None else ()
+        differing = differences(before, hashes, keys)
         if differing:
             raise UsageError(
                 f"{self.path} is the folder of another sweep: {_listed(differing)} "

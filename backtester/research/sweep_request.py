@@ -19,7 +19,7 @@ from backtester.errors import UnknownNameError, UsageError, format_time
 from backtester.market.series import SYNTHETIC_VENUE
 from backtester.market.store import Store
 from backtester.research import holdout
-from backtester.research.axes import Written
+from backtester.research.axes import Written, refuse_unswept
 from backtester.research.evaluation import refuse_column_names
 from backtester.research.executors import EXECUTORS, Executor, make_executor
 from backtester.research.job import MEMORY, Job
@@ -164,6 +164,7 @@ def prepared(request: SweepRequest) -> Prepared:
     if not request.grid:
         raise UsageError("The grid is empty: no axis is given.", "Example: -g fast=5:200:5 -g slow=log:50:2000:40.")
     written = {name: _written(given) for name, given in request.grid.items()}
+    refuse_unswept(written)
     job = _job(request, config)
     job.check(list(written))
     refuse_column_names(list(written), {SET})

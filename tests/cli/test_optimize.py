@@ -85,7 +85,7 @@ def test_the_table_and_the_files(demo_store: Path, tmp_path: Path, capsys: pytes
         ([*GRID, "--sampler", "grid"], "Unknown sampler"),
         ([*GRID, "--prune"], "needs time windows"),
         ([*GRID, "--windows", "2", "--objective", "sharpe,calmar"], "Time windows tell one objective"),
-        (["-g", "fasst=5:60"], "Unknown parameter of strategy 'trend' 'fasst'"),
+        (["-g", "fasst=5:60"], "Unknown parameter 'fasst' of strategy 'trend'"),
         (["-g", "fast=60:5"], "ends before it begins"),
         (["-g", "acount.leverage=1,2"], "account"),
         ([], "No parameter to look for"),

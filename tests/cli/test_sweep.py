@@ -186,7 +186,11 @@ def test_a_sweep_of_which_every_set_fails_is_refused_with_the_first_error(shell,
         (["-g", "fast"], "is not an axis"),
         (["-g", "fast=5:200"], "5:200:5"),
         (["-g", "fast=200:5:5"], "do not lead from 200 to 5"),
-        (["-g", "fats=5"], "fast"),
+        (["-g", "fats=5"], "Unknown parameter 'fats' of strategy 'trend'.\nDid you mean 'fast'? It has "),
+        (["-g", "data.symbols=A,B"], "data.symbols cannot be swept"),
+        (["-g", "strategy.name=trend,flip"], "A sweep is of one strategy"),
+        (["-g", "strategy.params.fast=5"], "by its bare name: fast"),
+        (["-g", "report.enabled=true,false"], "It changes the page alone"),
         (["-g", "fast=1:10:1"], "it must be at least 2"),
         (["-g", "account.leverag=1"], "account.leverage"),
         (["-g", "strategy.compiled=true"], "cannot be swept"),
@@ -240,11 +244,17 @@ def test_a_folder_of_something_else_is_not_gone_on_with(shell, picky, tmp_path: 
     code, _, err = shell("sweep", "--resume", run)
     assert code == 2
     assert "holds a run, not a sweep" in err
+    code, _, err = shell("sweep", "trend", "-g", "fast=5", *SPAN, "--resume", sweep)
+    assert code == 2
+    assert "is the folder of another sweep: of the strategy 'picky', not of 'trend'" in err
     before = (Path(sweep) / "sets.parquet").read_bytes()
     for change, what in (
         (["-g", "n=1,3,5"], "the axes, the filter or the sample differs"),
-        (["-g", "n=1,3", "--leverage", "2"], "the configuration differs"),
-        (["-g", "n=1,3,5", "--balance", "7"], "the configuration and the axes, the filter or the sample differ,"),
+        (["-g", "n=1,3", "--leverage", "2"], "the configuration (account.leverage) differs"),
+        (
+            ["-g", "n=1,3,5", "--balance", "7"],
+            "the configuration (account.balance) and the axes, the filter or the sample differ,",
+        ),
     ):
         code, out, err = shell("sweep", "picky", *change, *SPAN, "--resume", sweep)
         assert (code, out) == (2, "")

@@ -69,3 +69,10 @@ def test_other_signs_or_a_name_cut_off_mean_one_name_alone():
 )
 def test_times(ms, text):
     assert errors.format_time(ms) == text
+
+
+def test_what_a_name_belongs_to_is_said_after_it_and_the_nearest_before_the_way_on() -> None:
+    error = UnknownNameError("parameter of strategy 'trend'", "fats", ["fast", "slow"], hint="It has fast, slow.")
+    assert str(error) == "Unknown parameter 'fats' of strategy 'trend'.\nDid you mean 'fast'? It has fast, slow."
+    far = UnknownNameError("parameter of strategy 'trend'", "zzz", ["fast", "slow"], hint="It has fast, slow.")
+    assert far.hint == "It has fast, slow."

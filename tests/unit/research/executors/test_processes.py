@@ -59,7 +59,7 @@ def test_parts_are_asked_for_when_a_worker_is_free(make_job: MakeJob) -> None:
 
 def test_a_name_that_the_job_lacks_is_refused_as_here(make_job: MakeJob) -> None:
     sets = pl.DataFrame({"set": [0], "lokback": [5]})
-    refused = pytest.raises(UnknownNameError, match="Unknown parameter of strategy 'probe' 'lokback'")
+    refused = pytest.raises(UnknownNameError, match="Unknown parameter 'lokback' of strategy 'probe'")
     with make_executor("processes", workers=1) as executor, refused:
         list(executor.rows(make_job(), [sets]))
 

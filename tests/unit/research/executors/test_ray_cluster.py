@@ -99,7 +99,7 @@ def test_a_cluster_of_this_machine(make_job: MakeJob) -> None:
     with RayExecutor(2) as executor:
         rows = in_order(executor.rows(job, parts_of(sets, 3)))
         assert executor.describe() == {"name": "ray", "address": None, "workers": 2}
-        with pytest.raises(UnknownNameError, match="Unknown parameter of strategy 'probe' 'lokback'"):
+        with pytest.raises(UnknownNameError, match="Unknown parameter 'lokback' of strategy 'probe'"):
             list(executor.rows(job, [pl.DataFrame({"set": [0], "lokback": [5]})]))
         assert executor._sent is not None
         check_memory(executor._sent.name, executor._sent.packed)
