@@ -23,7 +23,7 @@ from backtester.market.series import SYNTHETIC_VENUE
 from backtester.market.store import Store
 from backtester.research.constraint import parse_constraints
 from backtester.research.dimension import parse_dimensions
-from backtester.research.evaluation import refuse_column_names
+from backtester.research.evaluation import refuse_column_names, refuse_market_axes
 from backtester.research.holdout import refuse_sealed
 from backtester.research.importance import importances
 from backtester.research.interrupts import await_second
@@ -187,6 +187,7 @@ class _Search:
     ) -> None:
         self.asked, self.plan, self.own = run, plan, own
         self.folder, self.root = folder, root
+        refuse_market_axes(plan.names, "An optimisation")
         self.job = run.job(run.config)
         _refuse(self.job, plan)
         panel = self.job.base.panel
