@@ -23,7 +23,7 @@ from backtester.market.series import SYNTHETIC_VENUE
 from backtester.market.store import Store
 from backtester.research.constraint import parse_constraints
 from backtester.research.dimension import parse_dimensions
-from backtester.research.evaluation import refuse_column_names
+from backtester.research.evaluation import refuse_column_names, refuse_market_axes
 from backtester.research.holdout import refuse_sealed
 from backtester.research.importance import importances
 from backtester.research.interrupts import await_second
@@ -43,7 +43,7 @@ from backtester.research.optimize_result import (
     write_plan,
     write_result,
 )
-from backtester.research.plan import symbols_seen
+from backtester.research.plan import differences, symbols_seen
 from backtester.research.search_folder import MANIFEST, find_folder, new_folder, read_json, read_search, write_json
 from backtester.research.study import STUDY_FILE, check_sampler, default_batch, opened_study
 from backtester.research.trials import COLUMNS, COMPLETE
@@ -188,6 +188,7 @@ class _Search:
     ) -> None:
         self.asked, self.plan, self.own = run, plan, own
         self.folder, self.root = folder, root
+        refuse_market_axes(plan.names, "An optimisation")
         self.job = run.job(run.config)
         _refuse(self.job, plan)
         panel = self.job.base.panel
@@ -200,16 +201,15 @@ class _Search:
 
     def run(self, progress: Progress, *, report: bool) -> OptimizeResult:
         """Search, write and return what was found."""
-        told: tuple[Notice, ...] = ()
         if self.folder is not None:
-            told = self._check_before(self.folder)
+            self._check_before(self.folder)
         elif self.root is not None:
             self.folder = new_folder(self.root, "optimize", self.job.strategy.name)
         with _locked(self.folder):
             if self.folder is not None:
                 write_plan(self.folder, self.plan, self.config)
                 write_json(self.folder / MANIFEST, self._manifest("running", 0))
-            result = self._searched(progress, told)
+            result = self._searched(progress)
             if self.folder is not None:
                 write_result(result, self.folder)
                 if report:
@@ -220,9 +220,10 @@ class _Search:
         _refuse_nothing(result)
         return result
 
-    def _searched(self, progress: Progress, told: tuple[Notice, ...]) -> OptimizeResult:
+    def _searched(self, progress: Progress) -> OptimizeResult:
         """Run the study, as far as it is let."""
         begun, interrupted = time.monotonic(), False
+        told: tuple[Notice, ...] = ()
         path = None if self.folder is None else self.folder / STUDY_FILE
         read = {name for one in self.plan.constraints for name in one.names}
         constrained = {name: function for name, function in self.own.functions.items() if name in read}
@@ -237,7 +238,7 @@ class _Search:
                     write_json(self.folder / MANIFEST, self._manifest("running", search.frame().height))
 
             try:
-                told = (*told, *search.run(progress, note))
+                told = search.run(progress, note)
             except KeyboardInterrupt:
                 interrupted = True
                 try:  # noqa: SIM105 - the second one would be raised on the way into suppress()
@@ -270,9 +271,11 @@ class _Search:
         out = self.root or DEFAULT_OUT
         return replace(result, command=run_command(self.folder / BEST_FILE, self.asked.folders, out))
 
-    def _check_before(self, folder: Path) -> tuple[Notice, ...]:
-        """Refuse a study whose strategy has changed since; return a warning where the data has."""
+    def _check_before(self, folder: Path) -> None:
+        """Refuse a study whose trials cannot be compared with new ones."""
         before = read_json(folder / MANIFEST)
+        if not before and not (folder / STUDY_FILE).is_file():
+            return  # ended before its first trial
         self.created = before.get("created", self.created)
         self.seconds = float(before.get("seconds", 0.0))
         hashes = before.get("hashes", {})
@@ -281,10 +284,18 @@ class _Search:
                 f"The source of strategy {self.job.strategy.name!r} has changed since the study {folder.name} began.",
                 "Its trials cannot be compared with new ones: begin a new study.",
             )
-        if hashes.get("data") == self.hashes["data"]:
-            return ()
-        text = "The stored data has changed since the study began: its trials may rest on other bars."
-        return (Notice("data_changed", "warning", text),)
+        differing = differences(hashes, self.hashes)
+        if differing:
+            stored, now = hashes.get("data"), self.hashes["data"]
+            keys = sorted({*stored, *now}) if isinstance(stored, dict) else []
+            moved = [key for key in keys if stored.get(key) != now.get(key)]
+            shown = f" ({', '.join(moved[:3])}{', …' if len(moved) > 3 else ''})" if moved else ""
+            verb = "differs" if len(differing) == 1 else "differ"
+            raise UsageError(
+                f"The study {folder.name} began with other inputs: {' and '.join(differing)}{shown} {verb} now, so its "
+                "trials cannot be compared with new ones.",
+                "Make it the same again, or begin a new study.",
+            )
 
     def _own_notices(self, constrained: Mapping[str, OwnMetric]) -> tuple[Notice, ...]:
         names = list(dict.fromkeys((*self.plan.own, *constrained)))

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from backtester.market.store import Store
 from backtester.research.axes import build_axis, parse_axis
 from backtester.research.constraint import parse_constraints
 from backtester.research.dimension import parse_dimensions
-from backtester.research.evaluation import refuse_column_names
+from backtester.research.evaluation import refuse_column_names, refuse_market_axes
 from backtester.research.holdout import refuse_sealed
 from backtester.research.interrupts import await_second
 from backtester.research.metrics import OwnMetric, OwnMetrics, odd_directions, own_metrics, parse_objectives
@@ -69,8 +70,8 @@ class _Wanted:
     """What a call asks for."""
 
     space: Space
-    train: str
-    test: str
+    train: str | timedelta
+    test: str | timedelta
     anchored: bool
     objective: str
     constraints: Sequence[str]
@@ -85,8 +86,8 @@ def walk_forward(
     strategy: AnyStrategy,
     grid: Space,
     *,
-    train: str = "180d",
-    test: str = "30d",
+    train: str | timedelta = "180d",
+    test: str | timedelta = "30d",
     anchored: bool = False,
     objective: str = "sharpe",
     constraints: str | Sequence[str] = (),
@@ -115,7 +116,7 @@ def walk_forward(
         As in `run`.
     grid : mapping or sequence of str
         Values of each parameter: as in `sweep` (``{"fast": "5:60:5"}``), for a sampler as in `optimize`.
-    train, test : str
+    train, test : str or timedelta
         Lengths of the windows: ``180d``, ``4w``, ``12h``.
     anchored : bool
         Train from the start of the span in every window, instead of over the last ``train``.
@@ -175,6 +176,7 @@ class _Call:
     def __init__(self, run: OpenRun, wanted: _Wanted, own: OwnMetrics, root: Path | None) -> None:
         self.asked, self.wanted, self.own, self.root = run, wanted, own, root
         refuse_held(run.config)
+        _refuse_carried(wanted.space)
         self.job = run.job(run.config)
         self.lengths = parse_duration(wanted.train, "--train"), parse_duration(wanted.test, "--test")
         panel = self.job.base.panel
@@ -349,6 +351,18 @@ class _Call:
             text = f"Each set was replayed with every record, since {', '.join(self.functions)} reads a whole result."
             found.append(Notice("own_metrics", "assumption", text))
         return tuple(found)
+
+
+def _refuse_carried(space: Space) -> None:
+    """Refuse parameters that would undo what a window sets: its span, and the balance that is carried over."""
+    names = [str(name) for name in space] if isinstance(space, Mapping) else [parse_axis(text)[0] for text in space]
+    refuse_market_axes(names, "A walk forward")
+    held = next((name for name in names if name == "account.balance" or name.startswith("collateral")), None)
+    if held is not None:
+        raise UsageError(
+            f"A walk forward cannot vary {held}: each test begins with the equity at which the one before ended.",
+            "State it once: --balance.",
+        )
 
 
 def _least_one(name: str, value: int) -> int:

@@ -156,6 +156,8 @@ def _list(name: str, values: Sequence[Any], text: str = "") -> Dimension:
             raise UsageError(f"{name}: {value!r} is neither a number, a text, true nor false.", _EXAMPLE)
     if len({_kind(value) for value in values}) > 1:
         raise UsageError(f"{name}: {', '.join(map(repr, values[:4]))} are not of one kind.", _EXAMPLE)
+    if {type(value) for value in values} == {int, float}:
+        values = [float(value) for value in values]  # one kind of number, as a column has it
     kept = tuple(dict.fromkeys(values))
     return Dimension(name, text or ",".join(_written(value) for value in kept), choices=kept)
 

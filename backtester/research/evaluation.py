@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -51,6 +51,14 @@ def evaluated(job: Job, sets: pl.DataFrame, own: Mapping[str, OwnMetric], tell: 
     return rows_frame(sets, rows)
 
 
+def is_lost(row: Mapping[str, Any]) -> bool:
+    """Return whether a set's metrics say that it lost the whole account, so that its ratios mean nothing."""
+    total, final = row.get("total_return"), row.get("final_equity")
+    if isinstance(total, int | float):
+        return total <= -1
+    return isinstance(final, int | float) and final <= 0
+
+
 _TEXTS = frozenset({"max_drawdown_start", "max_drawdown_trough", "max_drawdown_end"})  # columns that are no numbers
 
 
@@ -61,6 +69,31 @@ def refuse_column_names(names: list[str], extra: set[str]) -> None:
             raise UsageError(
                 f"The parameter {name!r} has the name of a column of the result.", "Rename it in the strategy."
             )
+
+
+def refuse_market_axes(names: Iterable[str], what: str) -> None:
+    """Refuse parameters that would give each set a market or a span of its own.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Parameters of the search.
+    what : str
+        The search, as a sentence begins with it: ``An optimisation``.
+
+    Raises
+    ------
+    UsageError
+        One of them is a key of ``[data]``.
+    """
+    found = next((name for name in names if name.replace('"', "").strip().startswith("data.")), None)
+    if found is not None:
+        raise UsageError(
+            f"{what} cannot vary {found}: its sets are compared on one market and one span (else a set could be tried "
+            "on bars that are kept for its test, or on sealed ones).",
+            "State the span with --start and --end, the market with --venue, --symbols and --timeframe; `backtester "
+            "sweep` takes such axes.",
+        )
 
 
 def spanned(config: RunConfig, start: int, end: int) -> RunConfig:

@@ -16,7 +16,7 @@ from backtester.errors import UsageError
 from backtester.market.schema import timeframe_ms
 from backtester.research.constraint import Constraint, violations
 from backtester.research.dimension import Dimension, space_size
-from backtester.research.evaluation import evaluated, spanned
+from backtester.research.evaluation import evaluated, is_lost, spanned
 from backtester.research.job import Job
 from backtester.research.metrics import Objective, OwnMetric
 from backtester.research.rows import DONE, FACTS, ParamValue
@@ -146,7 +146,8 @@ class Optimization:
                 text = f"All {size} sets of the space were tried after {len(self._done)} trials; there are no others."
                 return (Notice("space_exhausted", "assumption", text),)
             batch = next_batch(plan.sampler, len(self._done), plan.batch, plan.trials)
-            self._study.sampler = sampler_of(plan.sampler, plan.seed, batch.number, plan.batch)
+            before = len(self._study.get_trials(deepcopy=False))  # what a kill left open has its parameters already
+            self._study.sampler = sampler_of(plan.sampler, plan.seed, before, plan.batch)
             with self._opened.whole():
                 pairs = asked(self._study, plan.dimensions, batch.missing)
             self._evaluate(pairs)
@@ -238,6 +239,8 @@ class Optimization:
         missing = [one.metric for one in self._plan.objectives if _number(metrics.get(one.metric)) is None]
         if missing:
             return Outcome(UNDEFINED, metrics, error=f"{missing[0]} is not defined for this set.")
+        if is_lost(metrics):
+            return Outcome(UNDEFINED, metrics, error="The account was lost, so the set does not count.")
         return Outcome(COMPLETE, metrics)
 
     def _tell(self, trial: Trial, params: dict[str, ParamValue], outcome: Outcome, *, reported: bool) -> None:

@@ -13,7 +13,7 @@ import polars as pl
 
 from backtester.domain.config import RunConfig
 from backtester.engine.decisions import dataset_keys, references_of
-from backtester.engine.manifest import combined_hash, sha256
+from backtester.engine.manifest import file_sha256, sha256
 from backtester.engine.result import Notice
 from backtester.engine.run_file import config_text
 from backtester.errors import BacktesterError, UsageError
@@ -167,12 +167,18 @@ def job_hashes(job: Job) -> dict[str, Any]:
         references = references_of(config, job.strategy(**config.strategy.params))
     except BacktesterError:
         references = config.data.reference
-    keys = dataset_keys(job.store, panel, timeframe_ms(str(config.data.timeframe)), references)
-    return {
+    read = (*references, *(row.symbol for row in job.base.resolved.collateral))
+    keys = dataset_keys(job.store, panel, timeframe_ms(str(config.data.timeframe)), read)
+    hashes: dict[str, Any] = {
         "config": sha256(config_text(config)),
         "strategy": sha256(registry.source_of(job.strategy)),
-        "data": combined_hash({str(key): job.store.fingerprint(key) for key in keys}),
+        "data": {str(key): job.store.fingerprint(key) for key in keys},
     }
+    for name, feature in config.data.features.items():
+        hashes[f"feature {name}"] = file_sha256(Path(feature.path))
+    if str(config.data.venue).endswith(".toml"):
+        hashes["venue"] = file_sha256(Path(str(config.data.venue)))
+    return hashes
 
 
 def write_plan(folder: Path, plan: Plan, config: RunConfig) -> None:

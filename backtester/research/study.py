@@ -101,11 +101,12 @@ def next_batch(sampler: str, finished: int, size: int, trials: int) -> Batch:
     return Batch(number, min(alone + number * size, trials) - finished)
 
 
-def sampler_of(name: str, seed: int, batch: int, size: int) -> BaseSampler:
+def sampler_of(name: str, seed: int, before: int, size: int) -> BaseSampler:
     """Return the sampler of a batch.
 
-    Each batch has a sampler of its own, seeded by the study's seed and its number: a study that goes on after an
-    interruption draws what it would have drawn without.
+    Each batch has a sampler of its own, seeded by the study's seed and the number of trials asked before it: a study
+    that goes on after an interruption draws what it would have drawn without, and one that is extended draws anew,
+    also inside a batch.
 
     Parameters
     ----------
@@ -113,14 +114,14 @@ def sampler_of(name: str, seed: int, batch: int, size: int) -> BaseSampler:
         One of `SAMPLERS`.
     seed : int
         Of the study.
-    batch : int
-        Number of the batch.
+    before : int
+        Trials of the study that have been asked for.
     size : int
         Trials in a batch.
     """
     from optuna import samplers  # noqa: PLC0415 - takes a while to import
 
-    own = int(np.random.SeedSequence([seed, batch]).generate_state(1)[0])
+    own = int(np.random.SeedSequence([seed, before]).generate_state(1)[0])
     if name == "tpe":
         return samplers.TPESampler(seed=own, n_startup_trials=max(10, size), multivariate=True, constant_liar=True)
     if name == "cmaes":

@@ -180,8 +180,8 @@ class Step:
 def chosen(rows: pl.DataFrame, plan: WalkPlan) -> Choice:
     """Return the best set of a training window.
 
-    Sets without a value of the objective, or that break a constraint, do not count. Of several with the best value the
-    first one is taken: in the order of the grid, or of the trials.
+    Sets without a value of the objective, that break a constraint or that lost the account do not count. Of several
+    with the best value the first one is taken: in the order of the grid, or of the trials.
     """
     metric = plan.objective.metric
     if rows.is_empty() or metric not in rows.columns:
@@ -189,6 +189,9 @@ def chosen(rows: pl.DataFrame, plan: WalkPlan) -> Choice:
     broken = violations(plan.constraints, rows)
     keeps = broken.select(pl.all_horizontal(pl.all() == 0))[:, 0] if plan.constraints else pl.lit(value=True)
     counted = rows.filter(keeps & pl.col(metric).is_not_null())
+    floors = {"total_return": -1, "final_equity": 0}
+    lost = [pl.col(name) <= floor for name, floor in floors.items() if name in counted.columns]
+    counted = counted.filter(~pl.coalesce(*lost, pl.lit(value=False)))
     if counted.is_empty():
         return Choice({}, {}, rows.height, 0, 0)
     values = counted[metric]
@@ -289,8 +292,8 @@ class Walk:
         if idle:
             metric = self._plan.objective.metric
             text = (
-                f"In {_windows(idle)} no set counted in training (none had a value of {metric} and kept the "
-                "constraints): the account stayed flat in the test."
+                f"In {_windows(idle)} no set counted in training (none had a value of {metric}, kept the "
+                "constraints and kept its account): the account stayed flat in the test."
             )
             found.append(Notice("window_without_set", "warning", text))
         for step in self.steps:

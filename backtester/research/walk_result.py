@@ -249,15 +249,25 @@ def _against(steps: Sequence[Step], plan: WalkPlan) -> dict[str, SummaryValue]:
 
 def _efficiency(frame: pl.DataFrame) -> float | None:
     """Return the mean logarithmic return a day in test over that in training."""
-    needed = ("train_total_return", "train_days", "test_total_return", "test_days")
+    needed = ("train_total_return", "test_total_return")
     if any(name not in frame.columns for name in needed):
         return None
-    kept = frame.select(needed).drop_nulls().filter(pl.min_horizontal("train_total_return", "test_total_return") > -1)
+    kept = (
+        frame.select(needed, *_lengths(frame))
+        .drop_nulls()
+        .filter(pl.min_horizontal("train_total_return", "test_total_return") > -1)
+    )
     if kept.is_empty():
         return None
     train = float((kept["train_total_return"].log1p() / kept["train_days"]).mean())  # type: ignore[arg-type]
     test = float((kept["test_total_return"].log1p() / kept["test_days"]).mean())  # type: ignore[arg-type]
     return test / train if train > 0 else None
+
+
+def _lengths(frame: pl.DataFrame) -> list[pl.Series]:
+    """Return how long training and test of each window are [days]; a day that a window only touches is no whole one."""
+    ends = {kind: frame[f"{kind}_end"] - frame[f"{kind}_start"] for kind in ("train", "test")}
+    return [(length.dt.total_seconds() / 86_400).alias(f"{kind}_days") for kind, length in ends.items()]
 
 
 def _transfers(steps: Sequence[Step]) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 
 from backtester.errors import UsageError, format_time
 from backtester.market.schema import timeframe_name
@@ -27,13 +28,13 @@ class Window:
         return self.train_end
 
 
-def parse_duration(text: str, what: str) -> int:
+def parse_duration(text: str | timedelta, what: str) -> int:
     """Return a length of time in ms.
 
     Parameters
     ----------
-    text : str
-        ``180d``, ``4w``, ``12h``.
+    text : str or timedelta
+        ``180d``, ``4w``, ``12h``; a `timedelta` of whole seconds.
     what : str
         What it is for, for the message: ``--train``.
 
@@ -42,6 +43,12 @@ def parse_duration(text: str, what: str) -> int:
     UsageError
         It is no such text, or 0.
     """
+    if isinstance(text, timedelta):
+        if text <= timedelta(0) or text.microseconds:
+            raise UsageError(f"{what} {text} is no length of time in whole seconds above 0.", _EXAMPLE)
+        return text // timedelta(milliseconds=1)
+    if not isinstance(text, str):
+        raise UsageError(f"{what} {text!r} is no length of time.", _EXAMPLE)
     match = re.fullmatch(r"\s*(\d+)\s*([a-zA-Z]+)\s*", text)
     if match is None or match[2].lower() not in _UNITS:
         is_month = match is not None and match[2].lower().startswith("m")

@@ -157,3 +157,32 @@ def test_bad_input_is_refused(changes: dict[str, Any], error: type[Exception], w
     strategy, grid = changes.pop("strategy", "trend"), changes.pop("grid", GRID)
     with pytest.raises(error, match=words):
         search(demo_store, strategy, grid, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("data.start", ["2024-01-01", "2024-01-05"]),
+        ("data.end", ["2024-01-18", "2024-01-21"]),
+        ("data.timeframe", ["1h", "4h"]),
+        ("data.symbols", ["BTC/USDT:USDT", "ETH/USDT:USDT"]),
+    ],
+)
+def test_sets_of_different_spans_are_not_compared(name: str, values: list[str], demo_store: Path) -> None:
+    with pytest.raises(UsageError, match=f"An optimisation cannot vary {name}: .* one span") as refused:
+        search(demo_store, grid={**GRID, name: values})
+    assert "--start and --end" in refused.value.hint
+
+
+def test_a_study_on_other_data_is_not_gone_on_with(demo_store: Path, tmp_path: Path) -> None:
+    """Trials of two markets are not ranked together."""
+    found = search(demo_store, out=tmp_path, report=False)
+    path = found.run_dir / "manifest.json"
+    manifest = json.loads(path.read_text())
+    key = next(iter(manifest["hashes"]["data"]))
+    manifest["hashes"]["data"][key] = "of before"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(UsageError, match=r"the market data \(.*\) differs now") as refused:
+        backtester.optimize(resume=found.run_id, trials=6, data=demo_store, out=tmp_path, report=False)
+    assert key in refused.value.message
+    assert pl.read_parquet(found.run_dir / "trials.parquet").height == 4

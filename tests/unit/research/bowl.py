@@ -11,12 +11,18 @@ from backtester.research.rows import done_row, failed_row, rows_frame
 
 
 class Bowl:
-    """Metrics that are best at x = 3, y = -1; ``x = 7`` fails and ``x = 8`` has no Sharpe ratio."""
+    """Metrics that are best at x = 3, y = -1; ``x = 7`` fails and ``x = 8`` has no Sharpe ratio.
 
-    def __init__(self, before: Callable[[int], None] = lambda call: None, shift: float = 0.0) -> None:
+    Above ``lost`` the account is lost.
+    """
+
+    def __init__(
+        self, before: Callable[[int], None] = lambda call: None, shift: float = 0.0, lost: float = float("inf")
+    ) -> None:
         self.calls: list[pl.DataFrame] = []
         self.before = before
         self.shift = shift
+        self.lost = lost
 
     def evaluate(self, sets: pl.DataFrame, tell: Any = None) -> pl.DataFrame:
         self.before(len(self.calls))
@@ -29,6 +35,9 @@ class Bowl:
         if x == 7:
             return failed_row("x may not be 7.")
         sharpe = None if x == 8 else 5 - (x - 3 - self.shift) ** 2 - (y + 1) ** 2
+        total = {} if self.lost == float("inf") else {"total_return": -1.0 if x > self.lost else 0.1}
         return done_row(
-            {"sharpe": sharpe, "max_drawdown": -abs(x) / 10, "liquidations": int(x > 4)}, "segments", "compiled"
+            {"sharpe": sharpe, "max_drawdown": -abs(x) / 10, "liquidations": int(x > 4), **total},
+            "segments",
+            "compiled",
         )

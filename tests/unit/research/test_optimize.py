@@ -179,6 +179,44 @@ def test_more_trials_can_be_added(tmp_path: Path) -> None:
     assert sum(call.height for call in job.calls) == 16
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("first", [6, 8, 12])
+def test_more_trials_are_others(sampler: str, first: int, tmp_path: Path) -> None:
+    """Also where the first part ended inside a batch."""
+    path = tmp_path / "study.db"
+    search(plan(first, sampler=sampler, batch=16), path=path)
+    frame, _ = search(plan(48, sampler=sampler, batch=16), path=path)
+    assert frame.select("x", "y").n_unique() == 48
+    assert not frame["cached"].any()
+
+
+def test_a_killed_batch_that_is_extended_draws_no_set_twice(tmp_path: Path) -> None:
+    def stop(call: int) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "study.db"
+    with pytest.raises(KeyboardInterrupt):
+        search(plan(6, sampler="random", batch=16), Bowl(stop), path)
+    frame, _ = search(plan(24, sampler="random", batch=16), path=path)
+    assert frame.select("x", "y").n_unique() == 24
+
+
+@pytest.mark.parametrize("values", ["0,0.5,1,2", [1, 2.5]])
+def test_a_list_may_mix_whole_and_broken_numbers(values: Any) -> None:
+    frame, _ = search(plan(16, space={"x": values, "y": "-1.0:1.0"}))
+    assert frame["x"].dtype == pl.Float64
+    assert set(frame["state"]) == {"complete"}
+
+
+def test_a_lost_account_is_no_best_set() -> None:
+    one = plan(48, space={"x": "0:4", "y": "-1:0"})
+    frame, _ = search(one, Bowl(lost=2))
+    assert best_of(frame, one).row(0, named=True)["x"] == 2  # x = 3 has the best ratio and no account
+    lost = frame.filter(pl.col("x") > 2)
+    assert set(lost["state"]) == {"undefined"}
+    assert lost["error"][0] == "The account was lost, so the set does not count."
+
+
 def test_progress_tells_the_best_the_rate_and_the_time_left() -> None:
     lines: list[tuple[str, float | None]] = []
     with opened_study(None, plan().objectives, prune=False) as study:

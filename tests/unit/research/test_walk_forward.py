@@ -255,3 +255,25 @@ def test_an_interruption_keeps_the_windows_that_are_done(demo_store: Path, tmp_p
     assert found.windows.height == 2
     assert found.run_dir is not None
     assert pl.read_parquet(found.run_dir / "windows.parquet").height == 2
+
+
+@pytest.mark.parametrize("optimizer", ["grid", "random"])
+@pytest.mark.parametrize("name", ["data.start", "data.end", "data.timeframe", "data.detail", "data.venue"])
+def test_a_window_keeps_its_span(name: str, optimizer: str, demo_store: Path) -> None:
+    with pytest.raises(UsageError, match=f"A walk forward cannot vary {name}: .* one span") as refused:
+        walk(demo_store, grid={**GRID, name: ["2024-01-01", "2024-03-11"]}, optimizer=optimizer)
+    assert "--start and --end" in refused.value.hint
+
+
+def test_a_test_keeps_the_balance_that_was_carried_over(demo_store: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot vary account\.balance"):
+        walk(demo_store, grid={**GRID, "account.balance": [1_000, 10_000]})
+
+
+def test_a_set_that_lost_the_account_is_not_chosen() -> None:
+    plan = WalkPlan(("x",), parse_objectives("sharpe")[0], (), (), "grid")
+    rows = pl.DataFrame({"x": [1, 2], "sharpe": [3.0, 1.0], "total_return": [-1.0, 0.1], "final_equity": [0.0, 11.0]})
+    assert chosen(rows, plan).params == {"x": 2}
+    assert chosen(rows, plan).counted == 1
+    assert chosen(rows[:1], plan).params == {}
+    assert chosen(rows.drop("total_return"), plan).params == {"x": 2}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from backtester.errors import UsageError
@@ -57,6 +59,13 @@ def test_windows_are_whole_bars() -> None:
 def test_durations(text: str, length: int) -> None:
     assert parse_duration(text, "--train") == length
     assert parse_duration(duration_text(length), "--train") == length
+
+
+def test_a_timedelta_is_a_duration() -> None:
+    assert parse_duration(timedelta(days=30, hours=12), "train") == 30 * DAY + 12 * HOUR
+    for given in (timedelta(0), timedelta(days=-1), timedelta(microseconds=5), 30):
+        with pytest.raises(UsageError, match="no length of time"):
+            parse_duration(given, "train")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
