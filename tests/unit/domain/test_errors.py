@@ -72,7 +72,9 @@ def test_times(ms, text):
 
 
 def test_what_a_name_belongs_to_is_said_after_it_and_the_nearest_before_the_way_on() -> None:
-    error = UnknownNameError("parameter of strategy 'trend'", "fats", ["fast", "slow"], hint="It has fast, slow.")
+    error = errors.UnknownNameError(
+        "parameter of strategy 'trend'", "fats", ["fast", "slow"], hint="It has fast, slow."
+    )
     assert str(error) == "Unknown parameter 'fats' of strategy 'trend'.\nDid you mean 'fast'? It has fast, slow."
-    far = UnknownNameError("parameter of strategy 'trend'", "zzz", ["fast", "slow"], hint="It has fast, slow.")
+    far = errors.UnknownNameError("parameter of strategy 'trend'", "zzz", ["fast", "slow"], hint="It has fast, slow.")
     assert far.hint == "It has fast, slow."
