@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,7 +42,7 @@ from backtester.cli.search_options import (
     GridOption,
     ObjectiveOption,
     SeedOption,
-    cell,
+    figure_cell,
     given_options,
     run_options_given,
     search_config,
@@ -67,7 +70,8 @@ WindowsOption = Annotated[
 ]
 PruneOption = Annotated[bool, typer.Option("--prune", help="Give up sets that fall behind the median in the windows.")]
 ResumeOption = Annotated[
-    str | None, typer.Option("--resume", metavar="RUN", help="Go on with a study: its name or folder.")
+    str | None,
+    typer.Option("--resume", metavar="RUN", help="Go on with a study: its name, the beginning of one, or its folder."),
 ]
 
 
@@ -142,7 +146,10 @@ def optimize(
             report=not no_report,
             progress=progress,
         )
-    _print(result, as_json=as_json, quiet=quiet)
+    folders = [("--store", store, DEFAULT_STORE), ("--out", out, DEFAULT_OUT)]
+    places = [("--strategies", folder) for folder in strategies or []]
+    again = [(name, value) for name, value, default in folders if value != default]
+    _print(result, [*again, *places], as_json=as_json, quiet=quiet)
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -183,7 +190,7 @@ def _metric_names(result: OptimizeResult) -> set[str]:
     return {name for name in result.trials.columns if name not in left and not name.startswith("window_")}
 
 
-def _print(result: OptimizeResult, *, as_json: bool, quiet: bool) -> None:
+def _print(result: OptimizeResult, again: Sequence[tuple[str, Path]], *, as_json: bool, quiet: bool) -> None:
     """Print what was found, as tables or as JSON, and where the page is."""
     from backtester.cli.output import print_json, print_table, say
     from backtester.engine.folder import REPORT_FILE
@@ -212,7 +219,8 @@ def _print(result: OptimizeResult, *, as_json: bool, quiet: bool) -> None:
     if result.command:
         typer.echo(f"Best set in full: {result.command}")
     if result.interrupted:
-        typer.echo(f"Go on: backtester optimize --resume {result.run_id}")
+        given = [part for name, value in again for part in (name, str(value))]
+        typer.echo(f"Go on: {shlex.join(['backtester', 'optimize', '--resume', result.run_id, *given])}")
     typer.echo(f"{'Report' if page.is_file() else 'Folder'}: {place.resolve()}")
 
 
@@ -221,5 +229,8 @@ def _table(result: OptimizeResult) -> tuple[list[str], list[list[str]]]:
     objectives = [one.metric for one in result.plan.objectives]
     beside = [name for name in ("total_return", "max_drawdown", "trades") if name in result.trials.columns]
     shown = list(dict.fromkeys(("trial", *result.plan.names, *objectives, *beside)))
-    rows = [[cell(row[name]) for name in shown] for row in result.ranking.head(ROWS).iter_rows(named=True)]
+    rows = [
+        [figure_cell(name, row[name], result.settle) for name in shown]
+        for row in result.ranking.head(ROWS).iter_rows(named=True)
+    ]
     return shown, rows

@@ -106,6 +106,16 @@ def run_options_given(
     return any(value is not None for value in [config, settings or None, params or None, *said])
 
 
+def figure_cell(name: str, value: Any, settle: str) -> str:
+    """Return a figure as the table of a run has it; a parameter, or a metric that such a table lacks, as a number."""
+    from backtester.engine.result import KEY_FIGURES, figure_text
+
+    for key, _, style in KEY_FIGURES:
+        if key == name:
+            return figure_text(value, style, settle)
+    return cell(value)
+
+
 def cell(value: Any) -> str:
     """Return a value as a table has it."""
     if value is None:

@@ -214,7 +214,7 @@ def _print(result: WalkForwardResult, *, as_json: bool, quiet: bool) -> None:
 
 def _table(result: WalkForwardResult) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows of the table of windows."""
-    from backtester.cli.search_options import cell
+    from backtester.cli.search_options import cell, figure_cell
 
     metric = result.plan.objective.metric
     columns = [name for name in (f"train_{metric}", f"test_{metric}", "test_total_return") if name in result.windows]
@@ -225,7 +225,8 @@ def _table(result: WalkForwardResult) -> tuple[list[str], list[list[str]]]:
         [
             str(row["window"]),
             f"{row['test_start']:%Y-%m-%d %H:%M}",
-            *(cell(row[name]) for name in (*result.plan.names, *columns)),
+            *(cell(row[name]) for name in result.plan.names),
+            *(figure_cell(name.partition("_")[2], row[name], result.settle) for name in columns),
             f"{row['final_balance']:,.2f}",
         ]
         for row in result.windows.iter_rows(named=True)

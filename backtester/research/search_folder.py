@@ -42,7 +42,7 @@ def find_folder(out: Path, run: str, file: str, what: str) -> Path:
     out : Path
         Folder of all runs.
     run : str
-        Name, or path of the folder.
+        Name, its beginning, or path of the folder.
     file : str
         File that tells the search that is meant from others: ``optimize.toml``.
     what : str
@@ -50,6 +50,12 @@ def find_folder(out: Path, run: str, file: str, what: str) -> Path:
     """
     folder = Path(run) if Path(run).is_dir() else out / run
     if not folder.is_dir():
+        begun = sorted(path.parent for path in out.glob(f"*/{file}") if path.parent.name.startswith(run))
+        if len(begun) == 1:
+            return begun[0]
+        if begun:
+            shown = ", ".join(one.name for one in begun[-5:])
+            raise UsageError(f"{len(begun)} folders of an {what} begin with {run!r}.", f"Name one: {shown}.")
         names = [path.parent.name for path in sorted(out.glob(f"*/{file}"))]
         raise UsageError(f"There is no folder {folder}.", f"There are {', '.join(names[-5:])}." if names else "")
     if not (folder / file).is_file():

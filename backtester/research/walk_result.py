@@ -253,7 +253,7 @@ def _efficiency(frame: pl.DataFrame) -> float | None:
     if any(name not in frame.columns for name in needed):
         return None
     kept = (
-        frame.select(needed, *_lengths(frame))
+        frame.select(*needed, *_lengths(frame))
         .drop_nulls()
         .filter(pl.min_horizontal("train_total_return", "test_total_return") > -1)
     )

@@ -14,6 +14,7 @@ from backtester import Param, Strategy
 from backtester.errors import StoreError, UnknownNameError, UsageError
 from backtester.market.atomic import writer_lock
 from backtester.research.optimize import window_jobs
+from backtester.research.search_folder import find_folder
 
 SPAN: dict[str, Any] = {"symbols": ["BTC/USDT:USDT"], "timeframe": "1h", "start": "2024-01-01", "end": "2024-01-21"}
 GRID = {"fast": "5:60:5", "slow": "80:400:20"}
@@ -186,3 +187,13 @@ def test_a_study_on_other_data_is_not_gone_on_with(demo_store: Path, tmp_path: P
         backtester.optimize(resume=found.run_id, trials=6, data=demo_store, out=tmp_path, report=False)
     assert key in refused.value.message
     assert pl.read_parquet(found.run_dir / "trials.parquet").height == 4
+
+
+def test_a_study_is_found_by_the_beginning_of_its_name(tmp_path: Path) -> None:
+    for name in ("20250101-optimize-a", "20250102-optimize-b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "optimize.toml").touch()
+    found = find_folder(tmp_path, "20250102", "optimize.toml", "optimisation")
+    assert found.name == "20250102-optimize-b"
+    with pytest.raises(UsageError, match="2 folders of an optimisation begin with '2025'"):
+        find_folder(tmp_path, "2025", "optimize.toml", "optimisation")

@@ -23,12 +23,13 @@ GRID = {"fast": [12, 36], "slow": [100, 200]}
 
 
 class Ruinous(Strategy):
-    """Borrow all that the account allows, against every hour's move."""
+    """Hold a little through January, then borrow all that the account allows, against every hour's move."""
 
     side: float = Param(1.0)
 
     def target(self) -> pl.Expr:
-        return pl.when(pl.col("close") > pl.col("open")).then(-30.0 * self.side).otherwise(30.0 * self.side)
+        size = pl.when(pl.col("open_time").dt.month() == 1).then(0.1).otherwise(30.0) * self.side
+        return pl.when(pl.col("close") > pl.col("open")).then(-size).otherwise(size)
 
 
 class Idle(Strategy):
