@@ -292,4 +292,4 @@ def refuse_all_unknown(found: Mapping[str, str | None], symbols: Sequence[str], 
         held = ", ".join(list(found)[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
         traded = ", ".join(symbols[:_SHOWN]) + (", …" if len(symbols) > _SHOWN else "")
         hint = f"The file has {held}; here are {traded}."
-        raise UnknownNameError("symbol", next(iter(found)), symbols, f"in {name}", hint)
+        raise UnknownNameError("symbol", next(iter(found)), (), f"in {name}", hint)

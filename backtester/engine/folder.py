@@ -23,6 +23,7 @@ FORMAT = 1
 PARTIAL_PREFIX = ".partial-"
 REPORT_FILE = "report.html"
 ASSUMPTIONS_FILE = "assumptions.parquet"
+SEARCH_FILES = ("sweep.toml", "optimize.toml", "walk_forward.toml")
 
 
 @contextmanager
@@ -165,8 +166,8 @@ def run_folders(out: Path) -> list[Path]:
 
 
 def _holds_run(folder: Path) -> bool:
-    """Return whether a folder is a run's: a search writes a manifest too, but no ``config.toml``."""
-    return (folder / "manifest.json").is_file() and (folder / "config.toml").is_file()
+    """Return whether a folder is a run's, whole or not: what searches write says so by a file of their own."""
+    return (folder / "manifest.json").is_file() and not any((folder / name).is_file() for name in SEARCH_FILES)
 
 
 def _identity(result: Result) -> dict[str, Any]:
