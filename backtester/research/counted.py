@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 Column = str | Indicator
 
 _SETS_AT_ONCE = 128  # sets that a thread takes up: enough to share the columns of a tile
-_PARTS_EACH = 4  # that a thread takes up of a batch, at least, so that all end together
+_PARTS_EACH = 2  # that a thread takes up of a batch, at least, so that all end together
 _LEAST_COLUMNS = 8  # that are kept, whatever memory allows
 _PROBED = 1 << 13  # bars in which most first values lie
 
