@@ -75,7 +75,7 @@ class Best:
 
 
 def best_of(sweep: Sweep, metric: Metric) -> Best | None:
-    """Return the best set by a metric; None where no set has a value.
+    """Return the best set by a metric, of those that kept their account; None where no set has a value.
 
     Parameters
     ----------
@@ -85,10 +85,12 @@ def best_of(sweep: Sweep, metric: Metric) -> Best | None:
         One of ``sweep.metrics``.
     """
     values = sweep.values(metric.key)
-    if not np.isfinite(values).any():
+    alive = values
+    if "total_return" in sweep.done.columns:
+        alive = np.where(sweep.values("total_return") <= -1.0, np.nan, values)  # ratios of a lost account say nothing
+    if not np.isfinite(alive).any():
         return None
-    signed = values * metric.better
-    row = int(np.nanargmax(signed))
+    row = int(np.nanargmax(alive * metric.better))
     median = float(np.nanmedian(values))
     # A parameter without effect would make every set its own neighbour.
     idle = idle_axes(sweep, metric)

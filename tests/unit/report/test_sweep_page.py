@@ -350,3 +350,14 @@ def test_the_page_says_what_kind_it_is(small: Sweep) -> None:
     page = render_sweep_page(small)
     assert '<p class="brand">Parameter sweep</p>' in page
     assert re.search(r"<title>[^<]*Sweep of [^<]* · parameter sweep</title>", page)
+
+
+def test_a_lost_account_is_never_the_best(tmp_path: Path) -> None:
+    frame = sweep_sample.liquidated().with_columns(
+        sharpe=pl.when(pl.col("total_return") <= -1.0).then(9.0).otherwise(pl.col("sharpe"))
+    )
+    sweep = sweep_sample.read(tmp_path, frame)
+    sharpe = next(metric for metric in sweep.metrics if metric.key == "sharpe")
+    best = best_of(sweep, sharpe)
+    assert best is not None
+    assert sweep.values("total_return")[best.row] > -1.0
