@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
@@ -56,6 +58,17 @@ def test_figures_are_those_of_the_records_on_inverse_contracts(seed: int) -> Non
 @given(seeds)
 def test_figures_are_those_of_the_records_with_brackets_limits_and_costs(seed: int) -> None:
     check(single_case(seed, rich=True))
+
+
+@settings(CI, max_examples=60)
+@given(seeds)
+def test_figures_of_long_holdings_are_those_of_the_records(seed: int) -> None:
+    """Few trades leave long segments: their drawdowns are found and dated in blocks."""
+    dice = random.Random(f"held {seed}")
+    case = random_case(dice, 600, 1, None, ())
+    first = [replace(row, value=math.copysign(min(abs(row.value), 0.9), row.value)) for row in case.targets[:3]]
+    case = replace(case, targets=tuple(first))
+    check(None if obstacle(prepared_case(case)) else case)
 
 
 @pytest.mark.long
