@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from backtester.engine.result import Notice, Result
 from backtester.report import numbers, theme
-from backtester.report.assumptions import assumptions_section
 from backtester.report.html_file import environment, plotly_script, write_html
 from backtester.report.key_figures import Tile, headline
 from backtester.report.section import Section
-from backtester.report.sections import SECTIONS
+from backtester.report.sections import run_sections
 
 OPEN_ASSUMPTIONS = 3
 """More assumptions than this are folded up."""
@@ -46,16 +45,13 @@ def write_page(result: Result, path: Path | str) -> Path:
 
 def render_page(result: Result) -> str:
     """Return the page of an analysed run as HTML."""
-    sections = [section(result) for section in SECTIONS]
-    if result.assumptions.height:
-        sections.insert(-1, assumptions_section(result))
     return page_html(
         title=numbers.shorten(result.strategy_name, 200) or "Signals",
         run=_run_facts(result),
         synthetic=result.synthetic,
         notices=result.notices,
         headline=headline(result),
-        sections=sections,
+        sections=run_sections(result),
     )
 
 
@@ -101,8 +97,15 @@ def page_html(
             sections=sections,
             themes={name: theme.template(name) for name in theme.SURFACES},
             plotly_js=plotly_script(),
+            styles=_once(name for section in sections for name in section.styles),
+            scripts=_once(name for section in sections for name in section.scripts),
         )
     )
+
+
+def _once(names: Iterable[str]) -> list[str]:
+    """Return names without repetitions, in order."""
+    return list(dict.fromkeys(names))
 
 
 def _run_facts(result: Result) -> list[tuple[str, str]]:

@@ -54,6 +54,8 @@ class Section:
         Tables that the page's script sorts.
     context : dict
         What else the template needs.
+    styles, scripts : tuple of str
+        Files under ``templates`` that the page carries for this section, once however many sections name them.
     """
 
     id: str
@@ -64,3 +66,5 @@ class Section:
     plots: tuple[Plot, ...] = ()
     tables: tuple[Table, ...] = ()
     context: dict[str, Any] = field(default_factory=dict)
+    styles: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()

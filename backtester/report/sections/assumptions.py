@@ -11,9 +11,11 @@ from backtester.report.section import Section
 from backtester.report.table import Column, build
 
 
-def assumptions_section(result: Result) -> Section:
-    """Return the figures of the run under each assumption that was tried."""
+def assumptions_section(result: Result) -> Section | None:
+    """Return the figures of the run under each assumption that was tried, None where none was."""
     table = result.assumptions
+    if table.is_empty():
+        return None
 
     def percent(key: str, label: str) -> Column:
         def text(row: dict[str, Any]) -> tuple[str, str]:

@@ -1,0 +1,50 @@
+"""Monthly returns."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from backtester.analytics import returns
+from backtester.engine.result import Result
+from backtester.report import numbers
+from backtester.report.section import Section
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def months_section(result: Result) -> Section:
+    """Return monthly returns, a row a year."""
+    balance = result.config.account.balance
+    daily = returns.daily_returns(returns.time_weighted(result.equity, result.ledger, balance), balance)
+    monthly = returns.monthly_returns(daily)
+    yearly = daily.group_by(pl.col("day").dt.year().cast(pl.Int64).alias("year"), maintain_order=True).agg(
+        ((pl.col("return") + 1).product() - 1).alias("return")
+    )
+    cells = {(y, m): r for y, m, r in monthly.select("year", "month", "return").iter_rows()}
+    scale = max((abs(r) for r in cells.values()), default=0.0) or 1.0
+    years = [
+        {
+            "year": year,
+            "cells": [_month_cell(cells.get((year, m)), scale) for m in range(1, 13)],
+            "total": _month_cell(total, scale),
+        }
+        for year, total in yearly.iter_rows()
+    ]
+    return Section(
+        id="months",
+        title="Monthly returns",
+        short="Months",
+        lead="Compounded returns of calendar months (UTC); the first and the last may be partial.",
+        template="months.html.j2",
+        context={"years": years, "months": MONTHS, "empty": "No day was completed."},
+    )
+
+
+def _month_cell(value: float | None, scale: float) -> dict[str, object]:
+    """Return text, direction and strength (percent of the strongest month) of one cell."""
+    if value is None:
+        return {"text": "", "tone": "none", "strength": 0}
+    strength = min(100, round(100 * abs(value) / scale))
+    tone = "gain" if value > 0 else "loss" if value < 0 else "none"
+    digits = 1 if abs(value) < 10 else 0
+    return {"text": numbers.percent(value, digits), "tone": tone, "strength": strength}
