@@ -373,12 +373,13 @@ def sizes_differ(books: Books, full: bool) -> bool:
         state = books.state[c]
         held = state["account_quantity"]
         size = state["long_quantity"] + abs(state["engine_quantity"]) + abs(state["outside_quantity"])
+        state["largest_interest"] = max(size, state["largest_interest"])
         if full:
             held = 0.0
             for p in range(books.positions.size):
                 if books.positions[p]["contract"] == c:
                     held += books.positions[p]["quantity"]
-        if abs(held + state["engine_quantity"] + state["outside_quantity"]) > TOLERANCE * size:
+        if abs(held + state["engine_quantity"] + state["outside_quantity"]) > TOLERANCE * state["largest_interest"]:
             return True
     return False
 
@@ -432,6 +433,8 @@ def open_books(world: World, books: Books) -> None:
         new_bracket(world, books, p, state["mark"])
         state["account_quantity"] += position["quantity"]
         state["long_quantity"] += max(position["quantity"], 0.0)
+    for c in range(world.contracts.size):
+        books.state[c]["largest_interest"] = books.state[c]["long_quantity"] + abs(books.state[c]["outside_quantity"])
     watch_all(world, books)
     books.totals[CASH] = sum_of_accounts(books)
     books.totals[START] = everything(books)

@@ -128,6 +128,7 @@ STATE = np.dtype(  # one row a contract
         ("outside_cash", np.float64),  # minus what its quantity cost, less funding
         ("account_quantity", np.float64),
         ("long_quantity", np.float64),
+        ("largest_interest", np.float64),  # of all bars so far
         ("shift", np.float64),  # displacement of the traded price by the engine, as a fraction
         ("mark", np.float64),  # now, displaced
         ("trade", np.float64),  # now, not displaced
