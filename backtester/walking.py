@@ -23,7 +23,7 @@ from backtester.market.series import SYNTHETIC_VENUE
 from backtester.market.store import Store
 from backtester.research.axes import build_axis, parse_axis
 from backtester.research.constraint import parse_constraints
-from backtester.research.dimension import parse_dimensions
+from backtester.research.dimension import fitted, parse_dimensions
 from backtester.research.evaluation import refuse_column_names, refuse_market_axes
 from backtester.research.holdout import refuse_sealed
 from backtester.research.interrupts import await_second
@@ -269,7 +269,7 @@ class _Call:
         names = [one.name for one in dimensions]
         self.job.check(names)
         plan = Plan(
-            dimensions=dimensions,
+            dimensions=fitted(dimensions, self.job.strategy),
             objectives=objectives,
             constraints=parse_constraints(wanted.constraints, known_names(names, own)),
             trials=50 if wanted.trials is None else _least_one("trials", wanted.trials),

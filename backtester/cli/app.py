@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,7 +116,8 @@ def exit_code(arguments: Sequence[str], *, debug: bool = False) -> int:
         0, 1, 2, 70 or 130.
     """
     try:
-        done = get_command(app).main(args=list(arguments), prog_name="backtester", standalone_mode=False)
+        with _stdout("--json" in arguments):
+            done = get_command(app).main(args=list(arguments), prog_name="backtester", standalone_mode=False)
     except (SystemExit, GeneratorExit):
         raise
     except KeyboardInterrupt:
@@ -125,6 +127,15 @@ def exit_code(arguments: Sequence[str], *, debug: bool = False) -> int:
     if done == INTERRUPTED_EXIT_CODE:
         _say("Interrupted.")
     return done if isinstance(done, int) else 0
+
+
+def _stdout(is_json: bool) -> AbstractContextManager[None]:
+    """Return what keeps stdout for JSON alone where that is wanted."""
+    if not is_json:
+        return nullcontext()
+    from backtester.cli.output import json_alone
+
+    return json_alone()
 
 
 def _report(error: BaseException, *, debug: bool) -> int:
