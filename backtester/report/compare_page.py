@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
+
 from backtester.analytics.comparison import Comparison
 from backtester.errors import format_time
 from backtester.report import numbers
@@ -55,12 +57,16 @@ def _title(comparison: Comparison) -> str:
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     span = comparison.common_span
-    shared = "none" if span is None else f"{format_time(span[0])} to {format_time(span[1])}".replace(" UTC", "")
+    shared = (
+        "none in common" if span is None else f"{format_time(span[0])} to {format_time(span[1])}".replace(" UTC", "")
+    )
+    if span is not None and not comparison.is_one_span:
+        shared += ", shared by all"
     settles = comparison.runs["settle"].unique(maintain_order=True).to_list()
     return [
         ("Runs", str(len(comparison.names))),
-        ("Measured against", short_labels(comparison)[comparison.names[0]]),
-        ("Span (UTC)" if comparison.is_one_span else "Common span (UTC)", shared),
+        ("First run", short_labels(comparison)[comparison.names[0]]),
+        ("Span (UTC)", shared),
         ("Settled in", ", ".join(numbers.shorten(one, 20) for one in settles)),
     ]
 
@@ -76,10 +82,9 @@ def _headline(comparison: Comparison) -> list[Tile]:
         row = rows.get(key)
         if row is None:
             continue
-        values = frame.filter(frame["metric"] == key).select(comparison.names).row(0)
-        known = [value for value in values if value is not None]
         best = row["best"]
-        text = known_metric(key, frame[comparison.names[0]]).text(max(known) if known else None)
+        value = row[best[0] if best else comparison.names[0]]  # without a best one all are alike or not defined
+        text = known_metric(key, pl.Series([value], dtype=pl.Float64)).text(value)
         who = (
             f"{labels[best[0]]}" + (f" and {len(best) - 1} more" if len(best) > 1 else "")
             if best

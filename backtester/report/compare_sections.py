@@ -317,7 +317,7 @@ def _settings(comparison: Comparison) -> Section:
         id="settings",
         title="What differs in the settings",
         short="Settings",
-        lead="Configuration, strategy, hashes of the data and versions: only what differs; a dash where a run has no key.",
+        lead="Configuration, strategy, data and versions: only what differs; a dash where a run has no such key.",
     )
 
 
