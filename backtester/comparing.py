@@ -18,6 +18,7 @@ DEFAULT_OUT = Path("reports")
 Kind = Literal["run", "sweep"]
 
 _SWEEP_FILE = "sweep.toml"
+_OTHER_SEARCHES = {"optimize.toml": "an optimisation", "walk_forward.toml": "a walk forward"}
 _SHOWN = (
     ("total_return", "Total return", "percent"),
     ("sharpe", "Sharpe ratio", "ratio"),
@@ -200,13 +201,10 @@ def kind_of(folder: Path) -> Kind:
         raise StoreError(f"{folder} is not finished: a run is being written there, or was broken off.", "Wait for it.")
     if (folder / _SWEEP_FILE).is_file():
         return "sweep"
-    for file in SEARCH_FILES:
+    for file, what in _OTHER_SEARCHES.items():
         if (folder / file).is_file():
-            what = file.removesuffix(".toml").replace("_", " ")
             raise UsageError(
-                f"{folder.name} is the folder of an {what}, which is not compared."
-                if what[0] in "aeiou"
-                else f"{folder.name} is the folder of a {what}, which is not compared.",
+                f"{folder.name} is the folder of {what}, which is not compared.",
                 f"Its page is {folder / 'report.html'}; compare takes runs, or sweeps.",
             )
     if not (folder / "manifest.json").is_file():
