@@ -73,6 +73,7 @@ def _words(given: Iterable[str]) -> list[str]:
 
 def _write(path: Path, tags: tuple[str, ...]) -> None:
     """Write the file whole or not at all; without a tag there is none."""
+    temporary = ""
     try:
         if not tags:
             path.unlink(missing_ok=True)
@@ -80,12 +81,15 @@ def _write(path: Path, tags: tuple[str, ...]) -> None:
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
+            temporary = file.name
             file.write(json.dumps({"tags": list(tags)}, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
         Path(file.name).chmod(0o644)
         Path(file.name).replace(path)
     except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
         raise StoreError(
             f"The tags cannot be written to {path}: {error.strerror or error}.", "May the run's folder be written?"
         ) from error

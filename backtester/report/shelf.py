@@ -150,6 +150,11 @@ def read_shelf(out: Path) -> Shelf:
     return Shelf(out, tuple(rows), marks)
 
 
+def is_of_the_shelf(folder: Path) -> bool:
+    """Return whether a folder is one of a run or of a search, whole or not."""
+    return folder.is_dir() and _kind(_mark(folder)[0]) is not None
+
+
 def _folders(out: Path) -> Iterable[Path]:
     """Return the folders that may be runs; hidden ones are none but for those that are being written."""
     try:
@@ -204,7 +209,7 @@ def _row(folder: Path, kind: Kind, names: set[str]) -> Row:
 def _half_written(folder: Path) -> Row:
     """Return the row of a folder that is being written, or was left so."""
     if is_abandoned(folder):
-        reason = "Its process ended before it was whole. `backtester reports prune --broken` removes it."
+        reason = "Its process ended before it was whole; `backtester reports prune --broken` removes it."
         return Row(folder.name, state="broken", reason=reason, abandoned=True)
     return Row(folder.name, state="unfinished", reason="It was being written when this list was made.")
 

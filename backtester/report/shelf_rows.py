@@ -23,6 +23,7 @@ SEARCHES = {"sweep.toml": "sweep", "optimize.toml": "optimize", "walk_forward.to
 FIGURES = ("total_return", "sharpe", "max_drawdown", "net_profit", "trades", "liquidations", "worst_margin_ratio")
 """Metrics of a row."""
 
+_TEXTS = ("strategy", "venue", "symbols", "timeframe", "settle", "start", "end")
 SPARK_POINTS = 60
 _INNER_POINTS = 54  # first and last come beside the extremes
 _SHOWN_PARAMS = 6
@@ -42,8 +43,7 @@ def run_row(folder: Path) -> dict[str, Any]:
     manifest, summary = read_object(folder / "manifest.json"), read_object(folder / "summary.json")
     return {
         "created": _text(manifest.get("created")).replace(" ", "T"),
-        **{key: _text(summary.get(key)) for key in ("strategy", "venue", "symbols", "timeframe", "settle")},
-        **{key: _text(summary.get(key)).removesuffix(" UTC") for key in ("start", "end")},
+        **{key: _text(summary.get(key)) for key in _TEXTS},
         "synthetic": bool(summary.get("synthetic")),
         "figures": {key: _number(summary.get(key)) for key in FIGURES},
         "spark": _spark(folder / "equity.parquet", _number(summary.get("initial_balance"))),
