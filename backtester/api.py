@@ -213,7 +213,11 @@ def save(
 
             progress("Writing the report", None)
             write_page(named, stage / REPORT_FILE)
-    return replace(named, run_dir=folder / named.run_id)
+    from backtester.report.shelf_page import refreshed_shelf  # noqa: PLC0415 - only where runs are written
+
+    problem = refreshed_shelf(folder)
+    notices = named.notices if problem is None else (*named.notices, problem)
+    return replace(named, notices=notices, run_dir=folder / named.run_id)
 
 
 def _command(out: Path, run_id: str, folders: Sequence[tuple[str, Path]]) -> str:

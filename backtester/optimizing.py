@@ -218,6 +218,11 @@ class _Search:
 
                     progress("Writing the report", None)
                     write_optimize_page(result, self.folder / REPORT_FILE)
+        if self.folder is not None:
+            from backtester.report.shelf_page import refreshed_shelf  # noqa: PLC0415 - only where studies are written
+
+            problem = refreshed_shelf(self.folder.parent)
+            result = result if problem is None else replace(result, notices=(*result.notices, problem))
         _refuse_nothing(result)
         return result
 

@@ -250,7 +250,11 @@ class _Call:
 
             progress("Writing the report", None)
             write_walk_page(result, folder / REPORT_FILE)
-        return replace(result, run_dir=folder)
+        from backtester.report.shelf_page import refreshed_shelf  # noqa: PLC0415 - only where walks are written
+
+        problem = refreshed_shelf(folder.parent)
+        told_last = () if problem is None else (problem,)
+        return replace(result, notices=(*result.notices, *told_last), run_dir=folder)
 
     def _planned(self, windows: tuple[Window, ...]) -> tuple[WalkPlan, Search]:
         """Return what is walked through, and how sets are tried in each window."""

@@ -17,6 +17,7 @@ import polars as pl
 
 from backtester.engine.result import FRAMES, Notice, Result
 from backtester.engine.run_file import build_config, config_text, read_tree
+from backtester.engine.stage_lock import owned
 from backtester.errors import StoreError
 
 FORMAT = 1
@@ -47,8 +48,9 @@ def staged_folder(out: Path, run_id: str) -> Iterator[Path]:
         out.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=out))
         stage.chmod(0o755)
-        yield stage
-        stage.rename(out / run_id)
+        with owned(stage):
+            yield stage
+            stage.rename(out / run_id)
     except (FileExistsError, NotADirectoryError) as error:
         raise StoreError(
             f"The run's folder {out / run_id} cannot be written: a file is in the place of a folder.",
@@ -155,6 +157,19 @@ def load_result(path: Path | str) -> Result:
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise StoreError(f"{folder}: the run cannot be read ({error}).", "Run it again.") from error
+
+
+def whole_folder(folder: Path) -> str:
+    """Return what is wrong with a run's folder at first sight, as a sentence; empty where every file is there."""
+    frames = (f"{name}.parquet" for name in (*FRAMES, "bars"))
+    for name in ("manifest.json", "summary.json", "config.toml", "strategy.py", *frames):
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing."
+        if not path.stat().st_size and name != "strategy.py":
+            return f"{name} is empty."
+    found = _read_json(folder / "manifest.json").get("format")
+    return "" if found == FORMAT else f"It was written in format {found}; this version reads format {FORMAT}."
 
 
 def run_folders(out: Path) -> list[Path]:

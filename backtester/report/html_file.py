@@ -6,14 +6,15 @@ import os
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import plotly.io as pio
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from backtester.errors import StoreError
-from backtester.report.section import Plot, Section
+
+if TYPE_CHECKING:  # a page without figures is written without plotly, which takes a while to import
+    from backtester.report.section import Plot, Section
 
 
 def write_html(target: Path, text: str) -> Path:
@@ -82,6 +83,8 @@ def _render_section(section: Section) -> Markup:
 
 def figure_json(plot: Plot) -> Markup:
     """Return a figure as JSON that cannot end the script element around it; the page adds the theme."""
+    import plotly.io as pio  # noqa: PLC0415
+
     spec = plot.figure.to_plotly_json()
     spec["layout"].pop("template", None)
     return safe_json(pio.json.to_json_plotly(spec))
@@ -108,4 +111,6 @@ def _script_safe(source: str) -> str:
 
 def plotly_script() -> Markup:
     """Return the library that draws figures."""
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+
     return Markup(_script_safe(get_plotlyjs()))  # noqa: S704  a file of the plotly package
