@@ -94,6 +94,9 @@ class Result:
         Warnings and assumptions, the gravest first.
     summary : dict
         Metrics by snake_case key; empty until the analysis has run.
+    details : dict of dict
+        What a page says beyond the metrics, by subject: plain numbers and texts by snake_case key. Empty until the run
+        is saved or its page is made.
     manifest : dict
         Hashes, versions, seed and times.
     strategy_name, strategy_source : str
@@ -122,6 +125,7 @@ class Result:
     counts: dict[str, int] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     summary: dict[str, SummaryValue] = field(default_factory=dict)
+    details: dict[str, dict[str, SummaryValue]] = field(default_factory=dict)
     manifest: dict[str, object] = field(default_factory=dict)
     strategy_name: str = ""
     strategy_source: str = ""
