@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from backtester.analytics import alternatives
 from backtester.engine.result import Result, SummaryValue
 
 Values = dict[str, SummaryValue]
 
-SUBJECTS: dict[str, Callable[[Result], Values]] = {}
+SUBJECTS: dict[str, Callable[[Result], Values]] = {
+    "buy_and_hold": alternatives.buy_and_hold,
+    "without_funding": alternatives.without_funding,
+    "without_costs": alternatives.without_costs,
+}
 """One function a subject: an analysed run in, plain numbers and texts out; empty where it has nothing to say."""
 
 

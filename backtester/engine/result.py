@@ -87,7 +87,7 @@ class Result:
         The same run under other assumptions, one row each; empty where none was tried.
     bars : polars.DataFrame
         Replayed bars, one row a bar and listed symbol: ``open_time, symbol, open, high, low, close, volume, mark_open,
-        mark_high, mark_low, mark_close, index_close``.
+        mark_high, mark_low, mark_close, index_close, funding_rate`` (what settled in the bar, held or not).
     counts : dict of str to int
         How often something happened that a record does not show: ``disputed_bars``, ``bars_waited`` …
     notices : tuple of Notice

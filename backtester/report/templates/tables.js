@@ -122,7 +122,7 @@
       });
       function fill() {
         data.fields.forEach(function (field, f) {
-          const group = element("fieldset", {}, panel), unit = places[field.kind];
+          const group = element("fieldset", { className: field.kind === "time" ? "wide" : "" }, panel), unit = places[field.kind];
           element("legend", { textContent: field.label + (unit ? " (" + unit + ")" : "") }, group);
           const inputs = element("div", {}, group), changed = function (test) { tests[f] = test; toggle.classList.toggle("active", tests.some(Boolean)); choose(); };
           const column = data.keys.map(function (row) { return row[f]; });
