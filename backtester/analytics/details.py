@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from backtester.analytics import alternatives
+from backtester.analytics.uncertainty import uncertainty
 from backtester.engine.result import Result, SummaryValue
 
 Values = dict[str, SummaryValue]
@@ -14,6 +15,7 @@ SUBJECTS: dict[str, Callable[[Result], Values]] = {
     "buy_and_hold": alternatives.buy_and_hold,
     "without_funding": alternatives.without_funding,
     "without_costs": alternatives.without_costs,
+    "uncertainty": uncertainty,
 }
 """One function a subject: an analysed run in, plain numbers and texts out; empty where it has nothing to say."""
 
