@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from backtester.analytics.details import with_details
 from backtester.engine.result import Notice, Result
 from backtester.report import numbers, theme
 from backtester.report.html_file import environment, plotly_script, write_html
@@ -45,6 +46,7 @@ def write_page(result: Result, path: Path | str) -> Path:
 
 def render_page(result: Result) -> str:
     """Return the page of an analysed run as HTML."""
+    result = with_details(result)
     return page_html(
         title=numbers.shorten(result.strategy_name, 200) or "Signals",
         run=_run_facts(result),
