@@ -88,8 +88,10 @@ def market_time(result: Result, held: Sequence[HeldAtCloses]) -> dict[str, float
     return {name: float(flags.mean()) if len(flags) else 0.0 for name, flags in found.items()}
 
 
-def exposure_at(held: Sequence[HeldAtCloses], closes: IntArray, equity: FloatArray) -> dict[str, FloatArray]:
-    """Return each contract's net exposure at the given closes.
+def exposure_at(
+    held: Sequence[HeldAtCloses], closes: IntArray, equity: FloatArray
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Return each contract's exposure at the given closes, long and short.
 
     Parameters
     ----------
@@ -102,16 +104,18 @@ def exposure_at(held: Sequence[HeldAtCloses], closes: IntArray, equity: FloatArr
 
     Returns
     -------
-    dict of str to ndarray of float64, shape (points,)
-        Signed notional over equity by contract; NaN where equity is not positive.
+    dict of str to tuple of two ndarray of float64, shape (points,)
+        Signed notional over equity by contract: what was long (>= 0) and what was short (<= 0), which are legs of their
+        own in hedge mode; NaN where equity is not positive.
     """
-    found: dict[str, FloatArray] = {}
+    found: dict[str, tuple[FloatArray, FloatArray]] = {}
     for one in held:
         at = np.searchsorted(one.close_time, closes)
         within = (at < len(one.close_time)) & (one.close_time[np.minimum(at, len(one.close_time) - 1)] == closes)
         here = np.where(within, one.notional[np.minimum(at, len(one.close_time) - 1)], 0.0)
         share = np.divide(here, equity, out=np.full(len(closes), np.nan), where=equity > 0)
-        found[one.symbol] = found[one.symbol] + share if one.symbol in found else share
+        before = found.get(one.symbol, (np.zeros(len(closes)), np.zeros(len(closes))))
+        found[one.symbol] = (before[0] + np.maximum(share, 0.0), before[1] + np.minimum(share, 0.0))
     return found
 
 
