@@ -88,7 +88,7 @@ class StoryText:
         )
 
     def path(self) -> tuple[tuple[str, ...], ...]:
-        """Return the rows of the table of the way there."""
+        """Return the rows of the way there: point, time, mark, leverage, distance in percent and in ATRs."""
         return tuple(
             (
                 moment.label.capitalize(),
@@ -96,7 +96,7 @@ class StoryText:
                 numbers.price(moment.mark),
                 numbers.decimal(moment.leverage, 1, unit=numbers.TIMES),
                 numbers.percent(moment.distance, signed=False),
-                numbers.decimal(moment.ranges, 1),
+                "" if moment.ranges is None else numbers.decimal(moment.ranges, 1, unit=f"{_NBSP}ATRs"),
             )
             for moment in self.story.path
         )
@@ -190,18 +190,16 @@ class StoryText:
         flow = sum(one.insurance_flow for one in story.closed)
         rest = lost - price - fee
         subject = "The account" if not story.is_isolated else "The position"
-        if price >= 0:
-            parts = [f"{subject} lost {self._money(lost)}: {self._money(price)} by the price since the entry"]
-        else:
-            parts = [f"{subject} lost {self._money(lost)} after a price profit of {self._money(-price)}"]
-        if fee:
-            parts.append(f"{self._money(fee)} as liquidation fee")
-        if rest > 0 and self._is_shown(rest):
-            parts.append(f"{self._money(rest)} that was left of the margin")
-        elif rest < 0 and self._is_shown(rest):
-            parts.append(f"less {self._money(-rest)} that the fund covered")
-        text = ", ".join(parts) + "."
-        return f"{text} {self._engine_text()} {self._fund_text(flow)}".strip()
+        amounts = (
+            (price, "{} by the price since the entry"),
+            (fee, "{} as liquidation fee"),
+            (rest, "{} that was left of the margin"),
+            (-price, "less {} that the price had gained"),
+            (-rest, "less {} that the fund covered"),
+        )
+        parts = [text.format(self._money(amount)) for amount, text in amounts if amount > 0 and self._is_shown(amount)]
+        text = f"{subject} lost {self._money(lost)}" + (f": {', '.join(parts)}." if parts else ".")
+        return f"{text} {self._engine_text()} {self._fund_text(flow)}"
 
     def _is_shown(self, amount: float) -> bool:
         return abs(amount) >= 0.5 * 10.0**-self.digits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
@@ -13,7 +14,7 @@ from backtester.report.figures.series import line
 _COLORS = (theme.ACCENT, theme.SECOND, theme.THIRD, theme.LOSS, theme.ALERT, theme.MUTED)
 
 
-def cost_figure(events: pl.DataFrame, labels: Mapping[str, str], settle: str) -> go.Figure:
+def cost_figure(events: pl.DataFrame, labels: Mapping[str, str], settle: str, span: tuple[int, int]) -> go.Figure:
     """Return the running total of each kind of cost.
 
     Parameters
@@ -24,21 +25,22 @@ def cost_figure(events: pl.DataFrame, labels: Mapping[str, str], settle: str) ->
         Kinds that are drawn, in order, with their names.
     settle : str
         Settlement currency.
+    span : tuple of int
+        First and last moment of the run [ms since 1970, UTC]; the lines end soon after the last cost.
     """
     figure = go.Figure()
-    last = events["time"].max()
+    last = int(events["time"].cast(pl.Int64)[-1])
+    edges = pl.Series([span[0], max(last, min(span[1], last + (last - span[0]) // 50))]).cast(pl.Datetime("ms", "UTC"))
     for (kind, label), color in zip(labels.items(), _COLORS, strict=False):
         own = events.filter(pl.col("kind") == kind)
         if own.is_empty():
             continue
         summed = own.group_by("time", maintain_order=True).agg(pl.col("amount").sum())
-        # To the last cost of any kind, so that every line ends at the same moment.
-        times = summed["time"].append(pl.Series([last], dtype=summed.schema["time"]))
         totals = summed["amount"].cum_sum()
         figure.add_trace(
             line(
-                times,
-                totals.append(totals.tail(1)).to_numpy(),
+                pl.concat([edges[:1], summed["time"], edges[1:]]),
+                np.concatenate([[0.0], totals.to_numpy(), totals.tail(1).to_numpy()]),
                 points=1200,
                 name=label,
                 line={"color": color, "width": 1.5, "shape": "hv"},

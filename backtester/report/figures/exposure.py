@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtester.report import numbers, theme
-from backtester.report.figures.series import line, milliseconds
+from backtester.report.figures.series import held_range, line, milliseconds
 from backtester.report.figures.text import plain
 
 FloatArray = NDArray[np.float64]
@@ -28,9 +28,9 @@ def exposure_figure(equity: pl.DataFrame) -> go.Figure:
         A run's equity frame.
     """
     figure = go.Figure()
-    for column, name, color in (
-        ("gross_exposure", "Gross exposure", theme.ACCENT),
-        ("net_exposure", "Net exposure", theme.SECOND),
+    for column, name, color, width in (
+        ("gross_exposure", "Gross exposure", theme.ACCENT, 2.4),
+        ("net_exposure", "Net exposure", theme.SECOND, 1.1),  # on top, and often the same
     ):
         values = equity[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
         figure.add_trace(
@@ -38,18 +38,18 @@ def exposure_figure(equity: pl.DataFrame) -> go.Figure:
                 equity["close_time"],
                 values,
                 name=name,
-                line={"color": color, "width": 1.3, "shape": "hv"},
+                line={"color": color, "width": width, "shape": "hv"},
                 hovertemplate="%{y:.2f}" + numbers.TIMES + "<extra>" + name + "</extra>",
             )
         )
     figure.update_layout(**theme.layout(280))
-    figure.update_xaxes(**theme.time_axis())
+    figure.update_xaxes(**theme.time_axis(range=held_range(equity)))
     figure.update_yaxes(**theme.value_axis(ticksuffix=numbers.TIMES, title={"text": "of equity"}, zeroline=True))
     return figure
 
 
 def exposure_symbols_figure(
-    times: NDArray[np.int64], exposures: Mapping[str, tuple[FloatArray, FloatArray]]
+    times: NDArray[np.int64], exposures: Mapping[str, tuple[FloatArray, FloatArray]], shown: list[float] | None = None
 ) -> go.Figure:
     """Return the exposure of each contract, longs stacked above zero and shorts below.
 
@@ -59,6 +59,8 @@ def exposure_symbols_figure(
         Closes [ms since 1970, UTC].
     exposures : mapping of str to tuple of two ndarray of float64, shape (points,)
         Long (>= 0) and short (<= 0) exposure of each contract, the largest first; the key ``others`` is drawn in grey.
+    shown : list of float, optional
+        First and last moment of the view [ms]; None: all.
     """
     figure = go.Figure()
     for number, (symbol, parts) in enumerate(exposures.items()):
@@ -84,7 +86,7 @@ def exposure_symbols_figure(
             named = True
     figure.update_layout(**theme.layout(320))
     figure.update_layout(hovermode="closest")
-    figure.update_xaxes(**theme.time_axis())
+    figure.update_xaxes(**theme.time_axis(range=shown))
     figure.update_yaxes(**theme.value_axis(ticksuffix=numbers.TIMES, title={"text": "of equity"}, zeroline=True))
     return figure
 
@@ -105,14 +107,17 @@ def turnover_figure(monthly: pl.DataFrame, settle: str, digits: int) -> go.Figur
     figure = go.Figure(
         go.Bar(
             x=milliseconds(monthly["month"]),
+            xperiod="M1",
+            xperiodalignment="middle",
             y=monthly["turnover"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
             marker={"color": theme.ACCENT, "line": {"width": 0}},
             customdata=amounts,
-            hovertemplate="%{x|%Y-%m}: %{y:.2f}" + numbers.TIMES + " of mean equity, %{customdata}<extra></extra>",
+            hovertemplate="%{x|%b %Y}: %{y:.2f}" + numbers.TIMES + " of mean equity, %{customdata}<extra></extra>",
         )
     )
     figure.update_layout(**theme.layout(230))
     figure.update_layout(hovermode="closest", showlegend=False, bargap=0.3, margin={"l": 8, "r": 8, "t": 8, "b": 8})
-    figure.update_xaxes(**theme.time_axis())
+    every = f"M{max(1, -(-monthly.height // 8))}"
+    figure.update_xaxes(**theme.time_axis(dtick=every, tickformat="%b<br>%Y", ticklabelmode="period"))
     figure.update_yaxes(**theme.value_axis(ticksuffix=numbers.TIMES, rangemode="tozero", title={"text": "a month"}))
     return figure

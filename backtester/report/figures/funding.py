@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
@@ -15,7 +12,7 @@ from backtester.report.figures.text import plain
 
 _DAY_MS = 86_400_000
 RATES = 900
-"""Settlements that a figure draws at most; of more, each bar is the mean of several."""
+"""Settlements that a figure draws at most; of more, each bar is the mean of several in a row."""
 
 
 def funding_figure(funding: pl.DataFrame, settle: str) -> go.Figure:
@@ -95,17 +92,17 @@ def funding_rate_figure(funding: pl.DataFrame, unit: str) -> go.Figure:
             col=1,
         )
     figure.add_trace(
-        line(
-            *_with_holes(settled),
-            points=1500,
+        go.Bar(
+            x=milliseconds(bars["time"]),
+            y=bars["position_quantity"].to_numpy(),
+            width=[_width(bars)] * bars.height,
             name="Position",
-            line={"color": theme.THIRD, "width": 1.5},
+            marker={"color": theme.THIRD, "line": {"width": 0}},
             hovertemplate="%{y:+,.6~g}<extra>Position</extra>",
         ),
         row=2,
         col=1,
     )
-    figure.add_hline(y=0.0, line={"color": theme.MUTED, "width": 1}, row=2, col=1)
     figure.update_layout(**theme.layout(380))
     figure.update_layout(barmode="relative")
     figure.update_xaxes(**theme.time_axis())
@@ -174,7 +171,7 @@ def _thinned(settled: pl.DataFrame) -> pl.DataFrame:
         return settled
     group = pl.int_range(pl.len()) // -(-settled.height // RATES)
     return settled.group_by(group.alias("group"), maintain_order=True).agg(
-        pl.col("time").first(), pl.col("funding_rate").mean(), pl.col("funding_payment").sum()
+        pl.col("time").first(), pl.col("funding_rate", "position_quantity").mean(), pl.col("funding_payment").sum()
     )
 
 
@@ -182,19 +179,6 @@ def _width(bars: pl.DataFrame) -> float:
     """Return the width of a bar [ms]: most of the usual distance between two."""
     gaps = bars["time"].cast(pl.Int64).diff().drop_nulls().median()
     return 0.85 * float(gaps) if isinstance(gaps, (int, float)) and gaps > 0 else 0.3 * _DAY_MS
-
-
-def _with_holes(settled: pl.DataFrame) -> tuple[pl.Series, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Return time and position of settlements; where some were passed flat, the line has a hole."""
-    times = settled["time"].cast(pl.Int64)
-    usual = times.diff().drop_nulls().median()
-    quantity = settled["position_quantity"].to_numpy().astype(np.float64)
-    if not isinstance(usual, (int, float)):
-        return settled["time"], quantity
-    gaps = np.flatnonzero(np.diff(times.to_numpy()) > 1.5 * usual) + 1
-    holes = np.insert(quantity, gaps, math.nan)
-    at = np.insert(times.to_numpy(), gaps, times.to_numpy()[gaps - 1] + 1)
-    return pl.Series(at).cast(settled.schema["time"]), holes
 
 
 def _by_period(funding: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from backtester.report import numbers, theme
 from backtester.report.figures.series import milliseconds
 
+FAR = 2.0
+"""An entry farther off than so many heights of the bars shown is not drawn: it would press them flat."""
+
 
 def liquidation_figure(
     bars: pl.DataFrame, levels: NDArray[np.float64], time: int, trigger: float, entry: float
@@ -38,10 +41,11 @@ def liquidation_figure(
             decreasing={"line": {"color": theme.MUTED, "width": 1}, "fillcolor": theme.MUTED},
         )
     )
-    for name, values, color, dash in (
-        ("Liquidation price", levels, theme.ALERT, "dash"),
-        ("Entry", np.full(len(x), entry), theme.SECOND, "dot"),
-    ):
+    lines = [("Liquidation price", levels, theme.ALERT, "dash")]
+    low, high = float(bars["mark_low"].to_numpy().min()), float(bars["mark_high"].to_numpy().max())
+    if low - FAR * (high - low) <= entry <= high + FAR * (high - low):
+        lines.append(("Entry", np.full(len(x), entry), theme.SECOND, "dot"))
+    for name, values, color, dash in lines:
         figure.add_trace(
             go.Scatter(
                 x=x,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from backtester.report import numbers, theme
-from backtester.report.figures.series import line
+from backtester.report.figures.series import held_range, line
 
 FARTHEST = 2.0  # a liquidation price farther off than twice the mark says nothing
 FARTHEST_RANGES = 100.0
@@ -50,7 +50,7 @@ def margin_figure(equity: pl.DataFrame, distance: pl.DataFrame, leverage: FloatA
     for row, trace in enumerate(traces, start=1):
         figure.add_trace(trace, row=row, col=1)
     figure.update_layout(**theme.layout(640))
-    figure.update_xaxes(**theme.time_axis())
+    figure.update_xaxes(**theme.time_axis(range=held_range(equity)))
     _write_axes(figure, ratio)
     return figure
 

@@ -79,7 +79,7 @@ def _course_block(result: Result, found: costing.Costs, shown: list[str]) -> tup
     events = costing.cost_events(result)
     if events.is_empty():
         return ()
-    figure = figures.cost_figure(events, {k: LABELS[k] for k in shown}, result.settle)
+    figure = figures.cost_figure(events, {k: LABELS[k] for k in shown}, result.settle, (result.start, result.end))
     label = f"Running total of each kind of cost; together {money_plain(result, found.total)}."
     return (
         Block(

@@ -12,6 +12,7 @@ from backtester.engine.result import Result
 from backtester.report import figures, numbers
 from backtester.report.block import Block, block_section
 from backtester.report.downsample import extremes
+from backtester.report.figures.series import HELD_NOTE, held_range
 from backtester.report.key_figures import money_decimals
 from backtester.report.section import Plot, Section
 from backtester.report.table import Column, build
@@ -49,6 +50,7 @@ def _course_block(result: Result, held: list[HeldAtCloses]) -> Block:
     return Block(
         "exposure-course",
         plots=(Plot("exposure", "Gross and net exposure over time.", figures.exposure_figure(result.equity)),),
+        note=HELD_NOTE if held_range(result.equity) is not None else "",
         facts=(
             ("time_in_market", "Time in the market", numbers.percent(times["any"], 1, signed=False)),
             ("time_long", "Some long", numbers.percent(times["long"], 1, signed=False)),
@@ -69,7 +71,7 @@ def _symbol_block(result: Result, held: list[HeldAtCloses]) -> tuple[Block, ...]
     times, stacked = stacked_exposures(result, held)
     plots: tuple[Plot, ...] = ()
     if stacked:
-        figure = figures.exposure_symbols_figure(times, stacked)
+        figure = figures.exposure_symbols_figure(times, stacked, held_range(result.equity))
         plots = (Plot("exposure-symbols", "Exposure of each contract over time, stacked.", figure),)
     digits = money_decimals(result)
     columns = [

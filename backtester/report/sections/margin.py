@@ -16,12 +16,14 @@ from backtester.analytics.value import FloatArray
 from backtester.engine.result import Result
 from backtester.report import figures, numbers
 from backtester.report.block import Block, block_section
+from backtester.report.figures.series import HELD_NOTE, held_range
 from backtester.report.focus import Focus, price_focus
 from backtester.report.key_figures import money_decimals
 from backtester.report.section import Plot, Section
 from backtester.report.table import Column, build
 
 LIMIT = 500
+_MINUTE_MS = 60_000
 _NEAR = f"{closeness.NEAR:.0%}".replace("%", "\u00a0%")
 
 
@@ -100,6 +102,8 @@ def _note(result: Result) -> str:
             "Under cross margin the distance is to the price last recorded with the other marks unmoved; the nearest "
             "position is drawn."
         )
+    if held_range(result.equity) is not None:
+        parts.append(HELD_NOTE)
     return " ".join(parts)
 
 
@@ -160,9 +164,10 @@ def _after(row: dict[str, Any], digits: int, settle: str) -> tuple[str, str]:
     if row["end_time"] is None:
         return "still held at the end", ""
     reason = str(row["end_reason"] or "").replace("_", " ")
-    later = numbers.duration((row["end_time"] - row["close_time"]).total_seconds() * 1000)
+    waited = (row["end_time"] - row["close_time"]).total_seconds() * 1000
+    later = f"{numbers.duration(waited)} later" if waited >= _MINUTE_MS else "at once"
     word = "liquidated" if reason.startswith("liquidation") else f"closed ({reason})"
-    return f"{word} {later} later", f"net {numbers.decimal(row['net_pnl'], digits, signed=True)} {settle}"
+    return f"{word} {later}", f"net {numbers.decimal(row['net_pnl'], digits, signed=True)} {settle}"
 
 
 def _favour(move: float | None) -> str:
