@@ -9,7 +9,9 @@ from backtester.report.provenance import configuration_section
 from backtester.report.section import Section
 from backtester.report.sections.assumptions import assumptions_section
 from backtester.report.sections.attribution import attribution_section
+from backtester.report.sections.costs import costs_section
 from backtester.report.sections.equity import equity_section
+from backtester.report.sections.exposure import exposure_section
 from backtester.report.sections.funding import funding_section
 from backtester.report.sections.key_figures import key_section
 from backtester.report.sections.liquidations import liquidation_section
@@ -26,6 +28,8 @@ SECTIONS: tuple[Callable[[Result], Section | None], ...] = (
     liquidation_section,
     attribution_section,
     funding_section,
+    costs_section,
+    exposure_section,
     months_section,
     trade_section,
     assumptions_section,
