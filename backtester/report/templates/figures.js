@@ -97,5 +97,41 @@
     select.addEventListener("change", choose);
     if (select.selectedIndex > 0) choose();
   });
-  window.report = Object.assign(window.report || {}, { specOf: specOf, replace: replace, draw: draw });
+  // To a span of time in a figure: scroll there, choose it in its selector, draw it, zoom its time axis.
+  function focus(name, from, to) {
+    const figure = document.querySelector('.plot[data-plot="' + CSS.escape(name) + '"]');
+    if (!figure || !Number.isFinite(from)) return false;
+    const select = document.querySelector('[data-chooser="' + CSS.escape(figure.dataset.group) + '"]');
+    if (select && figure.hidden) {
+      select.value = name;
+      select.dispatchEvent(new Event("change"));
+    }
+    draw(figure);
+    const end = Number.isFinite(to) && to > from ? to : from;
+    zoom(figure, from, end);
+    if (!figure.hasAttribute("tabindex")) figure.tabIndex = -1;
+    figure.focus({ preventScroll: true });
+    figure.scrollIntoView({ block: "center" });
+    return true;
+  }
+  function zoom(figure, from, to) {
+    const margin = Math.max((to - from) * 0.25, 20 * 60000), axes = {};
+    Object.keys(specOf(figure).layout).forEach(function (key) {
+      if (/^xaxis/.test(key)) axes[key + ".range"] = [from - margin, to + margin];
+    });
+    if (typeof Plotly !== "undefined") Plotly.relayout(figure.querySelector(".canvas"), axes);
+  }
+  // Anything that names a figure and a span goes there: data-focus="price-0:1704067200000:1704153600000".
+  function follow(event) {
+    const source = event.target instanceof Element ? event.target.closest("[data-focus]") : null;
+    if (!source || (event.type === "keydown" && event.key !== "Enter")) return;
+    const control = event.target.closest("a, button, input, select");
+    if (control && control !== source && source.contains(control)) return; // a control inside a row has its own use
+    const parts = source.dataset.focus.split(":"), to = Number(parts.pop()), from = Number(parts.pop());
+    if (focus(parts.join(":"), from, to)) event.preventDefault();
+  }
+  document.addEventListener("click", follow);
+  document.addEventListener("keydown", follow);
+
+  window.report = Object.assign(window.report || {}, { specOf: specOf, replace: replace, draw: draw, focus: focus });
 })();
