@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backtester.cli.options import DEFAULT_OUT, JsonOption, OutOption, QuietOption
+from backtester.cli.options import DEFAULT_OUT, AssetsOption, JsonOption, OutOption, QuietOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,13 +77,21 @@ def open_report(run: RunArgument = None, out: OutOption = DEFAULT_OUT) -> None:
 
 
 @app.command("build")
-def build_report(run: RunArgument = None, out: OutOption = DEFAULT_OUT, quiet: QuietOption = False) -> None:
+def build_report(
+    run: RunArgument = None,
+    out: OutOption = DEFAULT_OUT,
+    assets: AssetsOption = None,
+    quiet: QuietOption = False,
+) -> None:
     """Write a run's page again, from its folder alone."""
     from backtester.engine.folder import REPORT_FILE, load_result
+    from backtester.errors import UsageError
     from backtester.report.page import write_page
 
+    if assets not in {None, "inline", "shared"}:
+        raise UsageError(f"--assets {assets} is unknown.", "Give inline or shared.")
     folder = run_folder(run, out)
-    page = write_page(load_result(folder), folder / REPORT_FILE)
+    page = write_page(load_result(folder), folder / REPORT_FILE, assets)  # type: ignore[arg-type]  # checked above
     if not quiet:
         typer.echo(f"Report: {page.resolve()}")
 

@@ -19,7 +19,9 @@ def milliseconds(times: pl.Series) -> NDArray[np.float64]:
     return times.cast(pl.Int64).to_numpy().astype(np.float64)
 
 
-def line(times: pl.Series, values: NDArray[np.float64], *, points: int = POINTS, **style: Any) -> go.Scatter:
+def line(
+    times: pl.Series, values: NDArray[np.float64], *, points: int = POINTS, source: str = "", **style: Any
+) -> go.Scatter:
     """Return a line through the extremes of a series.
 
     Parameters
@@ -30,8 +32,13 @@ def line(times: pl.Series, values: NDArray[np.float64], *, points: int = POINTS,
         NaN leaves a hole.
     points : int
         About how many points to draw.
+    source : str
+        Series of the account in which a page finds every point when it zooms in: ``equity``, ``drawdown``,
+        ``margin_ratio``.
     **style
         Other properties of the trace.
     """
     kept = extremes(values, points)
+    if source:
+        style["meta"] = {"source": source}
     return go.Scatter(x=milliseconds(times)[kept], y=values[kept].astype(np.float64), mode="lines", **style)
