@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backtester.cli.options import DEFAULT_OUT, JsonOption, OutOption, QuietOption
+from backtester.cli.options import DEFAULT_OUT, AssetsOption, JsonOption, OutOption, QuietOption
 from backtester.cli.reports_export import export_run, reproduce_run
 from backtester.cli.reports_upkeep import prune_runs, tag_run
 from backtester.cli.run_argument import RunArgument, run_folder
@@ -177,13 +177,21 @@ def open_report(
 
 
 @app.command("build")
-def build_report(run: RunArgument = None, out: OutOption = DEFAULT_OUT, quiet: QuietOption = False) -> None:
+def build_report(
+    run: RunArgument = None,
+    out: OutOption = DEFAULT_OUT,
+    assets: AssetsOption = None,
+    quiet: QuietOption = False,
+) -> None:
     """Write a run's page again, from its folder alone."""
     from backtester.engine.folder import REPORT_FILE, load_result
+    from backtester.errors import UsageError
     from backtester.report.page import write_page
 
+    if assets not in {None, "inline", "shared"}:
+        raise UsageError(f"--assets {assets} is unknown.", "Give inline or shared.")
     folder = run_folder(run, out)
-    page = write_page(load_result(folder), folder / REPORT_FILE)
+    page = write_page(load_result(folder), folder / REPORT_FILE, assets)  # type: ignore[arg-type]  # checked above
     renew_shelf(folder.parent)
     if not quiet:
         typer.echo(f"Report: {page.resolve()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from functools import cache
@@ -37,6 +38,12 @@ def write_html(target: Path, text: str) -> Path:
     StoreError
         When the file cannot be written.
     """
+    _write_whole(target, text)
+    return target
+
+
+def _write_whole(target: Path, text: str) -> None:
+    """Write a text under a temporary name, flush it, and give it its own."""
     temporary = ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +63,38 @@ def write_html(target: Path, text: str) -> Path:
             f"The report cannot be written to {target}: {error.strerror or error}.",
             "Free space or choose another --out.",
         ) from error
-    return target
+
+
+ASSETS_FOLDER = "assets"
+
+
+def shared_library(folder: Path) -> str:
+    """Return the file name of the library in a folder of its own, written there unless it is.
+
+    Parameters
+    ----------
+    folder : Path
+        Where pages look for it; made where it is missing.
+
+    Returns
+    -------
+    str
+        A name that holds version and digest: pages of another version find their own beside it.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be written.
+    """
+    import plotly  # noqa: PLC0415
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+
+    script = get_plotlyjs()
+    name = f"plotly-{plotly.__version__}-{hashlib.sha256(script.encode()).hexdigest()[:10]}.min.js"
+    target = folder / name
+    if not target.is_file() or target.stat().st_size != len(script.encode()):
+        _write_whole(target, script)
+    return name
 
 
 @cache
@@ -71,11 +109,11 @@ def environment() -> Environment:
     )
     made.globals["figure_json"] = figure_json
     made.globals["inline"] = _inline
-    made.globals["render_section"] = _render_section
+    made.globals["render_section"] = render_section
     return made
 
 
-def _render_section(section: Section) -> Markup:
+def render_section(section: Section) -> Markup:
     """Return a section's HTML."""
     template = environment().get_template(section.template)
     return Markup(template.render(section=section, **section.context))  # noqa: S704  templates escape what they are given
