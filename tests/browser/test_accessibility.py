@@ -19,7 +19,7 @@ from backtester.report.walk_page import write_walk_page
 from tests.browser.test_compare_page import mixed, pair
 from tests.browser.test_page import RUNS
 from tests.browser.test_search_pages import OPTIMISED, WALKS
-from tests.browser.visiting import scroll_through, visit
+from tests.browser.visiting import visit
 from tests.unit.report import sweep_sample
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ OPTIONS: dict[str, Any] = {"resultTypes": ["violations"]}
 COLOURS = OPTIONS | {"runOnly": ["color-contrast"]}
 # What plotly draws is told in words by the label of its figure, and takes most of the time to look through.
 CONTEXT = {"exclude": [[".main-svg"]]}
+
+
+# Figures near the window are drawn, with buttons of their own.
+DRAWN = """() => [...document.querySelectorAll('.plot:not([hidden])')].every(figure =>
+    figure.getBoundingClientRect().top > window.innerHeight || figure.querySelector('.main-svg'))"""
 
 
 def _run(name: str) -> Callable[[Path], Path]:
@@ -91,8 +96,7 @@ def test_no_serious_fault(browser: Browser, tmp_path: Path, name: str) -> None:
     found: dict[str, list[str]] = {}
     for width in (1440, 390):
         page, _ = visit(browser, path, width)
-        if width > 1000:
-            scroll_through(page)  # drawn figures bring buttons of their own
+        page.wait_for_function(DRAWN)
         for theme, options in (("light", OPTIONS), ("dark", COLOURS)):
             page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
             if told := faults(page, options):
