@@ -12,6 +12,7 @@ from backtester.version import __version__ as __version__
 if TYPE_CHECKING:
     from backtester.api import load_result as load_result
     from backtester.api import run as run
+    from backtester.api import save as save
     from backtester.domain.config import RunConfig as RunConfig
     from backtester.domain.instrument import Instrument as Instrument
     from backtester.domain.margin_tiers import MarginTier as MarginTier
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from backtester.market.store import Store as Store
     from backtester.optimizing import OptimizeResult as OptimizeResult
     from backtester.optimizing import optimize as optimize
+    from backtester.report.result_figures import ResultFigures as ResultFigures
+    from backtester.research.reproduction import Reproduction as Reproduction
+    from backtester.research.reproduction import reproduce as reproduce
     from backtester.strategy import Indicator as Indicator
     from backtester.strategy import Param as Param
     from backtester.strategy import Strategy as Strategy
@@ -74,7 +78,9 @@ _HOMES = {
     "Notice": "backtester.engine.result",
     "OptimizeResult": "backtester.optimizing",
     "Param": "backtester.strategy",
+    "Reproduction": "backtester.research.reproduction",
     "Result": "backtester.engine.result",
+    "ResultFigures": "backtester.report.result_figures",
     "RunConfig": "backtester.domain.config",
     "Store": "backtester.market.store",
     "Strategy": "backtester.strategy",
@@ -100,6 +106,7 @@ _HOMES = {
     "optimize": "backtester.optimizing",
     "plus_di": "backtester.strategy",
     "ref": "backtester.strategy",
+    "reproduce": "backtester.research.reproduction",
     "returns": "backtester.strategy",
     "roc": "backtester.strategy",
     "rolling_beta": "backtester.strategy",
@@ -112,6 +119,7 @@ _HOMES = {
     "rolling_sum": "backtester.strategy",
     "rsi": "backtester.strategy",
     "run": "backtester.api",
+    "save": "backtester.api",
     "session_vwap": "backtester.strategy",
     "sma": "backtester.strategy",
     "supertrend": "backtester.strategy",
