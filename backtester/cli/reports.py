@@ -184,7 +184,8 @@ def build_report(run: RunArgument = None, out: OutOption = DEFAULT_OUT, quiet: Q
 
     folder = run_folder(run, out)
     page = write_page(load_result(folder), folder / REPORT_FILE)
-    renew_shelf(folder.parent)
+    if folder.parent.resolve() == out.resolve():
+        renew_shelf(out)
     if not quiet:
         typer.echo(f"Report: {page.resolve()}")
 
