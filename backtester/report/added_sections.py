@@ -18,7 +18,8 @@ GROUP = "backtester.report_sections"
 SectionMaker = Callable[[Result], "Section | None"]
 _ERROR_LENGTH = 600
 _HEIGHT = 360
-"""Height of a figure that states none [px]."""
+_MARGIN = {"l": 48, "r": 16, "t": 34, "b": 40}
+"""Height and margins of a figure that states none [px]."""
 
 
 def added_sections(result: Result, taken: set[str] | frozenset[str] = frozenset()) -> list[Section]:
@@ -74,8 +75,11 @@ def _check(section: Section) -> None:
     for name in (*section.styles, *section.scripts):
         made.get_template(name)  # an unknown one would end the whole page
     for plot in section.plots:
-        if plot.figure.layout.height is None:
-            plot.figure.update_layout(height=_HEIGHT)
+        layout = plot.figure.layout
+        if layout.height is None:
+            layout.height = _HEIGHT
+        if layout.margin.t is None and layout.margin.l is None:
+            layout.margin = _MARGIN
     made.get_template(section.template).render(section=section, **section.context)
 
 

@@ -67,8 +67,9 @@ def refreshed_shelf(out: Path | str) -> Notice | None:
     try:
         write_shelf(Path(out))
     except Exception as error:  # noqa: BLE001 - whatever happens here, the run is done
-        why = error.message if isinstance(error, BacktesterError) else f"{type(error).__name__}: {error}"
-        text = f"The list of runs was not renewed. {why} `backtester reports index` writes it again."
+        is_ours = isinstance(error, BacktesterError)
+        why = str(error).replace("\n", " ") if is_ours else f"{type(error).__name__}: {error}."
+        text = f"The list of runs was not renewed. {why} Then `backtester reports index` writes it."
         return Notice("shelf_not_renewed", "warning", text)
     return None
 

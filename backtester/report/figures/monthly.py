@@ -8,6 +8,8 @@ import polars as pl
 
 from backtester.report import theme
 
+_FEW = 6  # months below which bars would be as broad as walls
+
 
 def monthly_figure(monthly: pl.DataFrame) -> go.Figure:
     """Return a bar for each calendar month.
@@ -29,7 +31,7 @@ def monthly_figure(monthly: pl.DataFrame) -> go.Figure:
         )
     )
     figure.update_layout(**theme.layout(320))
-    figure.update_layout(bargap=0.25, hovermode="closest")
+    figure.update_layout(bargap=0.25 if len(months) >= _FEW else 0.65, hovermode="closest")
     figure.update_xaxes(type="category", automargin=True, nticks=12)
     figure.update_yaxes(**theme.value_axis(tickformat="+,.2~%", zeroline=True))
     return figure
