@@ -30,6 +30,7 @@ def blocks(document: str) -> list[tuple[str, str]]:
         "docs/sweeps.md",
         "docs/optimisation.md",
         "docs/comparing.md",
+        "docs/reports.md",
     ],
 )
 def test_examples_run(

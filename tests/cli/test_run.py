@@ -239,6 +239,18 @@ def test_reports_are_listed_and_rebuilt(shell) -> None:
     assert (folder / "report.html").read_text() == before
 
 
+def test_a_list_that_cannot_be_written_costs_no_run(shell, tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / ".shelf").write_text("in the way")
+    code, out, _ = shell("run", "trend", *SHORT, "--no-report", "--json")
+    assert code == 0
+    content = json.loads(out)
+    assert content["notices"][-1]["code"] == "shelf_not_renewed"
+    stored = json.loads((Path(content["run_dir"]) / "summary.json").read_text())
+    assert "shelf_not_renewed" not in {notice["code"] for notice in stored["notices"]}
+    assert "Warning: The list of runs was not renewed." in shell("run", "trend", *SHORT, "--no-report")[2]
+
+
 def test_interrupting_leaves_nothing(tmp_path: Path, demo_store: Path) -> None:
     """Ctrl-C while the run goes on: exit code 130, no run's folder."""
     code = (

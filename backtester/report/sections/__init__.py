@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from backtester.engine.result import Result
+from backtester.report.added_sections import added_sections
 from backtester.report.provenance import configuration_section
 from backtester.report.section import Section
 from backtester.report.sections.assumptions import assumptions_section
@@ -39,5 +40,16 @@ SECTIONS: tuple[Callable[[Result], Section | None], ...] = (
 
 
 def run_sections(result: Result) -> list[Section]:
-    """Return the sections of a run's page."""
-    return [made for section in SECTIONS if (made := section(result)) is not None]
+    """Return the sections of a run's page; those of other packages follow ours."""
+    return list(each_section(result))
+
+
+def each_section(result: Result) -> Iterator[Section]:
+    """Yield the sections of a run's page, each made when it is asked for."""
+    taken: set[str] = set()
+    for section in SECTIONS:
+        made = section(result)
+        if made is not None:
+            taken.add(made.id)
+            yield made
+    yield from added_sections(result, taken)
