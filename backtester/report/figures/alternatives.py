@@ -50,5 +50,5 @@ def alternatives_figure(
     figure.add_hline(y=0, line={"color": theme.MUTED, "width": 1, "dash": "dot"})
     figure.update_layout(**theme.layout(320))
     figure.update_xaxes(**theme.time_axis())
-    figure.update_yaxes(**theme.value_axis(tickformat="+,.3~%"))
+    figure.update_yaxes(**theme.value_axis(tickformat=",.3~%"))
     return figure

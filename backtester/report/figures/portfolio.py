@@ -42,7 +42,7 @@ def contribution_figure(names: Sequence[str], amounts: Sequence[float], settle: 
         **theme.layout(60 + 24 * len(names)) | {"hovermode": "closest", "showlegend": False, "bargap": 0.25}
     )
     figure.update_layout(margin={"l": 8, "r": 8, "t": 8, "b": 8})
-    figure.update_xaxes(automargin=True, nticks=6, tickformat="+,.4~s")
+    figure.update_xaxes(automargin=True, nticks=6, tickformat=",.4~s")
     figure.update_yaxes(tickvals=place, ticktext=shown, autorange="reversed", automargin=True, fixedrange=True)
     return figure
 

@@ -19,7 +19,7 @@ MOST_YEARS = 10
 _BINS = 48
 _Z95 = 1.96
 _CELL = 13  # height of a day of the calendar [px]
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTHS = ("Jan", "Mar", "May", "Jul", "Sep", "Nov")
 
 
 def calendar_figure(daily: pl.DataFrame) -> go.Figure:
@@ -42,7 +42,7 @@ def calendar_figure(daily: pl.DataFrame) -> go.Figure:
     grid[row, place // 7] = daily["return"].to_numpy()
     dates = np.full(grid.shape, "", dtype=object)
     dates[row, place // 7] = daily["day"].dt.to_string("%a %Y-%m-%d").to_numpy()
-    limit = float(np.quantile(np.abs(daily["return"].to_numpy()), 0.98)) or 0.01
+    limit = calendar_limit(daily)
     figure = go.Figure(
         go.Heatmap(
             z=[[None if math.isnan(v) else float(f"{v:.5g}") for v in line_] for line_ in grid.tolist()],
@@ -54,15 +54,22 @@ def calendar_figure(daily: pl.DataFrame) -> go.Figure:
             hoverongaps=False,
             meta={"scale": "diverging"},
             colorscale=theme.SCALES["light"]["diverging"],
-            colorbar={"thickness": 10, "tickformat": "+.1~%", "len": 1, "outlinewidth": 0, "nticks": 5},
+            showscale=False,
             hovertemplate="%{customdata}: %{z:+.2%}<extra></extra>",
         )
     )
     figure.update_layout(**theme.layout(46 + _CELL * len(grid)) | {"hovermode": "closest", "dragmode": False})
     figure.update_layout(margin={"l": 8, "r": 8, "t": 24, "b": 8})
-    months = [(m * 30.44 + 15) / 7 for m in range(12)]
+    months = [(m * 30.44 + 15) / 7 for m in range(0, 12, 2)]
     figure.update_xaxes(
-        tickvals=months, ticktext=_MONTHS, side="top", showgrid=False, zeroline=False, fixedrange=True, automargin=True
+        tickvals=months,
+        ticktext=_MONTHS,
+        tickangle=0,
+        side="top",
+        showgrid=False,
+        zeroline=False,
+        fixedrange=True,
+        automargin=True,
     )
     figure.update_yaxes(
         tickvals=[8 * i + 3 for i in range(len(years))],
@@ -76,6 +83,19 @@ def calendar_figure(daily: pl.DataFrame) -> go.Figure:
     return figure
 
 
+def calendar_limit(daily: pl.DataFrame) -> float:
+    """Return the size of a day's return that has the full colour of the calendar."""
+    return float(np.quantile(np.abs(daily["return"].to_numpy()), 0.98)) or 0.01
+
+
+def histogram(values: FloatArray, bins: int) -> tuple[NDArray[np.int64], FloatArray]:
+    """Return counts and edges of about ``bins`` equal stretches, one of whose edges is zero: none holds both signs."""
+    low, high = float(values.min()), float(values.max())
+    step = (high - low) / bins or max(abs(high), 1e-9) / bins
+    edges: FloatArray = np.arange(math.floor(low / step), math.floor(high / step) + 2, dtype=np.float64) * step
+    return np.histogram(values, bins=edges)[0].astype(np.int64), edges
+
+
 def distribution_figure(returns: FloatArray, marks: Sequence[tuple[str, float]]) -> go.Figure:
     """Return how often which daily return came, beside the normal of the same mean and deviation.
 
@@ -86,7 +106,7 @@ def distribution_figure(returns: FloatArray, marks: Sequence[tuple[str, float]])
     marks : sequence of tuple of str and float
         Name and place of each line to draw across.
     """
-    counts, edges = np.histogram(returns, bins=_BINS)
+    counts, edges = histogram(returns, _BINS)
     middle = (edges[:-1] + edges[1:]) / 2
     figure = go.Figure(
         go.Bar(
@@ -128,7 +148,7 @@ def distribution_figure(returns: FloatArray, marks: Sequence[tuple[str, float]])
             )
         )
     figure.update_layout(**theme.layout(330) | {"hovermode": "closest", "bargap": 0})
-    figure.update_xaxes(tickformat="+,.3~%", automargin=True, nticks=9, title={"text": "Return of a day"})
+    figure.update_xaxes(tickformat=",.3~%", automargin=True, nticks=9, title={"text": "Return of a day"})
     figure.update_yaxes(**theme.value_axis(title={"text": "Days"}))
     return figure
 
@@ -208,5 +228,5 @@ def means_figure(
     figure.update_layout(margin={"l": 8, "r": 8, "t": 10, "b": 8})
     step = 3 if len(labels) > 12 else 1
     figure.update_xaxes(tickvals=place[::step], ticktext=list(labels)[::step], automargin=True)
-    figure.update_yaxes(**theme.value_axis(tickformat="+,.4~%"))
+    figure.update_yaxes(**theme.value_axis(tickformat=",.4~%"))
     return figure

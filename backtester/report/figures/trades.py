@@ -10,6 +10,7 @@ import polars as pl
 
 from backtester.report import theme
 from backtester.report.downsample import thin
+from backtester.report.figures.returns import histogram
 
 POINTS = 1500
 _BINS = 48
@@ -45,7 +46,7 @@ def excursion_figure(trades: pl.DataFrame) -> go.Figure:
         )
     figure.update_layout(**theme.layout(340) | {"hovermode": "closest"})
     figure.update_xaxes(tickformat=",.3~%", automargin=True, nticks=7, title={"text": "Worst price while held (MAE)"})
-    figure.update_yaxes(**theme.value_axis(tickformat="+,.3~%", title={"text": "Best price (MFE)"}))
+    figure.update_yaxes(**theme.value_axis(tickformat=",.3~%", title={"text": "Best price (MFE)"}))
     return figure
 
 
@@ -71,6 +72,7 @@ def holding_figure(labels: Sequence[str], gains: Sequence[int], losses: Sequence
             )
         )
     figure.update_layout(**theme.layout(300) | {"barmode": "stack", "hovermode": "closest", "bargap": 0.2})
+    figure.update_layout(legend={"traceorder": "normal"})
     figure.update_xaxes(automargin=True, type="category")
     figure.update_yaxes(**theme.value_axis(title={"text": "Trips"}))
     return figure
@@ -89,7 +91,7 @@ def result_figure(net: np.ndarray, settle: str, digits: int) -> go.Figure:
         Decimals of amounts.
     """
     low, high = np.quantile(net, [0.01, 0.99]) if len(net) >= 200 else (net.min(), net.max())
-    counts, edges = np.histogram(np.clip(net, low, high), bins=min(_BINS, max(6, len(net) // 4)))
+    counts, edges = histogram(np.clip(net, low, high), min(_BINS, max(6, len(net) // 4)))
     middle = (edges[:-1] + edges[1:]) / 2
     form = f"+,.{digits}f"
     figure = go.Figure(
@@ -103,6 +105,6 @@ def result_figure(net: np.ndarray, settle: str, digits: int) -> go.Figure:
         )
     )
     figure.update_layout(**theme.layout(300) | {"hovermode": "closest", "showlegend": False, "bargap": 0})
-    figure.update_xaxes(automargin=True, nticks=7, tickformat="+,.4~s", title={"text": f"Net result ({settle})"})
+    figure.update_xaxes(automargin=True, nticks=7, tickformat=",.4~s", title={"text": f"Net result ({settle})"})
     figure.update_yaxes(**theme.value_axis(title={"text": "Trips"}))
     return figure

@@ -42,9 +42,16 @@ def months_section(result: Result) -> Section:
             "years": years,
             "months": MONTHS,
             "empty": "No day was completed.",
-            "note": f"The last {figures.returns.MOST_YEARS} years." if cut else "",
+            "note": _note(daily, cut) if daily.height else "",
         },
     )
+
+
+def _note(daily: pl.DataFrame, cut: bool) -> str:
+    """Return how the calendar is to be read."""
+    limit = numbers.percent(figures.returns.calendar_limit(daily), 1, signed=False)
+    years = f" of the last {figures.returns.MOST_YEARS} years" if cut else ""
+    return f"A column a week{years}, Monday on top; blue gained, orange lost, in full colour from {limit} on."
 
 
 def _calendar(daily: pl.DataFrame) -> Plot:

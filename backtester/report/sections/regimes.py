@@ -16,6 +16,7 @@ from backtester.report.table import Column, build
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _KINDS = {"trend": "Trend", "volatility": "Volatility", "funding": "Funding"}
+_FEW = 5  # days of a regime below which nothing is said of it
 _NAMES = {
     "up": "rising",
     "flat": "no trend",
@@ -92,7 +93,7 @@ def _regimes(result: Result, daily: pl.DataFrame) -> Part:
         "rising or falling where larger than one standard deviation of such moves. Volatility: of the same days, in "
         "thirds of the run. Funding: by the sign of the day's rates."
     )
-    known = found.filter((pl.col("regime") != regimes.UNKNOWN) & (pl.col("days") > 0))
+    known = found.filter(~pl.col("regime").is_in([regimes.UNKNOWN, "none"]) & (pl.col("days") > 0))
     plot = Plot(
         "regime-means",
         "Mean return of a day by trend, volatility and funding of the market, with 95 % intervals.",
@@ -124,13 +125,11 @@ def _name(row: dict[str, Any]) -> str:
 
 def _most(known: pl.DataFrame) -> str:
     """Return where most of the profit or loss came from, of the three trends."""
-    trends = known.filter(pl.col("kind") == "trend")
-    if trends.is_empty():
-        return ""
+    trends = known.filter((pl.col("kind") == "trend") & (pl.col("days") >= _FEW))
     best = trends.sort("total", descending=True, maintain_order=True).to_dicts()
-    first, last = best[0], best[-1]
     if len(best) < 2:
         return ""
+    first, last = best[0], best[-1]
     return (
         f"By trend it did best in {_market(first)} ({numbers.percent(first['total'])} over "
         f"{numbers.count(first['days'])} days) and worst in {_market(last)} ({numbers.percent(last['total'])} over "

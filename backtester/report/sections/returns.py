@@ -39,8 +39,7 @@ def _distribution(changes: FloatArray) -> Part:
     if told["var_95"] is None or not told["deviation"]:
         return Part(
             "Distribution of days",
-            empty=f"{numbers.count(len(changes))} days, or days that are all equal, have no distribution: "
-            f"it takes {distribution.LEAST_DAYS} that differ.",
+            empty=f"A distribution takes {distribution.LEAST_DAYS} days that differ; the run has {len(changes):,}.",
         )
     normal = told["mean"] - 1.645 * told["deviation"]
     heavy = "fatter" if told["cvar_99"] < told["mean"] - 2.665 * told["deviation"] else "no fatter"
@@ -82,7 +81,6 @@ def _worst(daily: pl.DataFrame) -> Part:
         "return",
         pl.col("day").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC").alias("time"),
         pl.col("day").dt.to_string("%A").alias("weekday"),
-        (pl.col("equity") - pl.col("equity") / (1 + pl.col("return"))).alias("change"),
     )
     columns = [
         Column("return", "Return", lambda r: numbers.percent(r["return"]), is_signed=True),

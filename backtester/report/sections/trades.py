@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from backtester.analytics import trade_groups
+from backtester.analytics.value import IntArray
 from backtester.engine.result import Result
 from backtester.report import figures, numbers
 from backtester.report.key_figures import money_decimals
@@ -16,6 +17,7 @@ from backtester.report.section import Plot, Section
 from backtester.report.table import Column, Focus, build, milliseconds
 
 LIMIT = 20_000
+_FEW = 3  # closed trips from which on they are compared
 
 
 def trade_section(result: Result) -> Section:
@@ -37,6 +39,8 @@ def _common(result: Result) -> list[Part]:
     ended = trade_groups.closed(result.trades)
     if ended.is_empty():
         return [Part("", empty="No trade was closed yet.")]
+    if ended.height < _FEW:
+        return [Part("", empty=f"Of {ended.height} closed trip{'s' if ended.height > 1 else ''} nothing can be told.")]
     return [
         _streaks(result, ended),
         _excursions(ended),
@@ -89,9 +93,10 @@ def _results(result: Result, ended: pl.DataFrame) -> Part:
     total = float(net.sum())
     rest = total - float(best.sum())
     digits, unit = money_decimals(result), f"\u00a0{result.settle}"
+    few = "one" if len(best) == 1 else f"{len(best):,}"
     note = (
         f"Net {numbers.decimal(total, digits, signed=True, unit=unit)} over {len(net):,} closed trips; without the "
-        f"best {len(best):,} of them {numbers.decimal(rest, digits, signed=True, unit=unit)}."
+        f"best {few} of them {numbers.decimal(rest, digits, signed=True, unit=unit)}."
     )
     plot = Plot(
         "results", "Histogram of the net results of closed trips.", figures.result_figure(net, result.settle, digits)
@@ -104,17 +109,22 @@ def _holding(ended: pl.DataFrame) -> Part:
     labels, gains, losses = trade_groups.by_holding(ended)
     held = (ended["exit_time"] - ended["entry_time"]).dt.total_milliseconds()
     gain = (ended["net_pnl"] > 0).to_numpy()
-    middle = [float(np.median(part)) if len(part) else None for part in (held.to_numpy()[gain], held.to_numpy()[~gain])]
-    note = (
-        f"Half of the gains were held longer than {numbers.duration(middle[0])}, half of the losses longer than "
-        f"{numbers.duration(middle[1])}."
-    )
+    middles = [_half(name, held.to_numpy()[part]) for name, part in (("gains", gain), ("losses", ~gain))]
+    note = " and ".join(middles)
+    note = f"{note[0].upper()}{note[1:]}."
     plot = Plot(
         "holding",
         "Trips by holding time, gains and losses.",
         figures.holding_figure(labels, gains.tolist(), losses.tolist()),
     )
     return Part("Holding time", note, plots=(plot,), is_half=True)
+
+
+def _half(name: str, held: IntArray) -> str:
+    """Return how long half of the gains or losses were held, at least."""
+    if not len(held):
+        return f"there were no {name}"
+    return f"half of the {name} were held for {numbers.duration(float(np.median(held)))} or more"
 
 
 def _groups(result: Result, ended: pl.DataFrame) -> Part:
