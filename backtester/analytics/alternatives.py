@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from backtester.analytics import drawdown, returns
-from backtester.analytics.clock import bar_sums, milliseconds
+from backtester.analytics.clock import bar_sums, by_symbol, milliseconds
 from backtester.analytics.exposure import ENGINE_REASONS
 from backtester.analytics.value import FloatArray, IntArray, inverse_symbols, to_value
 from backtester.engine.result import Result, SummaryValue
@@ -115,7 +115,8 @@ def hold(result: Result) -> Held:
     equity = np.full(result.equity.height, result.config.account.balance)
     paid, known = np.zeros(result.equity.height), 1.0
     opens = milliseconds(result.equity["open_time"])
-    for (symbol,), bars in result.bars.partition_by("symbol", as_dict=True, maintain_order=True).items():
+    used = [c for c in ("open_time", "open", "mark_close", "funding_rate") if c in result.bars.columns]
+    for symbol, bars in by_symbol(result.bars, used).items():
         if symbol not in result.symbols:
             continue
         first, mark = float(bars["open"][0]), bars["mark_close"].fill_null(strategy="forward").to_numpy()

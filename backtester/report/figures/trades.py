@@ -32,6 +32,9 @@ def excursion_figure(trades: pl.DataFrame) -> go.Figure:
         ("Loss", theme.LOSS, "x", shown.filter(pl.col("net_pnl") <= 0)),
     ):
         entry = part["entry_time"].dt.to_string("%Y-%m-%d %H:%M")
+        told = np.array(
+            [entry.to_list(), part["position_side"].to_list(), part["net_pnl"].round(2).to_list()], object
+        ).T
         figure.add_trace(
             go.Scattergl(
                 x=part["mae"].to_numpy(),
@@ -39,7 +42,7 @@ def excursion_figure(trades: pl.DataFrame) -> go.Figure:
                 mode="markers",
                 name=name,
                 marker={"color": colour, "symbol": symbol, "size": 6, "opacity": 0.65},
-                customdata=list(zip(entry, part["position_side"], part["net_pnl"].round(2), strict=True)),
+                customdata=told,
                 hovertemplate="%{customdata[1]} from %{customdata[0]}: MAE %{x:.2%}, MFE %{y:.2%}, "
                 "net %{customdata[2]:+,.2f}<extra>" + name + "</extra>",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from backtester.report import figures, numbers
 from backtester.report.key_figures import money_decimals
 from backtester.report.part import Part, parts_section
 from backtester.report.section import Plot, Section
-from backtester.report.table import Column, Focus, build, milliseconds
+from backtester.report.table import Column, build
 
 LIMIT = 20_000
 _FEW = 3  # closed trips from which on they are compared
@@ -154,19 +155,13 @@ def _groups(result: Result, ended: pl.DataFrame) -> Part:
     )
 
 
-def _on_price(result: Result) -> Focus:
-    """Return where a round trip stands: from its entry to its exit on the price of its symbol."""
+def _on_price(result: Result) -> list[str | None]:
+    """Return where each round trip stands: from its entry to its exit on the price of its symbol."""
     plots = {symbol: f"price-{number}" for number, symbol in enumerate(result.symbols)}
-    end = result.end
-
-    def focus(row: dict[str, Any]) -> tuple[str, int, int] | None:
-        plot = plots.get(row["symbol"])
-        if plot is None:
-            return None
-        stop = end if row["exit_time"] is None else milliseconds(row["exit_time"])
-        return plot, milliseconds(row["entry_time"]), stop
-
-    return focus
+    places = result.trades.select(
+        "symbol", pl.col("entry_time").dt.epoch("ms"), pl.col("exit_time").dt.epoch("ms").fill_null(result.end)
+    )
+    return [f"{plots[symbol]}:{start}:{end}" if symbol in plots else None for symbol, start, end in places.iter_rows()]
 
 
 def columns(result: Result) -> list[Column]:
@@ -174,37 +169,71 @@ def columns(result: Result) -> list[Column]:
     digits = money_decimals(result)
 
     def money(key: str, label: str, *, signed: bool = False) -> Column:
-        return Column(key, label, lambda r: numbers.decimal(r[key], digits, signed=True), is_signed=signed)
+        return _bulk(key, label, lambda f: numbers.decimals(f[key].to_list(), digits, signed=True), is_signed=signed)
 
     return [
-        Column(
-            "symbol", "Position", lambda r: (r["symbol"], r["position_side"]), is_number=False, also="position_side"
+        _bulk(
+            "symbol",
+            "Position",
+            lambda f: _pairs(f["symbol"], f["position_side"]),
+            is_number=False,
+            also="position_side",
         ),
-        Column(
+        _bulk(
             "entry_time",
             "Entry",
-            lambda r: (numbers.moment(r["entry_time"]), numbers.price(r["entry_price"])),
+            lambda f: _pairs(_moments(f["entry_time"]), _prices(f["entry_price"])),
             also="entry_price",
         ),
-        Column("exit_time", "Exit", _exit, also="exit_price"),
-        Column("held", "Held, end", _held, also="exit_reason"),
-        Column("quantity", "Size", lambda r: numbers.quantity(r["quantity"])),
+        _bulk("exit_time", "Exit", _exits, also="exit_price"),
+        _bulk("held", "Held, end", _held, also="exit_reason"),
+        _bulk("quantity", "Size", lambda f: [numbers.quantity(q) for q in f["quantity"].to_list()]),
         money("pnl", "P&L"),
         money("fees", "Fees"),
         money("funding", "Funding"),
         money("net_pnl", "Net", signed=True),
-        Column("mae", "MAE, MFE", lambda r: (numbers.percent(r["mae"], 1), numbers.percent(r["mfe"], 1)), also="mfe"),
+        _bulk("mae", "MAE, MFE", lambda f: _pairs(_percents(f["mae"]), _percents(f["mfe"])), also="mfe"),
     ]
 
 
-def _exit(row: dict[str, Any]) -> tuple[str, str]:
-    """Return time and price of the exit; an open trip may have sold a part already."""
-    if row["exit_time"] is None:
-        return ("still open", numbers.price(row["exit_price"]) if row["exit_price"] else "")
-    return (numbers.moment(row["exit_time"]), numbers.price(row["exit_price"]))
+def _bulk(key: str, label: str, texts: Callable[[pl.DataFrame], list[Any]], **more: Any) -> Column:
+    """Return a column whose texts are made all at once; of one row they are those of a frame of it."""
+    return Column(key, label, lambda row: texts(pl.DataFrame([row]))[0], bulk=texts, **more)
 
 
-def _held(row: dict[str, Any]) -> tuple[str, str]:
-    """Return the holding time and why it ended."""
-    held = numbers.NONE if row["held"] is None else numbers.duration(row["held"].total_seconds() * 1000)
-    return held, row["exit_reason"].replace("_", " ")
+def _pairs(first: Iterable[str], second: Iterable[str]) -> list[tuple[str, str]]:
+    """Return cells of two lines."""
+    return list(zip(first, second, strict=True))
+
+
+def _moments(times: pl.Series) -> list[str]:
+    """Return times as `numbers.moment` writes them."""
+    return times.dt.to_string("%Y-%m-%d %H:%M").to_list()
+
+
+def _prices(prices: pl.Series) -> list[str]:
+    """Return prices as `numbers.price` writes them."""
+    return [numbers.price(price) for price in prices.to_list()]
+
+
+def _percents(fractions: pl.Series) -> list[str]:
+    """Return fractions as percent to one decimal."""
+    return numbers.decimals((fractions * 100).to_list(), 1, signed=True, unit="\u00a0%")
+
+
+def _exits(frame: pl.DataFrame) -> list[tuple[str, str]]:
+    """Return time and price of the exits; an open trip may have sold a part already."""
+    times, prices = _moments(frame["exit_time"]), frame["exit_price"].to_list()
+    return [
+        ("still open", numbers.price(price) if price else "") if time is None else (time, numbers.price(price))
+        for time, price in zip(times, prices, strict=True)
+    ]
+
+
+def _held(frame: pl.DataFrame) -> list[tuple[str, str]]:
+    """Return holding times and why they ended."""
+    held = frame["held"].dt.total_milliseconds().to_list()
+    return [
+        (numbers.NONE if ms is None else numbers.duration(ms), reason.replace("_", " "))
+        for ms, reason in zip(held, frame["exit_reason"].to_list(), strict=True)
+    ]
