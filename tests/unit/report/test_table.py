@@ -67,10 +67,3 @@ def test_texts_made_at_once_and_ready_places_are_cut_with_the_rows() -> None:
     table = build("t", "T", FRAME, columns, 1, focus=["a:1:2", "b:1:2"])
     assert table.rows == [[("A", "secondse\u2026")]]
     assert table.focus == ["a:1:2"]
-
-
-def test_texts_made_at_once_and_ready_places_are_cut_with_the_rows() -> None:
-    columns = [Column("symbol", "A", lambda r: "", bulk=lambda f: [(s, "second" * 20) for s in f["symbol"]], length=9)]
-    table = build("t", "T", FRAME, columns, 1, focus=["a:1:2", "b:1:2"])
-    assert table.rows == [[("A", "secondse\u2026")]]
-    assert table.focus == ["a:1:2"]
