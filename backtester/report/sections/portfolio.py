@@ -103,7 +103,7 @@ def _correlation(result: Result, traded: list[str]) -> Part:
     worth: Any = len(rows) / (1 + (len(rows) - 1) * mean) if mean > 0 else len(rows)
     note = (
         f"Of what positions brought, not of prices: two longs in like markets move together, a long and a short apart. "
-        f"The mean is {numbers.decimal(mean, signed=True)}, so that {len(rows)} contracts spread risk like about "
+        f"The mean is {numbers.decimal(mean, signed=True)}, so that these {len(rows)} spread risk like about "
         f"{numbers.decimal(worth, 1)} independent ones of equal size."
     )
     plot = Plot(
