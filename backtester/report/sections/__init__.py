@@ -18,8 +18,12 @@ from backtester.report.sections.key_figures import key_section
 from backtester.report.sections.liquidations import liquidation_section
 from backtester.report.sections.margin import margin_section
 from backtester.report.sections.months import months_section
+from backtester.report.sections.portfolio import portfolio_section
 from backtester.report.sections.price import price_section
+from backtester.report.sections.regimes import regimes_section
+from backtester.report.sections.returns import returns_section
 from backtester.report.sections.trades import trade_section
+from backtester.report.sections.uncertainty import uncertainty_section
 
 SECTIONS: tuple[Callable[[Result], Section | None], ...] = (
     key_section,
@@ -32,7 +36,11 @@ SECTIONS: tuple[Callable[[Result], Section | None], ...] = (
     costs_section,
     exposure_section,
     months_section,
+    returns_section,
+    regimes_section,
     trade_section,
+    portfolio_section,
+    uncertainty_section,
     assumptions_section,
     configuration_section,
 )
