@@ -39,8 +39,10 @@ def margin_section(result: Result) -> Section:
     if not risk.time_at_risk(result.equity):
         return block_section((), empty="No position was held at a bar close.", **common)
     held = held_at_closes(result)
-    distance = closeness.distances(held)
-    calls = closeness.close_calls(distance, result.trades, held)
+    found = closeness.approaches(held)
+    closes = result.equity["close_time"].cast(pl.Int64).to_numpy()
+    distance, ranges = closeness.nearest(found, closes)
+    calls = closeness.close_calls(found, result.trades)
     leverage = _leverage(result, held)
     course = Block(
         "margin-course",
@@ -49,10 +51,10 @@ def margin_section(result: Result) -> Section:
                 "margin",
                 "Margin ratio with the line of liquidation at 100 %, effective leverage, and distance of the mark to "
                 "the liquidation price in percent and in average true ranges.",
-                figures.margin_figure(result.equity, distance, leverage),
+                figures.margin_figure(result.equity, leverage, distance, ranges),
             ),
         ),
-        facts=_facts(result, distance, leverage),
+        facts=_facts(result, leverage, ranges),
         note=_note(result),
     )
     return block_section((course, _call_block(result, calls)), **common)
@@ -66,15 +68,15 @@ def _leverage(result: Result, held: list[HeldAtCloses]) -> FloatArray:
         if one.is_isolated:
             own = one.leverage
             known = np.isfinite(own)
-            at = np.searchsorted(closes, one.close_time[known])
-            leverage[at] = np.fmax(leverage[at], own[known])
+            at = one.places(closes)
+            leverage[at] = np.fmax(leverage[at], np.where(known, own, np.nan))
     return leverage
 
 
-def _facts(result: Result, distance: pl.DataFrame, leverage: FloatArray) -> tuple[tuple[str, str, str], ...]:
+def _facts(result: Result, leverage: FloatArray, ranges: FloatArray) -> tuple[tuple[str, str, str], ...]:
     """Return the extremes that stand above the figure."""
     nearest = result.summary["closest_liquidation_distance"]
-    ranges = distance["ranges"].drop_nans().min() if distance.height else None
+    known = ranges[np.isfinite(ranges)]
     highest = largest(leverage)
     return (
         (
@@ -84,7 +86,7 @@ def _facts(result: Result, distance: pl.DataFrame, leverage: FloatArray) -> tupl
         ),
         ("largest_leverage", "Largest leverage", numbers.decimal(highest, unit=numbers.TIMES)),
         ("closest_liquidation_distance", "Nearest to liquidation", numbers.percent(_float(nearest), signed=False)),
-        ("closest_liquidation_ranges", "In ATRs", numbers.decimal(_float(ranges), 1)),
+        ("closest_liquidation_ranges", "In ATRs", numbers.decimal(float(known.min()) if known.size else None, 1)),
     )
 
 

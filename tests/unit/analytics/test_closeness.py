@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from backtester import analytics
-from backtester.analytics.closeness import average_true_range, close_calls, distances
+from backtester.analytics.closeness import approaches, average_true_range, close_calls, nearest
 from backtester.analytics.held import held_at_closes
-from tests.unit.analytics.books import A, at, result, trip
+from tests.unit.analytics.books import A, B, at, result, trip
 from tests.unit.report import sample
 
 
@@ -46,9 +47,10 @@ def test_legs_of_a_hedge_are_apart() -> None:
         config={"account": {"position_mode": "hedge"}},
         positions=[(at(0), A, "long", 2.0, 100.0, 1.0, 50.0), (at(0), A, "short", -1.0, 100.0, 1.0, 150.0)],
     )
-    found = distances(held_at_closes(run))
-    assert found["position_side"].to_list() == ["long", "long", "short", "short"]
-    assert found["distance"].to_list() == pytest.approx([0.5] * 4)
+    long, short = approaches(held_at_closes(run))
+    assert (long.held.quantity[0], short.held.quantity[0]) == (2.0, -1.0)
+    assert long.distance.tolist() == pytest.approx([0.5] * 2)
+    assert short.distance.tolist() == pytest.approx([0.5] * 2)
 
 
 def test_average_true_range_is_seeded_by_a_plain_mean() -> None:
@@ -63,11 +65,26 @@ def test_average_true_range_is_seeded_by_a_plain_mean() -> None:
 def test_distance_in_true_ranges() -> None:
     marks = [100.0 + (i % 2) for i in range(20)]  # every true range is 1
     run = result({A: marks}, positions=[(at(0), A, "long", 1.0, 100.0, 20.0, 81.0)])
-    found = distances(held_at_closes(run))
-    assert found.height == 20
-    assert found["ranges"][13] is not None
-    assert math.isnan(found["ranges"][13])
-    assert found["ranges"].to_list()[14:16] == pytest.approx([19.0, 20.0])
+    (found,) = approaches(held_at_closes(run))
+    assert math.isnan(found.ranges[13])
+    assert found.ranges[14:16].tolist() == pytest.approx([19.0, 20.0])
+
+
+def test_the_nearest_of_several_positions() -> None:
+    run = result(
+        {A: [100.0, 90.0, 90.0], B: [10.0, 10.0, 12.0]},
+        positions=[
+            (at(0), A, "long", 1.0, 100.0, 20.0, 81.0),
+            (at(2), A, "flat", 0.0, None, 0.0, None),
+            (at(1), B, "short", -1.0, 10.0, 2.0, 15.0),
+        ],
+    )
+    late = replace(run, bars=run.bars.filter((pl.col("symbol") == A) | (pl.col("open_time").cast(pl.Int64) >= at(1))))
+    for one in (run, late):  # listed from the start, or a bar later
+        closes = one.equity["close_time"].cast(pl.Int64).to_numpy()
+        distance, ranges = nearest(approaches(held_at_closes(one)), closes)
+        assert distance.tolist() == pytest.approx([0.19, 0.1, 0.25])
+        assert np.isnan(ranges).all()
 
 
 def test_one_call_a_holding_unless_a_day_lies_between() -> None:
@@ -86,8 +103,7 @@ def test_one_call_a_holding_unless_a_day_lies_between() -> None:
             trip(A, "long", at(end + 1), None, "open"),
         ],
     )
-    held = held_at_closes(run)
-    calls = close_calls(distances(held), run.trades, held)
+    calls = close_calls(approaches(held_at_closes(run)), run.trades)
     assert calls["mark_close"].to_list() == [84.0, 86.0, 86.5]  # the nearest first
     assert calls["closes"].to_list() == [3, 1, 1]
     assert calls["close_time"][0].timestamp() * 1000 == at(3)
@@ -104,25 +120,30 @@ def test_moves_count_for_the_position() -> None:
         positions=[(at(0), A, "short", -1.0, 100.0, 5.0, 105.0)],
         trades=[trip(A, "short", at(0), None, "open")],
     )
-    held = held_at_closes(run)
-    calls = close_calls(distances(held), run.trades, held)
+    calls = close_calls(approaches(held_at_closes(run)), run.trades)
     assert calls["distance"].to_list() == pytest.approx([-5 / 110])
-    one = close_calls(distances(held).head(1), run.trades, held)
-    assert one["day_move"].to_list() == pytest.approx([-0.1])
+    assert calls["position_side"].to_list() == ["short"]
+    assert calls["day_move"].to_list() == [0.0]
+    up = result(
+        {A: [104.0, *[90.0] * 24, 80.0]},
+        positions=[(at(0), A, "short", -1.0, 100.0, 5.0, 105.0)],
+        trades=[trip(A, "short", at(0), None, "open")],
+    )
+    calls = close_calls(approaches(held_at_closes(up)), up.trades)
+    assert calls["day_move"].to_list() == pytest.approx([1 - 90 / 104])
 
 
 def test_the_nearest_is_that_of_the_summary() -> None:
     run = analytics.complete(sample.make(2, 24 * 60, exposure=9.0, seed=11))
-    held = held_at_closes(run)
-    found = distances(held)
-    assert found["distance"].min() == run.summary["closest_liquidation_distance"]
-    calls = close_calls(found, run.trades, held)
-    assert calls["distance"][0] == found["distance"].min()
+    found = approaches(held_at_closes(run))
+    closest = run.summary["closest_liquidation_distance"]
+    assert np.nanmin(nearest(found, run.equity["close_time"].cast(pl.Int64).to_numpy())[0]) == closest
+    calls = close_calls(found, run.trades)
+    assert calls["distance"][0] == closest
     assert calls["end_reason"].null_count() == 0
 
 
 def test_nothing_held_has_no_distance() -> None:
     held = held_at_closes(sample.flat())
     assert held == []
-    assert distances(held).is_empty()
-    assert close_calls(distances(held), sample.flat().trades, held).is_empty()
+    assert close_calls(approaches(held), sample.flat().trades).is_empty()
