@@ -64,7 +64,17 @@ def _write_axes(figure: go.Figure, ratio: FloatArray) -> None:
     """Write the value axes; the first has the line at which the venue liquidates."""
     finite = ratio[np.isfinite(ratio)]
     top = float(finite.max()) if finite.size else 0.0
-    figure.add_hline(y=1.0, line={"color": theme.ALERT, "width": 1.4, "dash": "dash"}, row=1, col=1)
+    line_of_liquidation = {
+        "type": "line",
+        "xref": "x domain",
+        "x0": 0,
+        "x1": 1,
+        "yref": "y",
+        "y0": 1.0,
+        "y1": 1.0,
+        "line": {"color": theme.ALERT, "width": 1.4, "dash": "dash"},
+    }
+    figure.update_layout(shapes=[line_of_liquidation])
     axes = (
         {"tickformat": ",.2~%", "rangemode": "tozero", "title": {"text": "margin ratio"}},
         {"ticksuffix": numbers.TIMES, "rangemode": "tozero", "title": {"text": "leverage"}},

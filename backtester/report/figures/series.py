@@ -61,4 +61,4 @@ def line(times: pl.Series, values: NDArray[np.float64], *, points: int = POINTS,
         Other properties of the trace.
     """
     kept = extremes(values, points)
-    return go.Scatter(x=milliseconds(times)[kept], y=values[kept].astype(np.float64), mode="lines", **style)
+    return go.Scatter(x=milliseconds(times.gather(kept)), y=values[kept].astype(np.float64), mode="lines", **style)
