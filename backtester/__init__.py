@@ -12,6 +12,8 @@ from backtester.version import __version__ as __version__
 if TYPE_CHECKING:
     from backtester.api import load_result as load_result
     from backtester.api import run as run
+    from backtester.comparing import CompareResult as CompareResult
+    from backtester.comparing import compare as compare
     from backtester.domain.config import RunConfig as RunConfig
     from backtester.domain.instrument import Instrument as Instrument
     from backtester.domain.margin_tiers import MarginTier as MarginTier
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 # Module of each public name.
 _HOMES = {
     "BacktesterError": "backtester.errors",
+    "CompareResult": "backtester.comparing",
     "Indicator": "backtester.strategy",
     "Instrument": "backtester.domain.instrument",
     "MarginTier": "backtester.domain.margin_tiers",
@@ -86,6 +89,7 @@ _HOMES = {
     "atr": "backtester.strategy",
     "bollinger_high": "backtester.strategy",
     "bollinger_low": "backtester.strategy",
+    "compare": "backtester.comparing",
     "donchian_high": "backtester.strategy",
     "donchian_low": "backtester.strategy",
     "ema": "backtester.strategy",

@@ -87,13 +87,16 @@ class Result:
         The same run under other assumptions, one row each; empty where none was tried.
     bars : polars.DataFrame
         Replayed bars, one row a bar and listed symbol: ``open_time, symbol, open, high, low, close, volume, mark_open,
-        mark_high, mark_low, mark_close, index_close``.
+        mark_high, mark_low, mark_close, index_close, funding_rate`` (what settled in the bar, held or not).
     counts : dict of str to int
         How often something happened that a record does not show: ``disputed_bars``, ``bars_waited`` …
     notices : tuple of Notice
         Warnings and assumptions, the gravest first.
     summary : dict
         Metrics by snake_case key; empty until the analysis has run.
+    details : dict of dict
+        What a page says beyond the metrics, by subject: plain numbers and texts by snake_case key. Empty until the run
+        is saved or its page is made.
     manifest : dict
         Hashes, versions, seed and times.
     strategy_name, strategy_source : str
@@ -122,6 +125,7 @@ class Result:
     counts: dict[str, int] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     summary: dict[str, SummaryValue] = field(default_factory=dict)
+    details: dict[str, dict[str, SummaryValue]] = field(default_factory=dict)
     manifest: dict[str, object] = field(default_factory=dict)
     strategy_name: str = ""
     strategy_source: str = ""

@@ -21,6 +21,9 @@ MUTED = "#7d8793"
 ALERT = "#d13a5e"
 THIRD_FILL = "rgba(154, 99, 196, 0.22)"
 LOSS_FILL = "rgba(207, 95, 20, 0.20)"
+ACCENT_FILL = "rgba(47, 127, 193, 0.28)"
+GAIN_SHADE = "rgba(14, 143, 120, 0.13)"
+LOSS_SHADE = "rgba(207, 95, 20, 0.13)"
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 

@@ -61,6 +61,25 @@ def test_json_is_alone_on_stdout(shell) -> None:
     assert "Replaying" in err
 
 
+def test_what_a_strategy_prints_does_not_spoil_the_json(shell, tmp_path: Path) -> None:
+    folder = tmp_path / "strategies"
+    folder.mkdir()
+    (folder / "talker.py").write_text(
+        "import polars as pl\n"
+        "from backtester.strategy import Strategy\n"
+        "class Talker(Strategy):\n"
+        '    """Say what it does."""\n'
+        "    warmup = 0\n"
+        "    def target(self) -> pl.Expr:\n"
+        "        print('deciding')\n"
+        "        return pl.lit(1.0)\n"
+    )
+    code, out, err = shell("run", "talker", "--json", "--no-report", "--strategies", str(folder), *SHORT)
+    assert code == 0
+    assert json.loads(out)["strategy"] == "talker"
+    assert "deciding" in err
+
+
 def test_quiet_says_where_the_run_is_and_nothing_else(shell) -> None:
     code, out, err = shell("run", "trend", "--quiet", "--no-report", *SHORT)
     assert (code, err) == (0, "")

@@ -46,7 +46,9 @@ def held_range(equity: pl.DataFrame) -> list[float] | None:
     return [first - around, last + around]
 
 
-def line(times: pl.Series, values: NDArray[np.float64], *, points: int = POINTS, **style: Any) -> go.Scatter:
+def line(
+    times: pl.Series, values: NDArray[np.float64], *, points: int = POINTS, source: str = "", **style: Any
+) -> go.Scatter:
     """Return a line through the extremes of a series.
 
     Parameters
@@ -57,8 +59,13 @@ def line(times: pl.Series, values: NDArray[np.float64], *, points: int = POINTS,
         NaN leaves a hole.
     points : int
         About how many points to draw.
+    source : str
+        Series of the account in which a page finds every point when it zooms in: ``equity``, ``drawdown``,
+        ``margin_ratio``.
     **style
         Other properties of the trace.
     """
     kept = extremes(values, points)
+    if source:
+        style["meta"] = {"source": source}
     return go.Scatter(x=milliseconds(times.gather(kept)), y=values[kept].astype(np.float64), mode="lines", **style)

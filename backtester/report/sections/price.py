@@ -1,4 +1,4 @@
-"""Price with entries, exits and liquidations."""
+"""Price with what the run did, one figure a symbol."""
 
 from __future__ import annotations
 
@@ -6,30 +6,53 @@ import polars as pl
 
 from backtester.engine.result import Result
 from backtester.report import figures, numbers
+from backtester.report.payload import bars_merged
 from backtester.report.section import Plot, Section
+
+_POINTS = 30_000
+"""Points of a line, over all symbols: of many symbols, each overview has fewer."""
 
 
 def price_section(result: Result) -> Section:
-    """Return price with entries, exits and liquidations, one figure a symbol."""
-    plots = []
+    """Return price with what the run did, one figure a symbol."""
+    plots, symbols = [], len(result.symbols)
+    points = max(300, min(figures.price.POINTS, _POINTS // max(1, symbols)))
     for number, symbol in enumerate(result.symbols):
-        own = pl.col("symbol") == symbol
-        bars = result.bars.filter(own)
+        bars, trades, liquidations, orders = (
+            frame.filter(pl.col("symbol") == symbol) if symbols > 1 else frame
+            for frame in (result.bars, result.trades, result.liquidations, result.orders)
+        )
         if bars.height:
-            figure = figures.price_figure(bars, result.trades.filter(own), result.liquidations.filter(own))
+            figure = figures.price_figure(bars, trades, liquidations, orders, points=points)
             name = numbers.shorten(symbol)
             label = f"Price of {name} with entries, exits and liquidations."
-            plots.append(Plot(f"price-{number}", label, figure, choice=name if len(result.symbols) > 1 else ""))
-    shown = figures.price.MARKERS
-    busiest = max((result.trades["symbol"] == s).sum() for s in result.symbols) if result.symbols else 0
-    note = f"Of {busiest:,} round trips, the largest of each stretch of time are marked." if busiest > shown else ""
+            plots.append(Plot(f"price-{number}", label, figure, choice=name if symbols > 1 else ""))
     return Section(
         id="price",
         title="Price and trades",
         short="Price",
-        lead="Traded price with the mark beside it: triangles open a trade in its direction (or flip it), "
-        "rings close it, crosses are liquidations.",
+        lead="Traded price with mark and index beside it: triangles open a trade in its direction (or flip it), rings "
+        "and diamonds close it, crosses are liquidations; the background shows when a position was held.",
         template="plots.html.j2",
         plots=tuple(plots),
-        context={"empty": "No bar was replayed.", "choice_label": "Symbol", "note": note},
+        context={"empty": "No bar was replayed.", "choice_label": "Symbol", "note": _note(result)},
     )
+
+
+def _note(result: Result) -> str:
+    """Return what the figures leave out."""
+    said = []
+    shown = figures.price.MARKERS
+    busiest = max((int((result.trades["symbol"] == s).sum()) for s in result.symbols), default=0)
+    if busiest > shown:
+        said.append(
+            f"Seen whole, the {shown} largest of {busiest:,} round trips are marked, one in each stretch of time; "
+            "zoomed in, all of those in sight."
+        )
+    size = bars_merged(result)
+    if size > 1:
+        said.append(
+            f"The run has {result.bars.height:,} bars, more than a page holds: zoomed in, {size} bars stand in one "
+            f"({numbers.timeframe(size * result.timeframe_ms)})."
+        )
+    return " ".join(said)
