@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from backtester.engine.result import Result
 from backtester.report import figures, numbers
 from backtester.report.block import Block, block_section
 from backtester.report.figures.series import HELD_NOTE, held_range
-from backtester.report.focus import Focus, price_focus
+from backtester.report.focus import Place, price_focus
 from backtester.report.key_figures import money_decimals
 from backtester.report.section import Plot, Section
 from backtester.report.table import Column, build
@@ -112,7 +113,15 @@ def _note(result: Result) -> str:
 def _call_block(result: Result, calls: pl.DataFrame) -> Block:
     """Return the table of close calls, the nearest first."""
     cut = f" The nearest {LIMIT:,} of {calls.height:,} are listed." if calls.height > LIMIT else ""
-    table = build("close-calls", "Close calls, the nearest first", calls, columns(result), LIMIT, page_size=10)
+    table = build(
+        "close-calls",
+        "Close calls, the nearest first",
+        calls,
+        columns(result),
+        LIMIT,
+        page_size=10,
+        focus=partial(call_focus, result),
+    )
     return Block(
         "margin-calls",
         title="Close calls",
@@ -132,18 +141,18 @@ def columns(result: Result) -> list[Column]:
         return _after(row, digits, result.settle)
 
     return [
-        Column("symbol", "Position", _position, is_number=False),
-        Column("close_time", "Nearest at", lambda r: (numbers.moment(r["close_time"]), _lasted(r))),
+        Column("symbol", "Position", _position, is_number=False, also="position_side"),
+        Column("close_time", "Nearest at", lambda r: (numbers.moment(r["close_time"]), _lasted(r)), also="closes"),
         Column("mark_close", "Mark", lambda r: numbers.price(r["mark_close"])),
         Column("liquidation_price", "Liquidation price", lambda r: numbers.price(r["liquidation_price"])),
         Column("distance", "Distance", lambda r: numbers.percent(r["distance"], signed=False)),
         Column("ranges", "In ATRs", lambda r: numbers.decimal(r["ranges"], 1)),
-        Column("end_time", "What happened", after, is_number=False),
+        Column("end_time", "What happened", after, is_number=False, also="end_reason"),
         Column("day_move", "Mark a day later", lambda r: (numbers.percent(r["day_move"]), _favour(r["day_move"]))),
     ]
 
 
-def call_focus(result: Result, row: dict[str, Any]) -> Focus | None:
+def call_focus(result: Result, row: dict[str, Any]) -> Place | None:
     """Return where the price chart shows a close call, from when it came near to when the holding ended soon after."""
     nearest = _ms(row["close_time"])
     end = _ms(row["end_time"]) if row["end_time"] is not None else nearest
