@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from backtester.report import numbers, theme
-from backtester.report.figures.series import held_range, line
+from backtester.report.figures.series import held_rows, line
 
 FARTHEST = 2.0  # a liquidation price farther off than twice the mark says nothing
 FARTHEST_RANGES = 100.0
@@ -24,6 +24,8 @@ FloatArray = NDArray[np.float64]
 def margin_figure(equity: pl.DataFrame, leverage: FloatArray, distance: FloatArray, ranges: FloatArray) -> go.Figure:
     """Return what the venue requires of the balance, how often the balance is at work, how far the mark may move.
 
+    Where positions were held for the smaller part of the run, that part is drawn.
+
     Parameters
     ----------
     equity : polars.DataFrame
@@ -34,22 +36,23 @@ def margin_figure(equity: pl.DataFrame, leverage: FloatArray, distance: FloatArr
         Distance of the nearest position to its liquidation price: as a fraction of the mark, in average true ranges.
     """
     figure = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.045)
-    times = equity["close_time"]
-    ratio = _floats(equity["margin_ratio"])
+    rows = held_rows(equity)
+    times = equity["close_time"][rows]
+    ratio = _floats(equity["margin_ratio"][rows])
     ratio = np.where(np.isfinite(ratio), ratio, np.nan)
     traces = [
         _trace(times, ratio, "Margin ratio", theme.LOSS, "%{y:.2%}"),
-        _trace(times, leverage, "Effective leverage", theme.ACCENT, "%{y:.2f}" + numbers.TIMES),
+        _trace(times, leverage[rows], "Effective leverage", theme.ACCENT, "%{y:.2f}" + numbers.TIMES),
     ]
     for values, farthest, name, color, hover in (
         (distance, FARTHEST, "Distance", theme.THIRD, "%{y:.1%}"),
         (ranges, FARTHEST_RANGES, "Distance in ATRs", theme.SECOND, "%{y:.1f} ATR"),
     ):
-        traces.append(_trace(times, np.minimum(values, farthest), name, color, hover))
+        traces.append(_trace(times, np.minimum(values[rows], farthest), name, color, hover))
     for row, trace in enumerate(traces, start=1):
         figure.add_trace(trace, row=row, col=1)
     figure.update_layout(**theme.layout(640))
-    figure.update_xaxes(**theme.time_axis(range=held_range(equity)))
+    figure.update_xaxes(**theme.time_axis())
     _write_axes(figure, ratio)
     return figure
 

@@ -17,7 +17,7 @@ from backtester.analytics.value import FloatArray
 from backtester.engine.result import Result
 from backtester.report import figures, numbers
 from backtester.report.block import Block, block_section
-from backtester.report.figures.series import HELD_NOTE, held_range
+from backtester.report.figures.series import HELD_NOTE, is_cut
 from backtester.report.focus import Place, price_focus
 from backtester.report.key_figures import money_decimals
 from backtester.report.section import Plot, Section
@@ -105,7 +105,7 @@ def _note(result: Result) -> str:
             "Under cross margin the distance is to the price last recorded with the other marks unmoved; the nearest "
             "position is drawn."
         )
-    if held_range(result.equity) is not None:
+    if is_cut(result.equity):
         parts.append(HELD_NOTE)
     return " ".join(parts)
 
