@@ -129,7 +129,7 @@ def stacked_exposures(
 
 
 def _turnover_block(result: Result) -> Block:
-    monthly = holdings.monthly_turnover(result)
+    monthly = holdings.monthly_turnover(result).drop_nulls("turnover")
     figure = figures.turnover_figure(monthly, result.settle, money_decimals(result))
     return Block(
         "exposure-turnover",
