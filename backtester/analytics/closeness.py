@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from backtester.analytics.held import HeldAtCloses
-from backtester.analytics.value import FloatArray
+from backtester.analytics.value import FloatArray, IntArray
 
 ATR_LENGTH = 14
 NEAR = 0.10
@@ -66,74 +68,110 @@ def average_true_range(bars: pl.DataFrame, length: int = ATR_LENGTH) -> FloatArr
     return out
 
 
-def distances(held: Sequence[HeldAtCloses]) -> pl.DataFrame:
-    """Return how far the mark stood from the liquidation price at each bar close with a position.
+@dataclass(frozen=True, eq=False)
+class Approach:
+    """How far one position's mark was from its liquidation price at the closes of its bars.
+
+    Attributes
+    ----------
+    held : HeldAtCloses
+        The position.
+    distance : ndarray of float64
+        Adverse move of the mark, as a fraction of it, that reaches the liquidation price last recorded; NaN while flat
+        or where no price liquidates.
+    ranges : ndarray of float64
+        The same in average true ranges of the replayed bars; NaN until there is one.
+    """
+
+    held: HeldAtCloses
+    distance: FloatArray
+    ranges: FloatArray
+
+
+def approaches(held: Sequence[HeldAtCloses]) -> list[Approach]:
+    """Return how far each position was from liquidation.
 
     Parameters
     ----------
     held : sequence of HeldAtCloses
         From `held_at_closes`.
+    """
+    found = []
+    for one in held:
+        room = np.sign(one.quantity) * (one.mark - one.liquidation_price)
+        room[one.quantity == 0] = math.nan
+        if np.isfinite(room).any():
+            typical = average_true_range(one.bars)
+            ranges = np.divide(room, typical, out=np.full(len(room), math.nan), where=typical > 0)
+            found.append(Approach(one, room / one.mark, ranges))
+    return found
+
+
+def nearest(found: Sequence[Approach], closes: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Return the distance of the nearest position at each close of the run, as a fraction and in true ranges.
+
+    Parameters
+    ----------
+    found : sequence of Approach
+        From `approaches`.
+    closes : ndarray of int64, shape (bars,)
+        Closes of the run [ms since 1970, UTC].
 
     Returns
     -------
-    polars.DataFrame
-        The columns of `DISTANCES`: ``distance`` is the adverse move of the mark, as a fraction of it, that reaches the
-        liquidation price last recorded; ``ranges`` the same in average true ranges of the replayed bars (NaN until
-        there is one). Bars whose position no price liquidates are left out.
+    tuple of two ndarray of float64, shape (bars,)
+        NaN where no position is held that a price liquidates.
     """
-    parts = [part for one in held if (part := _slot_distances(one)) is not None]
-    return pl.concat(parts) if parts else pl.DataFrame(schema=DISTANCES)
+    distance, ranges = (np.full(len(closes), math.nan) for _ in range(2))
+    for one in found:
+        at = one.held.places(closes)
+        distance[at] = np.fmin(distance[at], one.distance)
+        ranges[at] = np.fmin(ranges[at], one.ranges)
+    return distance, ranges
 
 
-def _slot_distances(held: HeldAtCloses) -> pl.DataFrame | None:
-    room = np.sign(held.quantity) * (held.mark - held.liquidation_price)
-    kept = (held.quantity != 0) & np.isfinite(room)
-    if not kept.any():
-        return None
-    typical = average_true_range(held.bars)
-    ranges = np.divide(room, typical, out=np.full(len(room), math.nan), where=typical > 0)
-    quantity = held.quantity[kept]
-    return pl.DataFrame(
+def _frame(one: Approach, chosen: NDArray[np.bool_]) -> pl.DataFrame:
+    """Return chosen closes of a position as rows."""
+    held = one.held
+    quantity = held.quantity[chosen]
+    rows = pl.DataFrame(
         {
-            "close_time": pl.Series(held.close_time[kept]).cast(TIME),
+            "close_time": pl.Series(held.close_time[chosen], dtype=pl.Int64).cast(TIME),
             "symbol": pl.repeat(held.symbol, len(quantity), dtype=pl.String, eager=True),
             "position_quantity": quantity,
-            "mark_close": held.mark[kept],
-            "liquidation_price": held.liquidation_price[kept],
-            "distance": (room / held.mark)[kept],
-            "ranges": ranges[kept],
+            "mark_close": held.mark[chosen],
+            "liquidation_price": held.liquidation_price[chosen],
+            "distance": one.distance[chosen],
+            "ranges": one.ranges[chosen],
         }
-    ).select(
-        "close_time",
-        "symbol",
-        pl.when(pl.col("position_quantity") > 0).then(pl.lit("long")).otherwise(pl.lit("short")).alias("position_side"),
-        pl.exclude("close_time", "symbol"),
     )
+    side = pl.when(pl.col("position_quantity") > 0).then(pl.lit("long")).otherwise(pl.lit("short"))
+    return rows.with_columns(side.alias("position_side")).select(DISTANCES.names())
 
 
-def close_calls(distance: pl.DataFrame, trades: pl.DataFrame, held: Sequence[HeldAtCloses]) -> pl.DataFrame:
+def close_calls(found: Sequence[Approach], trades: pl.DataFrame) -> pl.DataFrame:
     """Return the moments at which a position was nearly liquidated, the nearest first.
 
     A holding has one close call, and another each time it comes near after a day farther off.
 
     Parameters
     ----------
-    distance : polars.DataFrame
-        From `distances`.
+    found : sequence of Approach
+        From `approaches`.
     trades : polars.DataFrame
         Round trips, which are the holdings and tell how each ended.
-    held : sequence of HeldAtCloses
-        For the mark a day later.
 
     Returns
     -------
     polars.DataFrame
-        The columns of `CLOSE_CALLS`: those of `DISTANCES` at the close at which the position was nearest, then first
+        The columns of `CLOSE_CALLS`: position, mark and distances (see `Approach`) at the close nearest, then first
         and last close below a threshold, the number of such closes, when and why the holding ended (null and ``open``
         where it did not), its net result, and ``day_move``: the mark's move over the next day (or to the last bar) as
         a fraction, signed to the position.
     """
-    near = distance.filter((pl.col("distance") < NEAR) | (pl.col("ranges") < NEAR_RANGES))  # NaN is larger
+    # NaN is never near.
+    parts = [_frame(one, (one.distance < NEAR) | (one.ranges < NEAR_RANGES)) for one in found]
+    near = pl.concat(parts) if parts else pl.DataFrame(schema=DISTANCES)
     if near.is_empty():
         return pl.DataFrame(schema=CLOSE_CALLS)
     trips = trades.select(
@@ -155,19 +193,19 @@ def close_calls(distance: pl.DataFrame, trades: pl.DataFrame, held: Sequence[Hel
     holding = [*slot, "held_from"]
     apart = pl.col("close_time").diff().dt.total_milliseconds().over(holding) >= SEPARATE_MS
     episodes = placed.with_columns(episode=apart.fill_null(value=False).cast(pl.Int64).cum_sum().over(holding))
-    found = episodes.group_by(*holding, "episode", maintain_order=True).agg(
+    calls = episodes.group_by(*holding, "episode", maintain_order=True).agg(
         pl.all().exclude(*holding, "episode").sort_by("distance", maintain_order=True).first(),
         pl.col("close_time").min().alias("from_time"),
         pl.col("close_time").max().alias("to_time"),
         pl.len().cast(pl.Int64).alias("closes"),
     )
-    found = found.with_columns(pl.Series("day_move", _day_moves(found, held)))
-    return found.select(CLOSE_CALLS.names()).cast(CLOSE_CALLS).sort("distance", maintain_order=True)
+    calls = calls.with_columns(pl.Series("day_move", _day_moves(calls, found)))
+    return calls.select(CLOSE_CALLS.names()).cast(CLOSE_CALLS).sort("distance", maintain_order=True)
 
 
-def _day_moves(calls: pl.DataFrame, held: Sequence[HeldAtCloses]) -> list[float]:
+def _day_moves(calls: pl.DataFrame, found: Sequence[Approach]) -> list[float]:
     """Return how the mark moved in the day after each call, signed to the position."""
-    series = {one.symbol: one for one in held}
+    series = {one.held.symbol: one.held for one in found}
     moves = []
     for symbol, side, time, mark in calls.select("symbol", "position_side", "close_time", "mark_close").iter_rows():
         one = series[symbol]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -49,12 +51,12 @@ class HeldAtCloses:
     is_inverse: bool
     is_isolated: bool
 
-    @property
+    @cached_property
     def notional(self) -> FloatArray:
         """Signed notional at the mark [settlement currency]."""
         return self.quantity * np.abs(to_value(self.mark, inverse=self.is_inverse))
 
-    @property
+    @cached_property
     def leverage(self) -> FloatArray:
         """Notional over the position's own balance; NaN while flat, infinite where nothing is left of it."""
         value = to_value(self.mark, inverse=self.is_inverse)
@@ -63,6 +65,18 @@ class HeldAtCloses:
         size = np.abs(self.notional)
         out = np.divide(size, balance, out=np.full(len(size), math.inf), where=balance > 0)
         return np.where(self.quantity == 0, math.nan, out)
+
+    def places(self, closes: IntArray) -> IntArray | slice:
+        """Return where the closes of this contract stand among those of the run, for indexing.
+
+        Parameters
+        ----------
+        closes : ndarray of int64
+            Close of each bar of the run [ms since 1970, UTC]: this contract's are among them.
+        """
+        if len(closes) == len(self.close_time):
+            return slice(None)
+        return np.searchsorted(closes, self.close_time)
 
 
 def held_at_closes(result: Result) -> list[HeldAtCloses]:
@@ -93,7 +107,7 @@ def held_at_closes(result: Result) -> list[HeldAtCloses]:
         "mark_low",
         "mark_close",
     )
-    bars = _by_symbol(result.bars.select(columns))
+    bars = _by_symbol(result.bars.select(columns), result.symbols)
     inverse = inverse_symbols(result.config)
     slots = result.positions.partition_by("symbol", *(["position_side"] if hedged else []), maintain_order=True)
     return [
@@ -109,10 +123,10 @@ def is_isolated(result: Result, symbol: str) -> bool:
     return ((stated.margin_mode if stated is not None else None) or result.config.account.margin_mode) == "isolated"
 
 
-def _by_symbol(bars: pl.DataFrame) -> dict[str, pl.DataFrame]:
+def _by_symbol(bars: pl.DataFrame, symbols: Sequence[str]) -> dict[str, pl.DataFrame]:
     """Return the bars of each contract."""
-    if bars["symbol"].n_unique() == 1:
-        return {bars["symbol"][0]: bars}
+    if len(symbols) == 1:
+        return {symbols[0]: bars}
     return {str(key[0]): own for key, own in bars.partition_by("symbol", as_dict=True, maintain_order=True).items()}
 
 

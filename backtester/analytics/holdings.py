@@ -52,8 +52,7 @@ def exposure_by_symbol(result: Result, held: Sequence[HeldAtCloses]) -> pl.DataF
     for symbol in dict.fromkeys([*traded, *(one.symbol for one in held)]):
         own = [one for one in held if one.symbol == symbol]
         gross = sum((np.abs(one.notional) for one in own), start=np.zeros(1))
-        at = np.searchsorted(closes, own[0].close_time) if own else np.zeros(1, np.int64)
-        value = equity[np.minimum(at, len(equity) - 1)] if len(equity) else np.zeros(1)
+        value = equity[own[0].places(closes)] if own else np.zeros(1)
         counted = (gross > 0) & (value > 0)
         share = np.divide(gross, value, out=np.zeros(len(value)), where=counted)[counted]
         total = float(traded.get(symbol, 0.0))
@@ -81,9 +80,9 @@ def market_time(result: Result, held: Sequence[HeldAtCloses]) -> dict[str, float
     closes = result.equity["close_time"].cast(pl.Int64).to_numpy()
     sides = {"long": np.zeros(len(closes), bool), "short": np.zeros(len(closes), bool)}
     for one in held:
-        at = np.minimum(np.searchsorted(closes, one.close_time), max(len(closes) - 1, 0))
-        sides["long"][at[one.quantity > 0]] = True
-        sides["short"][at[one.quantity < 0]] = True
+        at = one.places(closes)
+        sides["long"][at] |= one.quantity > 0
+        sides["short"][at] |= one.quantity < 0
     found = {"any": sides["long"] | sides["short"], **sides}
     return {name: float(flags.mean()) if len(flags) else 0.0 for name, flags in found.items()}
 
@@ -122,10 +121,10 @@ def exposure_at(
 def monthly_turnover(result: Result) -> pl.DataFrame:
     """Return ``month, traded, equity, turnover``: notional traded in each month of the run, mean equity, their ratio.
 
-    The engine's fills are included; ``turnover`` is null where the mean equity is not positive.
+    The mean is over daily closes; the engine's fills are included; ``turnover`` is null where the mean is not positive.
     """
-    month = pl.col("close_time").dt.offset_by("-1ms").dt.truncate("1mo").alias("month")
-    base = result.equity.group_by(month, maintain_order=True).agg(pl.col("equity").cast(pl.Float64).mean())
+    month = pl.col("day").cast(pl.Datetime("ms", "UTC")).dt.truncate("1mo").alias("month")
+    base = daily_closes(result.equity).group_by(month, maintain_order=True).agg(pl.col("equity").mean())
     traded = result.fills.group_by(pl.col("time").dt.truncate("1mo").alias("month"), maintain_order=True).agg(
         pl.col("notional").sum().alias("traded")
     )

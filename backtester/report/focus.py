@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from backtester.engine.result import Result
 
-Focus = tuple[str, int, int]
+Place = tuple[str, int, int]
 """Name of a plot, first and last moment to show [ms since 1970, UTC]."""
 
 CONTEXT_BARS = 12
 
 
-def price_focus(result: Result, symbol: str, first: int, last: int) -> Focus | None:
+def price_focus(result: Result, symbol: str, first: int, last: int) -> Place | None:
     """Return where the price chart shows a span with some bars around it; None where the contract has none.
 
     Parameters
@@ -28,6 +28,6 @@ def price_focus(result: Result, symbol: str, first: int, last: int) -> Focus | N
     return f"price-{result.symbols.index(symbol)}", first - around, last + around
 
 
-def focus_text(focus: Focus | None) -> str:
+def focus_text(focus: Place | None) -> str:
     """Return the attribute ``data-focus`` of an element that leads there; empty where there is nowhere to go."""
     return "" if focus is None else f"{focus[0]}:{focus[1]}:{focus[2]}"

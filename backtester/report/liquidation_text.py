@@ -160,12 +160,15 @@ class StoryText:
         move = main.trigger_price / main.entry_price - 1.0
         parts.append(f"From there to the trigger the mark moved {numbers.percent(move, 1)}.")
         parts.extend(self._grown())
-        if story.funding:
-            did = "received" if story.funding > 0 else "paid"
-            parts.append(f"While it was held it {did} {self._money(abs(story.funding))} of funding")
-            parts[-1] += f" and paid {self._money(-story.fees)} of trading fees." if story.fees < 0 else "."
-        elif story.fees < 0:
-            parts.append(f"Its trading fees were {self._money(-story.fees)}.")
+        received: list[str] = []
+        paid: list[str] = []
+        if self._is_shown(story.funding):
+            (received if story.funding > 0 else paid).append(f"{self._money(abs(story.funding))} of funding")
+        if self._is_shown(story.fees):
+            (paid if story.fees < 0 else received).append(f"{self._money(abs(story.fees))} of trading fees")
+        flows = [f"{verb} {' and '.join(what)}" for verb, what in (("received", received), ("paid", paid)) if what]
+        if flows:
+            parts.append(f"While it was held it {' and '.join(flows)}.")
         return " ".join(parts)
 
     def _grown(self) -> list[str]:

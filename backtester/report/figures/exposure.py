@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtester.report import numbers, theme
-from backtester.report.figures.series import held_range, line, milliseconds
+from backtester.report.figures.series import held_rows, line, milliseconds
 from backtester.report.figures.text import plain
 
 FloatArray = NDArray[np.float64]
@@ -20,22 +20,22 @@ SERIES = ("#2f7fc1", "#cf5f14", "#0e8f78", "#9a63c4", "#a87b00", "#d13a5e", "#5b
 
 
 def exposure_figure(equity: pl.DataFrame) -> go.Figure:
-    """Return gross and net exposure at bar closes.
+    """Return gross and net exposure at bar closes; of a run that was mostly flat the time with positions.
 
     Parameters
     ----------
     equity : polars.DataFrame
         A run's equity frame.
     """
-    figure = go.Figure()
+    figure, shown = go.Figure(), equity[held_rows(equity)]
     for column, name, color, width in (
         ("gross_exposure", "Gross exposure", theme.ACCENT, 2.4),
         ("net_exposure", "Net exposure", theme.SECOND, 1.1),  # on top, and often the same
     ):
-        values = equity[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        values = shown[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
         figure.add_trace(
             line(
-                equity["close_time"],
+                shown["close_time"],
                 values,
                 name=name,
                 line={"color": color, "width": width, "shape": "hv"},
@@ -43,13 +43,13 @@ def exposure_figure(equity: pl.DataFrame) -> go.Figure:
             )
         )
     figure.update_layout(**theme.layout(280))
-    figure.update_xaxes(**theme.time_axis(range=held_range(equity)))
+    figure.update_xaxes(**theme.time_axis())
     figure.update_yaxes(**theme.value_axis(ticksuffix=numbers.TIMES, title={"text": "of equity"}, zeroline=True))
     return figure
 
 
 def exposure_symbols_figure(
-    times: NDArray[np.int64], exposures: Mapping[str, tuple[FloatArray, FloatArray]], shown: list[float] | None = None
+    times: NDArray[np.int64], exposures: Mapping[str, tuple[FloatArray, FloatArray]]
 ) -> go.Figure:
     """Return the exposure of each contract, longs stacked above zero and shorts below.
 
@@ -59,8 +59,6 @@ def exposure_symbols_figure(
         Closes [ms since 1970, UTC].
     exposures : mapping of str to tuple of two ndarray of float64, shape (points,)
         Long (>= 0) and short (<= 0) exposure of each contract, the largest first; the key ``others`` is drawn in grey.
-    shown : list of float, optional
-        First and last moment of the view [ms]; None: all.
     """
     figure = go.Figure()
     for number, (symbol, parts) in enumerate(exposures.items()):
@@ -86,7 +84,7 @@ def exposure_symbols_figure(
             named = True
     figure.update_layout(**theme.layout(320))
     figure.update_layout(hovermode="closest")
-    figure.update_xaxes(**theme.time_axis(range=shown))
+    figure.update_xaxes(**theme.time_axis())
     figure.update_yaxes(**theme.value_axis(ticksuffix=numbers.TIMES, title={"text": "of equity"}, zeroline=True))
     return figure
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from backtester.report import numbers, theme
-from backtester.report.figures.series import held_range, line
+from backtester.report.figures.series import held_rows, line
 
 FARTHEST = 2.0  # a liquidation price farther off than twice the mark says nothing
 FARTHEST_RANGES = 100.0
@@ -21,36 +21,38 @@ LINE_FROM = 0.2
 FloatArray = NDArray[np.float64]
 
 
-def margin_figure(equity: pl.DataFrame, distance: pl.DataFrame, leverage: FloatArray) -> go.Figure:
+def margin_figure(equity: pl.DataFrame, leverage: FloatArray, distance: FloatArray, ranges: FloatArray) -> go.Figure:
     """Return what the venue requires of the balance, how often the balance is at work, how far the mark may move.
+
+    Where positions were held for the smaller part of the run, that part is drawn.
 
     Parameters
     ----------
     equity : polars.DataFrame
         A run's equity frame.
-    distance : polars.DataFrame
-        What ``analytics.closeness.distances`` returns; the nearest position of each bar is drawn.
-    leverage : ndarray of float64
+    leverage : ndarray of float64, shape (bars,)
         Effective leverage at each close of ``equity``, NaN where it is not defined.
+    distance, ranges : ndarray of float64, shape (bars,)
+        Distance of the nearest position to its liquidation price: as a fraction of the mark, in average true ranges.
     """
     figure = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.045)
-    times = equity["close_time"]
-    ratio = _floats(equity["margin_ratio"])
+    rows = held_rows(equity)
+    times = equity["close_time"][rows]
+    ratio = _floats(equity["margin_ratio"][rows])
     ratio = np.where(np.isfinite(ratio), ratio, np.nan)
     traces = [
         _trace(times, ratio, "Margin ratio", theme.LOSS, "%{y:.2%}"),
-        _trace(times, leverage, "Effective leverage", theme.ACCENT, "%{y:.2f}" + numbers.TIMES),
+        _trace(times, leverage[rows], "Effective leverage", theme.ACCENT, "%{y:.2f}" + numbers.TIMES),
     ]
-    near = _nearest(times, distance)
-    for column, farthest, name, color, hover in (
-        ("distance", FARTHEST, "Distance", theme.THIRD, "%{y:.1%}"),
-        ("ranges", FARTHEST_RANGES, "Distance in ATRs", theme.SECOND, "%{y:.1f} ATR"),
+    for values, farthest, name, color, hover in (
+        (distance, FARTHEST, "Distance", theme.THIRD, "%{y:.1%}"),
+        (ranges, FARTHEST_RANGES, "Distance in ATRs", theme.SECOND, "%{y:.1f} ATR"),
     ):
-        traces.append(_trace(times, np.minimum(_floats(near[column]), farthest), name, color, hover))
+        traces.append(_trace(times, np.minimum(values[rows], farthest), name, color, hover))
     for row, trace in enumerate(traces, start=1):
         figure.add_trace(trace, row=row, col=1)
     figure.update_layout(**theme.layout(640))
-    figure.update_xaxes(**theme.time_axis(range=held_range(equity)))
+    figure.update_xaxes(**theme.time_axis())
     _write_axes(figure, ratio)
     return figure
 
@@ -65,7 +67,17 @@ def _write_axes(figure: go.Figure, ratio: FloatArray) -> None:
     """Write the value axes; the first has the line at which the venue liquidates."""
     finite = ratio[np.isfinite(ratio)]
     top = float(finite.max()) if finite.size else 0.0
-    figure.add_hline(y=1.0, line={"color": theme.ALERT, "width": 1.4, "dash": "dash"}, row=1, col=1)
+    line_of_liquidation = {
+        "type": "line",
+        "xref": "x domain",
+        "x0": 0,
+        "x1": 1,
+        "yref": "y",
+        "y0": 1.0,
+        "y1": 1.0,
+        "line": {"color": theme.ALERT, "width": 1.4, "dash": "dash"},
+    }
+    figure.update_layout(shapes=[line_of_liquidation])
     axes = (
         {"tickformat": ",.2~%", "rangemode": "tozero", "title": {"text": "margin ratio"}},
         {"ticksuffix": numbers.TIMES, "rangemode": "tozero", "title": {"text": "leverage"}},
@@ -76,16 +88,6 @@ def _write_axes(figure: go.Figure, ratio: FloatArray) -> None:
         figure.update_yaxes(**theme.value_axis(**extra), row=row, col=1)
     if top >= LINE_FROM:
         figure.update_yaxes(range=[0.0, 1.06 * max(1.0, top)], row=1, col=1)
-
-
-def _nearest(times: pl.Series, distance: pl.DataFrame) -> pl.DataFrame:
-    """Return the distances of the nearest position of each bar; null where none is held."""
-    one = distance
-    if distance["close_time"].n_unique() < distance.height:
-        one = distance.group_by("close_time").agg(pl.col("distance", "ranges").min())
-    return pl.DataFrame({"close_time": times}).join(
-        one.select("close_time", "distance", "ranges"), on="close_time", how="left", maintain_order="left"
-    )
 
 
 def _floats(values: pl.Series) -> FloatArray:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from backtester.report.downsample import extremes
 
 POINTS = 3000
-HELD_NOTE = "The view is the time with positions; a double click shows the whole run."
+HELD_NOTE = "Only the time with positions is drawn."
 _WHOLE = 0.6
 """From this share of a run with positions on, all of it is shown."""
 
@@ -22,28 +22,25 @@ def milliseconds(times: pl.Series) -> NDArray[np.float64]:
     return times.cast(pl.Int64).to_numpy().astype(np.float64)
 
 
-def held_range(equity: pl.DataFrame) -> list[float] | None:
-    """Return the span of time with a position and a little around it [ms], where it is the smaller part of a run.
+def held_rows(equity: pl.DataFrame) -> slice:
+    """Return the bars with a position and some around them, where they are the smaller part of a run; else all.
 
     Parameters
     ----------
     equity : polars.DataFrame
-        ``close_time, gross_exposure``: null while a position stands on nothing.
-
-    Returns
-    -------
-    list of float or None
-        First and last moment to show; None where the whole run is to be seen.
+        ``gross_exposure``: null while a position stands on nothing.
     """
     held = np.flatnonzero((equity["gross_exposure"].is_null() | (equity["gross_exposure"] != 0)).to_numpy())
-    if not held.size:
-        return None
-    times = milliseconds(equity["close_time"])
-    first, last = float(times[held[0]]), float(times[held[-1]])
-    if last - first > _WHOLE * (times[-1] - times[0]):
-        return None
-    around = max(0.05 * (last - first), 10 * float(times[1] - times[0]))
-    return [first - around, last + around]
+    if not held.size or held[-1] - held[0] > _WHOLE * equity.height:
+        return slice(0, equity.height)
+    around = max(10, int(held[-1] - held[0]) // 20)
+    return slice(max(0, int(held[0]) - around), min(equity.height, int(held[-1]) + around + 1))
+
+
+def is_cut(equity: pl.DataFrame) -> bool:
+    """Return whether `held_rows` are not all of a run."""
+    rows = held_rows(equity)
+    return bool(rows.stop - rows.start < equity.height)
 
 
 def line(
@@ -68,4 +65,4 @@ def line(
     kept = extremes(values, points)
     if source:
         style["meta"] = {"source": source}
-    return go.Scatter(x=milliseconds(times)[kept], y=values[kept].astype(np.float64), mode="lines", **style)
+    return go.Scatter(x=milliseconds(times.gather(kept)), y=values[kept].astype(np.float64), mode="lines", **style)

@@ -12,7 +12,7 @@ from backtester.engine.result import Result
 from backtester.report import figures, numbers
 from backtester.report.block import Block, block_section
 from backtester.report.downsample import extremes
-from backtester.report.figures.series import HELD_NOTE, held_range
+from backtester.report.figures.series import HELD_NOTE, held_rows, is_cut
 from backtester.report.key_figures import money_decimals
 from backtester.report.section import Plot, Section
 from backtester.report.table import Column, build
@@ -50,7 +50,7 @@ def _course_block(result: Result, held: list[HeldAtCloses]) -> Block:
     return Block(
         "exposure-course",
         plots=(Plot("exposure", "Gross and net exposure over time.", figures.exposure_figure(result.equity)),),
-        note=HELD_NOTE if held_range(result.equity) is not None else "",
+        note=HELD_NOTE if is_cut(result.equity) else "",
         facts=(
             ("time_in_market", "Time in the market", numbers.percent(times["any"], 1, signed=False)),
             ("time_long", "Some long", numbers.percent(times["long"], 1, signed=False)),
@@ -71,7 +71,7 @@ def _symbol_block(result: Result, held: list[HeldAtCloses]) -> tuple[Block, ...]
     times, stacked = stacked_exposures(result, held)
     plots: tuple[Plot, ...] = ()
     if stacked:
-        figure = figures.exposure_symbols_figure(times, stacked, held_range(result.equity))
+        figure = figures.exposure_symbols_figure(times, stacked)
         plots = (Plot("exposure-symbols", "Exposure of each contract over time, stacked.", figure),)
     digits = money_decimals(result)
     columns = [
@@ -114,10 +114,10 @@ def stacked_exposures(
     tuple of ndarray and dict
         Closes [ms since 1970, UTC]; long and short exposure by contract, at most `STACKED` and ``others``.
     """
-    gross = result.equity["gross_exposure"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    kept = extremes(gross, POINTS)
-    closes = result.equity["close_time"].cast(pl.Int64).to_numpy()[kept]
-    equity = result.equity["equity"].cast(pl.Float64).to_numpy()[kept]
+    shown = result.equity[held_rows(result.equity)]
+    kept = extremes(shown["gross_exposure"].cast(pl.Float64).fill_null(np.nan).to_numpy(), POINTS)
+    closes = shown["close_time"].gather(kept).cast(pl.Int64).to_numpy()
+    equity = shown["equity"].gather(kept).cast(pl.Float64).to_numpy()
     found = holdings.exposure_at(held, closes, equity)
     order = sorted(found, key=lambda symbol: -float(np.nansum(found[symbol][0] - found[symbol][1])))
     if len(order) <= STACKED + 1:
@@ -129,7 +129,7 @@ def stacked_exposures(
 
 
 def _turnover_block(result: Result) -> Block:
-    monthly = holdings.monthly_turnover(result)
+    monthly = holdings.monthly_turnover(result).drop_nulls("turnover")
     figure = figures.turnover_figure(monthly, result.settle, money_decimals(result))
     return Block(
         "exposure-turnover",

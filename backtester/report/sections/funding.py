@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
 from backtester.analytics.funding_review import funding_by_month, funding_by_symbol, funding_grid
@@ -11,7 +13,7 @@ from backtester.report import figures, numbers
 from backtester.report.block import Block, block_section
 from backtester.report.key_figures import money_decimals, money_plain
 from backtester.report.section import Plot, Section
-from backtester.report.table import Column, build
+from backtester.report.table import Column, build, milliseconds
 
 RATE_SYMBOLS = 8
 """Contracts whose rates are drawn: those with the largest amounts."""
@@ -106,16 +108,28 @@ def _symbol_columns(result: Result) -> list[Column]:
         Column("paid", "Paid", lambda r: numbers.decimal(r["paid"], digits)),
         Column("net", "Net", lambda r: numbers.decimal(r["net"], digits, signed=True), is_signed=True),
         Column(
-            "rate_long", "Mean rate long", lambda r: (numbers.percent(r["rate_long"], 4), _annual(r["annual_long"]))
+            "rate_long",
+            "Mean rate long",
+            lambda r: (numbers.percent(r["rate_long"], 4), _annual(r["annual_long"])),
+            also="annual_long",
         ),
         Column(
-            "rate_short", "Mean rate short", lambda r: (numbers.percent(r["rate_short"], 4), _annual(r["annual_short"]))
+            "rate_short",
+            "Mean rate short",
+            lambda r: (numbers.percent(r["rate_short"], 4), _annual(r["annual_short"])),
+            also="annual_short",
         ),
     ]
 
 
 def _annual(rate: float | None) -> str:
     return "" if rate is None else f"{numbers.percent(rate, 1)} a year"
+
+
+def _month_focus(row: dict[str, Any]) -> tuple[str, int, int]:
+    """Return the month in the figure of amounts."""
+    first = milliseconds(row["month"])
+    return "funding", first, first + 31 * 86_400_000
 
 
 def _month_block(result: Result, by_symbol: pl.DataFrame) -> Block:
@@ -141,5 +155,7 @@ def _month_block(result: Result, by_symbol: pl.DataFrame) -> Block:
         if plots
         else f"Calendar months (UTC), amounts in {result.settle}.",
         plots=plots,
-        tables=(build("funding-months", "Funding by month", months, columns, _LIMIT, page_size=12),),
+        tables=(
+            build("funding-months", "Funding by month", months, columns, _LIMIT, page_size=12, focus=_month_focus),
+        ),
     )

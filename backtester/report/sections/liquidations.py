@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from backtester.analytics.held import HeldAtCloses, held_at_closes
 from backtester.analytics.liquidation_story import Story, event_count, liquidation_stories
 from backtester.engine.result import Result
 from backtester.report import figures, numbers
-from backtester.report.focus import Focus, focus_text, price_focus
+from backtester.report.focus import Place, focus_text, price_focus
 from backtester.report.key_figures import money_decimals
 from backtester.report.liquidation_text import Fact, StoryText
 from backtester.report.section import Plot, Section
@@ -135,14 +136,14 @@ def _table(result: Result) -> Table:
         def text(row: dict[str, Any]) -> tuple[str, str]:
             return numbers.decimal(row[first], digits), numbers.decimal(row[second], digits) if second else ""
 
-        return Column(first, label, text)
+        return Column(first, label, text, also=second)
 
     def prices(label: str, first: str, second: str) -> Column:
-        return Column(first, label, lambda r: (numbers.price(r[first]), numbers.price(r[second])))
+        return Column(first, label, lambda r: (numbers.price(r[first]), numbers.price(r[second])), also=second)
 
     columns = [
-        Column("symbol", "Position", _position, is_number=False),
-        Column("time", "Time, kind", _time_and_kind, is_number=False),
+        Column("symbol", "Position", _position, is_number=False, also="position_side"),
+        Column("time", "Time, kind", _time_and_kind, is_number=False, also="kind"),
         Column("tier", "Tier", lambda r: str(r["tier"] + 1)),
         money("Balance, requirement", "margin_balance", "requirement"),
         prices("Entry, bankruptcy", "entry_price", "bankruptcy_price"),
@@ -150,10 +151,18 @@ def _table(result: Result) -> Table:
         money("Lost, fee in it", "margin_lost", "liquidation_fee"),
         money("To the fund", "insurance_flow"),
     ]
-    return build("liquidations", "Liquidations", result.liquidations, columns, _LIMIT, page_size=15)
+    return build(
+        "liquidations",
+        "Liquidations",
+        result.liquidations,
+        columns,
+        _LIMIT,
+        page_size=15,
+        focus=partial(liquidation_focus, result),
+    )
 
 
-def liquidation_focus(result: Result, row: dict[str, Any]) -> Focus | None:
+def liquidation_focus(result: Result, row: dict[str, Any]) -> Place | None:
     """Return where the price chart shows a row of the table."""
     at = round(row["time"].timestamp() * 1000)
     return price_focus(result, row["symbol"], at, at)

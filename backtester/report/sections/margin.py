@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from backtester.analytics.value import FloatArray
 from backtester.engine.result import Result
 from backtester.report import figures, numbers
 from backtester.report.block import Block, block_section
-from backtester.report.figures.series import HELD_NOTE, held_range
-from backtester.report.focus import Focus, price_focus
+from backtester.report.figures.series import HELD_NOTE, is_cut
+from backtester.report.focus import Place, price_focus
 from backtester.report.key_figures import money_decimals
 from backtester.report.section import Plot, Section
 from backtester.report.table import Column, build
@@ -39,8 +40,10 @@ def margin_section(result: Result) -> Section:
     if not risk.time_at_risk(result.equity):
         return block_section((), empty="No position was held at a bar close.", **common)
     held = held_at_closes(result)
-    distance = closeness.distances(held)
-    calls = closeness.close_calls(distance, result.trades, held)
+    found = closeness.approaches(held)
+    closes = result.equity["close_time"].cast(pl.Int64).to_numpy()
+    distance, ranges = closeness.nearest(found, closes)
+    calls = closeness.close_calls(found, result.trades)
     leverage = _leverage(result, held)
     course = Block(
         "margin-course",
@@ -49,10 +52,10 @@ def margin_section(result: Result) -> Section:
                 "margin",
                 "Margin ratio with the line of liquidation at 100 %, effective leverage, and distance of the mark to "
                 "the liquidation price in percent and in average true ranges.",
-                figures.margin_figure(result.equity, distance, leverage),
+                figures.margin_figure(result.equity, leverage, distance, ranges),
             ),
         ),
-        facts=_facts(result, distance, leverage),
+        facts=_facts(result, leverage, ranges),
         note=_note(result),
     )
     return block_section((course, _call_block(result, calls)), **common)
@@ -66,15 +69,15 @@ def _leverage(result: Result, held: list[HeldAtCloses]) -> FloatArray:
         if one.is_isolated:
             own = one.leverage
             known = np.isfinite(own)
-            at = np.searchsorted(closes, one.close_time[known])
-            leverage[at] = np.fmax(leverage[at], own[known])
+            at = one.places(closes)
+            leverage[at] = np.fmax(leverage[at], np.where(known, own, np.nan))
     return leverage
 
 
-def _facts(result: Result, distance: pl.DataFrame, leverage: FloatArray) -> tuple[tuple[str, str, str], ...]:
+def _facts(result: Result, leverage: FloatArray, ranges: FloatArray) -> tuple[tuple[str, str, str], ...]:
     """Return the extremes that stand above the figure."""
     nearest = result.summary["closest_liquidation_distance"]
-    ranges = distance["ranges"].drop_nans().min() if distance.height else None
+    known = ranges[np.isfinite(ranges)]
     highest = largest(leverage)
     return (
         (
@@ -84,7 +87,7 @@ def _facts(result: Result, distance: pl.DataFrame, leverage: FloatArray) -> tupl
         ),
         ("largest_leverage", "Largest leverage", numbers.decimal(highest, unit=numbers.TIMES)),
         ("closest_liquidation_distance", "Nearest to liquidation", numbers.percent(_float(nearest), signed=False)),
-        ("closest_liquidation_ranges", "In ATRs", numbers.decimal(_float(ranges), 1)),
+        ("closest_liquidation_ranges", "In ATRs", numbers.decimal(float(known.min()) if known.size else None, 1)),
     )
 
 
@@ -102,7 +105,7 @@ def _note(result: Result) -> str:
             "Under cross margin the distance is to the price last recorded with the other marks unmoved; the nearest "
             "position is drawn."
         )
-    if held_range(result.equity) is not None:
+    if is_cut(result.equity):
         parts.append(HELD_NOTE)
     return " ".join(parts)
 
@@ -110,7 +113,15 @@ def _note(result: Result) -> str:
 def _call_block(result: Result, calls: pl.DataFrame) -> Block:
     """Return the table of close calls, the nearest first."""
     cut = f" The nearest {LIMIT:,} of {calls.height:,} are listed." if calls.height > LIMIT else ""
-    table = build("close-calls", "Close calls, the nearest first", calls, columns(result), LIMIT, page_size=10)
+    table = build(
+        "close-calls",
+        "Close calls, the nearest first",
+        calls,
+        columns(result),
+        LIMIT,
+        page_size=10,
+        focus=partial(call_focus, result),
+    )
     return Block(
         "margin-calls",
         title="Close calls",
@@ -130,18 +141,18 @@ def columns(result: Result) -> list[Column]:
         return _after(row, digits, result.settle)
 
     return [
-        Column("symbol", "Position", _position, is_number=False),
-        Column("close_time", "Nearest at", lambda r: (numbers.moment(r["close_time"]), _lasted(r))),
+        Column("symbol", "Position", _position, is_number=False, also="position_side"),
+        Column("close_time", "Nearest at", lambda r: (numbers.moment(r["close_time"]), _lasted(r)), also="closes"),
         Column("mark_close", "Mark", lambda r: numbers.price(r["mark_close"])),
         Column("liquidation_price", "Liquidation price", lambda r: numbers.price(r["liquidation_price"])),
         Column("distance", "Distance", lambda r: numbers.percent(r["distance"], signed=False)),
         Column("ranges", "In ATRs", lambda r: numbers.decimal(r["ranges"], 1)),
-        Column("end_time", "What happened", after, is_number=False),
+        Column("end_time", "What happened", after, is_number=False, also="end_reason"),
         Column("day_move", "Mark a day later", lambda r: (numbers.percent(r["day_move"]), _favour(r["day_move"]))),
     ]
 
 
-def call_focus(result: Result, row: dict[str, Any]) -> Focus | None:
+def call_focus(result: Result, row: dict[str, Any]) -> Place | None:
     """Return where the price chart shows a close call, from when it came near to when the holding ended soon after."""
     nearest = _ms(row["close_time"])
     end = _ms(row["end_time"]) if row["end_time"] is not None else nearest

@@ -162,7 +162,7 @@ def test_figure_data_is_json_and_adds_up(result: Result) -> None:
         r'<figure class="plot" data-plot="([\w-]+)".*?<script type="application/json">(.*?)</script>', page, re.S
     )
     specs = {name: json.loads(text) for name, text in found}
-    assert set(specs) >= {"equity", "price-0", "price-1", "margin", "waterfall", "funding"}
+    assert set(specs) >= {"equity", "price-0", "price-1", "margin", "waterfall", "funding", "costs", "exposure"}
     assert all("template" not in spec["layout"] for spec in specs.values())
     amounts = specs["waterfall"]["data"][0]["x"]
     assert sum(amounts[:-1]) == pytest.approx(amounts[-1])
