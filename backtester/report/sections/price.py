@@ -8,6 +8,7 @@ from backtester.engine.result import Result
 from backtester.report import figures, numbers
 from backtester.report.payload import bars_merged
 from backtester.report.section import Plot, Section
+from backtester.report.trade_columns import MOST_EVENTS
 
 _POINTS = 30_000
 """Points of a line, over all symbols: of many symbols, each overview has fewer."""
@@ -47,8 +48,10 @@ def _note(result: Result) -> str:
     if busiest > shown:
         said.append(
             f"Seen whole, the {shown} largest of {busiest:,} round trips are marked, one in each stretch of time; "
-            "zoomed in, all of those in sight."
+            "zoomed in, all of those in sight, up to 150."
         )
+    if busiest > MOST_EVENTS:
+        said.append(f"The page holds the {MOST_EVENTS:,} largest.")
     size = bars_merged(result)
     if size > 1:
         said.append(

@@ -2,7 +2,7 @@
 // Columns that stand packed in the page: unpacked when first asked for, kept for the next time.
 (function () {
   const source = document.getElementById("pack-head");
-  if (!source) return;
+  if (!source || !("DecompressionStream" in window)) return; // the overviews remain
   const head = JSON.parse(source.textContent), loaded = new Map();
   const pause = function () { return new Promise(function (done) { window.setTimeout(done, 0); }); };
 
@@ -130,7 +130,7 @@
       }
       if (!has("account/" + name)) return null;
       const found = await values("account/" + name);
-      if (name === "margin_ratio") for (let i = 0; i < found.length; i += 1) if (found[i] < -1e6) found[i] = NaN;
+      if (name !== "equity" && name !== "drawdown") for (let i = 0; i < found.length; i += 1) if (found[i] < -1e6) found[i] = NaN;
       return { time: time, step: about.clock.step, values: found };
     });
   }

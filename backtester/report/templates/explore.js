@@ -3,7 +3,7 @@
 (function () {
   const report = window.report, data = report.data;
   if (!data) return;
-  const DENSE = 2000, COLUMNS = 600, AROUND = 0.25, MARKS = 200, LEVELS = 300, LEAST_BARS = 4;
+  const DENSE = 2000, COLUMNS = 600, AROUND = 0.25, MARKS = 150, LEVELS = 300, LEAST_BARS = 4;
   const STOPS = ["stop_loss", "trailing_stop", "drawdown_stop"], TARGETS = ["take_profit"], UNMARKED = ["liquidation", "flip", "open"];
   const minus = "\u2212", states = new Map(), element = report.element;
 
@@ -259,18 +259,29 @@
     const state = states.get(figure), spec = report.specOf(figure), turn = state.turn += 1;
     state.all.disabled = state.from === null;
     if (state.from === null && !state.log) {
-      state.status.textContent = "";
+      state.status.textContent = overview(figure);
       report.show(figure, null);
       settled(figure);
       return;
     }
     if (!state.read) state.status.textContent = "Unpacking\u2026";
-    const view = spec.layout.meta.explore === "price" ? await prices(figure, spec, state) : await account(spec, state);
+    let view;
+    try {
+      view = spec.layout.meta.explore === "price" ? await prices(figure, spec, state) : await account(spec, state);
+    } catch (error) {
+      state.status.textContent = "What the page holds of this span cannot be read.";
+      throw error;
+    }
     state.read = true;
     if (turn !== state.turn) return; // a later zoom has overtaken this one
     state.status.textContent = view.text;
     report.show(figure, { data: view.data, layout: layoutOf(spec, state, view) });
     settled(figure);
+  }
+  function overview(figure) {
+    const about = (data.head.plots[figure.dataset.plot] || data.head.account).clock, what = figure.dataset.plot in data.head.plots ? " bars of " : " closes of ";
+    const way = window.matchMedia("(pointer: coarse)").matches ? "zoom in" : "drag over a span or zoom in";
+    return about.n > DENSE ? count(about.n) + what + lengthOf(about.step) + ", their extremes drawn: " + way + " to see each" : "";
   }
   function settled(figure) { figure.dispatchEvent(new CustomEvent("explored")); }
 
@@ -359,6 +370,7 @@
     }
     state.status = element("span", { className: "plot-status" }, tools);
     state.status.setAttribute("role", "status");
+    state.status.textContent = overview(figure);
     figure.tabIndex = 0;
     figure.addEventListener("keydown", function (event) {
       if (event.target !== figure || event.ctrlKey || event.metaKey || event.altKey) return;

@@ -175,6 +175,27 @@ def test_nothing_is_loaded(result: Result) -> None:
     assert "default-src 'none'" in page
 
 
+def test_a_shared_library_is_written_once_and_nothing_else_is_let_in(result: Result, tmp_path: Path) -> None:
+    pages = [
+        write_page(result, tmp_path / name / "report.html", "shared").read_text(encoding="utf-8") for name in ("a", "b")
+    ]
+    (library,) = (tmp_path / "assets").iterdir()
+    assert re.fullmatch(r"plotly-[\d.]+-[0-9a-f]{10}\.min\.js", library.name)
+    assert pages[0] == pages[1]
+    assert re.findall(r'src="([^"]*)"', pages[0]) == [f"../assets/{library.name}"]
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', pages[0])
+    assert policy is not None
+    mark = re.search(r"script-src &#39;nonce-([0-9a-f]{32})&#39;;|script-src 'nonce-([0-9a-f]{32})';", policy[1])
+    assert mark is not None
+    nonce = mark[1] or mark[2]
+    scripts = re.findall(r"<script(?![^>]*type=)([^>]*)>", re.sub(r">[^<]*<", "><", pages[0]))
+    assert all(f'nonce="{nonce}"' in attributes for attributes in scripts)
+    assert "unsafe-inline'; style" not in policy[1].split("style-src")[0]
+    library.write_text("broken", encoding="utf-8")
+    write_page(result, tmp_path / "c" / "report.html", "shared")
+    assert library.stat().st_size > 1_000_000
+
+
 @pytest.mark.parametrize("make", [sample.flat, sample.one_trade, sample.one_day, sample.liquidated])
 def test_edges_have_a_page(make: object, tmp_path: Path) -> None:
     run = analytics.complete(make())  # type: ignore[operator]
