@@ -121,6 +121,18 @@ def test_many_bars_are_a_band_that_holds_every_extreme(page: Page, run: Result) 
     assert traces["candles"]["x"] == []
 
 
+def test_a_chosen_symbol_is_drawn_whole_from_what_the_page_holds(page: Page, run: Result) -> None:
+    page.locator("#price-choice").select_option("price-1")
+    settled(page, "price-1", "report.explore.reset(figure)")
+    traces = {trace["slot"]: trace for trace in page.evaluate(TRACES, "price-1")}
+    own = run.bars.filter(pl.col("symbol") == run.symbols[1])
+    assert max(traces["high"]["y"]) == own["high"].max()
+    assert min(traces["low"]["y"]) == own["low"].min()
+    assert traces["close"]["y"][-1] == own["close"][-1]
+    trips = run.trades.filter((pl.col("symbol") == run.symbols[1]) & (pl.col("position_side") == "long"))
+    assert len(traces["entry-long"]["x"]) == trips.height
+
+
 def test_every_trade_and_stop_in_sight_is_marked(page: Page, run: Result) -> None:
     trip = run.trades.filter(pl.col("symbol") == run.symbols[0]).row(3, named=True)
     start, end = (int(trip[key].timestamp() * 1000) for key in ("entry_time", "exit_time"))

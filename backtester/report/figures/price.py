@@ -29,6 +29,7 @@ TARGETS = ("take_profit",)
 NOT_MARKED = ("liquidation", "flip", "open")
 """Exits without a mark of their own: a liquidation is a cross, a flip the entry that follows."""
 
+_PRICES = ("open", "high", "low", "close")
 _PRICE = "y2"  # above the shading, which has an axis of its own
 
 
@@ -79,6 +80,45 @@ def price_figure(
         yaxis2=theme.value_axis(overlaying="y", tickmode="auto", showgrid=True),
     )
     return figure
+
+
+def parts_of(
+    bars: pl.DataFrame, trades: pl.DataFrame, liquidations: pl.DataFrame, orders: pl.DataFrame
+) -> tuple[object, ...]:
+    """Return what decides which traces a symbol's figure has; the arguments are those of `price_figure`."""
+    kinds = trades.select("position_side", "exit_reason", pl.col("exit_time").is_null()).unique().sort(pl.all())
+    levels = price_levels(orders)
+    beside = tuple(bars[name].is_null().all() for name in ("mark_close", "index_close") if name in bars.columns)
+    held = tuple(sorted(levels["kind"].unique())) if levels.width else ()
+    return (*kinds.iter_rows(), "|", *held, "|", liquidations.is_empty(), *beside)
+
+
+def price_outline(
+    bars: pl.DataFrame, trades: pl.DataFrame, liquidations: pl.DataFrame, orders: pl.DataFrame
+) -> go.Figure:
+    """Return a symbol's figure without a point: a page that holds its bars draws them when it is chosen.
+
+    Parameters
+    ----------
+    bars, trades, liquidations, orders : polars.DataFrame
+        As for `price_figure`; symbols for which `parts_of` is the same have the same outline.
+    """
+    known = [pl.col(name).drop_nulls().first() for name in ("mark_close", "index_close") if name in bars.columns]
+    each = trades.group_by("position_side", "exit_reason", pl.col("exit_time").is_null().alias("open")).first()
+    levels = orders.group_by("origin").agg(pl.all().drop_nulls().first()) if "origin" in orders.columns else orders
+    figure = price_figure(
+        bars.head(1).with_columns(*known),
+        each.select(trades.columns),
+        liquidations.head(1),
+        levels.select(orders.columns),
+    )
+    spec = figure.to_plotly_json()
+    for trace in spec["data"]:
+        for name in ("x", "y", "text", *_PRICES):
+            trace.pop(name, None)
+    spec["layout"]["xaxis"].pop("range", None)
+    spec["layout"]["meta"]["lean"] = True
+    return go.Figure(spec)
 
 
 def _span(bars: pl.DataFrame) -> list[int]:

@@ -258,7 +258,7 @@
   async function refresh(figure) {
     const state = states.get(figure), spec = report.specOf(figure), turn = state.turn += 1;
     state.all.disabled = state.from === null;
-    if (state.from === null && !state.log) {
+    if (state.from === null && !state.log && !spec.layout.meta.lean) {
       state.status.textContent = overview(figure);
       report.show(figure, null);
       settled(figure);
@@ -274,7 +274,7 @@
     }
     state.read = true;
     if (turn !== state.turn) return; // a later zoom has overtaken this one
-    state.status.textContent = view.text;
+    state.status.textContent = state.from === null && !state.log ? overview(figure) : view.text;
     report.show(figure, { data: view.data, layout: layoutOf(spec, state, view) });
     settled(figure);
   }
@@ -380,6 +380,7 @@
       else return;
       event.preventDefault();
     });
+    if (meta.lean) refresh(figure);
     figure.querySelector(".canvas").on("plotly_relayout", function (event) { moved(figure, event); });
     // What zooming needs is unpacked while nothing else happens.
     const idle = window.requestIdleCallback || function (act) { return window.setTimeout(act, 400); };

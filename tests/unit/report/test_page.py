@@ -169,6 +169,18 @@ def test_figure_data_is_json_and_adds_up(result: Result) -> None:
     assert amounts[-1] == pytest.approx(result.summary["net_profit"])
 
 
+def test_only_the_symbol_that_is_shown_carries_its_overview(result: Result) -> None:
+    found = re.findall(
+        r'data-plot="(price-\d)".*?<script type="application/json">(.*?)</script>', render_page(result), re.S
+    )
+    shown, hidden = (json.loads(text) for _, text in found)
+    assert any("x" in trace for trace in shown["data"])
+    assert not any("x" in trace or "y" in trace or "open" in trace for trace in hidden["data"])
+    slots = [{trace["meta"]["slot"] for trace in spec["data"]} for spec in (shown, hidden)]
+    assert {"low", "high", "close", "candles", "mark", "entry-long", "held-short"} <= slots[0] & slots[1]
+    assert hidden["layout"]["meta"] == {"explore": "price", "lean": True}
+
+
 def test_nothing_is_loaded(result: Result) -> None:
     page = re.sub(r"<script>.*?</script>", "", render_page(result), flags=re.S)
     assert not re.search(r"""(src|href)\s*=\s*["'](?!#)""", page)
