@@ -13,6 +13,7 @@ from backtester.errors import UnknownNameError
 from backtester.report import figures, theme
 from backtester.report.figures.monthly import monthly_figure
 from backtester.report.key_figures import money_decimals
+from backtester.report.sections.margin import margin_section
 
 ThemeName = Literal["light", "dark"]
 
@@ -71,13 +72,11 @@ class ResultFigures:
         return themed(figures.price_figure(bars, result.trades.filter(own), result.liquidations.filter(own)), theme)
 
     def margin(self, theme: ThemeName = "light") -> go.Figure:
-        """Return exposure, margin ratio and distance to liquidation [fraction of the mark]."""
+        """Return margin ratio, effective leverage and distance to liquidation [fraction of the mark, and in ATRs]."""
         result = self._result
         if not risk.time_at_risk(result.equity):
             return nothing("No position was held at a bar's close.", theme)
-        hedged = result.config.account.position_mode == "hedge"
-        distance = risk.liquidation_distance(result.positions, result.bars, result.timeframe_ms, hedged=hedged)
-        return themed(figures.margin_figure(result.equity, distance), theme)
+        return themed(next(plot.figure for plot in margin_section(result).plots if plot.name == "margin"), theme)
 
     def funding(self, theme: ThemeName = "light") -> go.Figure:
         """Return funding received and paid over time, with its running total [settlement currency]."""
