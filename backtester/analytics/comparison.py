@@ -667,8 +667,9 @@ def _notices(reads: Sequence[_Read], span: tuple[int, int] | None, settings: pl.
         warn("equal_runs", f"{names} are equal: the same figures and the same equity at every bar, {more}")
     idle = [one.label for one in reads if not one.facts["fills"]]
     if idle:
-        verb, be = ("has", "is") if len(idle) == 1 else ("have", "are")
-        warn("no_trades", f"{_named(idle)} {verb} no trade and {be} marked best in nothing.")
+        warn(
+            "no_trades", f"{_named(idle)} never traded and {'is' if len(idle) == 1 else 'are'} marked best in nothing."
+        )
     return tuple(found)
 
 

@@ -145,7 +145,7 @@ def test_what_stands_in_the_way_of_comparing_is_said(
 ) -> None:
     page, _ = visit(browser, pages["mixed"][1])
     told = page.locator("#notices").inner_text()
-    for text in ("cover different spans", "settle in different currencies", "no trade", "are equal"):
+    for text in ("cover different spans", "settle in different currencies", "never traded", "are equal"):
         assert text in told
     assert page.locator('[data-grid="common"]').count() == 1
     page.close()
