@@ -10,6 +10,7 @@ from typing import Any
 
 from backtester.analytics import complete
 from backtester.analytics.assumptions import assumption_table
+from backtester.analytics.details import with_details
 from backtester.arguments import call_tree, folder_options, from_here, opened_store
 from backtester.domain.config import RunConfig
 from backtester.domain.margin_tiers import MarginTier
@@ -200,7 +201,7 @@ def save(
     folder = Path(out)
     run_id = free_run_id(folder, result.run_id)
     named = replace(
-        result,
+        with_details(result),
         run_id=run_id,
         summary={**result.summary, "run_id": run_id},
         manifest={**result.manifest, "command": _command(folder, run_id, folders)},
@@ -213,7 +214,11 @@ def save(
 
             progress("Writing the report", None)
             write_page(named, stage / REPORT_FILE)
-    return replace(named, run_dir=folder / named.run_id)
+    from backtester.report.shelf_page import refreshed_shelf  # noqa: PLC0415 - only where runs are written
+
+    problem = refreshed_shelf(folder)
+    notices = named.notices if problem is None else (*named.notices, problem)
+    return replace(named, notices=notices, run_dir=folder / named.run_id)
 
 
 def _command(out: Path, run_id: str, folders: Sequence[tuple[str, Path]]) -> str:

@@ -13,6 +13,7 @@ import typer
 from backtester.cli.options import (
     DEFAULT_OUT,
     DEFAULT_STORE,
+    AssetsOption,
     EndOption,
     JsonOption,
     OutOption,
@@ -104,6 +105,7 @@ def run(
     assume: AssumeOption = False,
     open_holdout: OpenHoldoutOption = False,
     no_report: NoReportOption = False,
+    assets: AssetsOption = None,
     as_json: JsonOption = False,
     quiet: QuietRunOption = False,
 ) -> None:
@@ -140,7 +142,7 @@ def run(
             "signals": None if signals is None else str(signals),
             "fills": None if fills is None else str(fills),
         },
-        "report": {"enabled": False if no_report else None},
+        "report": {"enabled": False if no_report else None, "assets": assets},
     }
     if symbols and not options["data"]["symbols"]:
         raise UsageError("--symbols names no contract.", "Leave it out to run all of the venue.")

@@ -17,6 +17,7 @@ import polars as pl
 
 from backtester.engine.result import FRAMES, Notice, Result
 from backtester.engine.run_file import build_config, config_text, read_tree
+from backtester.engine.stage_lock import owned
 from backtester.errors import StoreError
 
 FORMAT = 1
@@ -47,8 +48,9 @@ def staged_folder(out: Path, run_id: str) -> Iterator[Path]:
         out.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=out))
         stage.chmod(0o755)
-        yield stage
-        stage.rename(out / run_id)
+        with owned(stage):
+            yield stage
+            stage.rename(out / run_id)
     except (FileExistsError, NotADirectoryError) as error:
         raise StoreError(
             f"The run's folder {out / run_id} cannot be written: a file is in the place of a folder.",
@@ -94,12 +96,16 @@ def write_files(result: Result, folder: Path) -> None:
 
 
 def summary_content(result: Result) -> dict[str, Any]:
-    """Return what ``summary.json`` holds: the metrics, then counts and notices.
+    """Return what ``summary.json`` holds: the metrics, then details, counts and notices.
 
     The run's name holds a time, so it stands in the manifest alone: equal runs have equal summaries.
     """
     return {
         **{key: _json_number(value) for key, value in result.summary.items() if key != "run_id"},
+        "details": {
+            subject: {key: _json_number(value) for key, value in values.items()}
+            for subject, values in result.details.items()
+        },
         "counts": dict(result.counts),
         "notices": [asdict(notice) for notice in result.notices],
     }
@@ -134,6 +140,7 @@ def load_result(path: Path | str) -> Result:
         run = manifest["run"]
         notices = tuple(Notice(**notice) for notice in summary.pop("notices"))
         counts = summary.pop("counts")
+        details = summary.pop("details", {})  # runs of earlier versions have none
         frames = {name: _read_frame(folder / f"{name}.parquet") for name in (*FRAMES, "bars")}
         if (folder / ASSUMPTIONS_FILE).is_file():
             frames["assumptions"] = _read_frame(folder / ASSUMPTIONS_FILE)
@@ -147,6 +154,7 @@ def load_result(path: Path | str) -> Result:
             counts=counts,
             notices=notices,
             summary={**summary, "run_id": str(run["run_id"])},
+            details=details,
             manifest={key: value for key, value in manifest.items() if key not in {"format", "run"}},
             strategy_name=str(run["strategy_name"]),
             strategy_source=(folder / "strategy.py").read_text(encoding="utf-8"),
@@ -155,6 +163,19 @@ def load_result(path: Path | str) -> Result:
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise StoreError(f"{folder}: the run cannot be read ({error}).", "Run it again.") from error
+
+
+def whole_folder(folder: Path) -> str:
+    """Return what is wrong with a run's folder at first sight, as a sentence; empty where every file is there."""
+    frames = (f"{name}.parquet" for name in (*FRAMES, "bars"))
+    for name in ("manifest.json", "summary.json", "config.toml", "strategy.py", *frames):
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing."
+        if not path.stat().st_size and name != "strategy.py":
+            return f"{name} is empty."
+    found = _read_json(folder / "manifest.json").get("format")
+    return "" if found == FORMAT else f"It was written in format {found}; this version reads format {FORMAT}."
 
 
 def run_folders(out: Path) -> list[Path]:

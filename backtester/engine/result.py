@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -87,13 +88,16 @@ class Result:
         The same run under other assumptions, one row each; empty where none was tried.
     bars : polars.DataFrame
         Replayed bars, one row a bar and listed symbol: ``open_time, symbol, open, high, low, close, volume, mark_open,
-        mark_high, mark_low, mark_close, index_close``.
+        mark_high, mark_low, mark_close, index_close, funding_rate`` (what settled in the bar, held or not).
     counts : dict of str to int
         How often something happened that a record does not show: ``disputed_bars``, ``bars_waited`` …
     notices : tuple of Notice
         Warnings and assumptions, the gravest first.
     summary : dict
         Metrics by snake_case key; empty until the analysis has run.
+    details : dict of dict
+        What a page says beyond the metrics, by subject: plain numbers and texts by snake_case key. Empty until the run
+        is saved or its page is made.
     manifest : dict
         Hashes, versions, seed and times.
     strategy_name, strategy_source : str
@@ -122,6 +126,7 @@ class Result:
     counts: dict[str, int] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     summary: dict[str, SummaryValue] = field(default_factory=dict)
+    details: dict[str, dict[str, SummaryValue]] = field(default_factory=dict)
     manifest: dict[str, object] = field(default_factory=dict)
     strategy_name: str = ""
     strategy_source: str = ""
@@ -136,6 +141,35 @@ class Result:
     def end(self) -> int:
         """Close of the last replayed bar [ms since 1970, UTC]."""
         return _edge(self.equity, "close_time", -1)
+
+    @property
+    def figures(self) -> Any:
+        """Plotly figures for notebooks (a `backtester.ResultFigures`): ``result.figures.equity()`` and others."""
+        return _public("ResultFigures")(self)
+
+    def save(self, out: Path | str = "reports") -> Result:
+        """Write the run's folder and its page below ``out`` and return the run with ``run_dir``.
+
+        Raises
+        ------
+        StoreError
+            The disk is full or the folder may not be written.
+        """
+        saved: Result = _public("save")(self, out)
+        return saved
+
+    def export(
+        self,
+        to: Path | str,
+        format: Literal["csv", "xlsx", "parquet"] = "csv",  # noqa: A002 - what the option is called
+        tables: Sequence[str] | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Write the run's tables for other programs; see `backtester.engine.export.export_tables`."""
+        from backtester.engine.export import export_tables  # noqa: PLC0415 - it reads this module
+
+        return export_tables(self, to, format, tables, overwrite=overwrite)
 
     @property
     def title(self) -> str:
@@ -157,6 +191,11 @@ class Result:
         )
         page = f"<p>{escape(str(self.run_dir / 'report.html'))}</p>" if self.run_dir is not None else ""
         return f"<div>{head}<ul>{notes}</ul><table>{rows}</table>{page}</div>"
+
+
+def _public(name: str) -> Any:
+    """Return a public name of the package, loaded when it is used: the engine knows no layer above it."""
+    return getattr(import_module("backtester"), name)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -151,7 +151,7 @@ def test_many_assumptions_open_by_keyboard_and_on_paper(
     assert last.is_visible()
     page.emulate_media(media="screen")
     assert not last.is_visible()
-    page.locator("#notices summary").press("Enter")
+    page.locator("#verdict summary").press("Enter")
     assert last.is_visible()
     assert faults == []
     page.close()
