@@ -27,11 +27,13 @@ from backtester.kernel.clearing_joint import NEVER, find_reaches, next_joint
 from backtester.kernel.clearing_queue import (
     light_at,
     note_peak,
+    peak_of,
     run_waterfall,
     share_losses,
     start_period,
 )
 from backtester.kernel.clearing_state import (
+    ALONE,
     BELOW_LIMIT,
     CASH,
     CHECKED,
@@ -40,7 +42,6 @@ from backtester.kernel.clearing_state import (
     ENDLESS,
     GUEST,
     GUEST_NEXT,
-    JOINT,
     MONEY_LOST,
     MOVED_IN,
     PINNED,
@@ -51,7 +52,16 @@ from backtester.kernel.clearing_state import (
     Journal,
     World,
 )
-from backtester.kernel.clearing_watch import cross_edge, new_bracket, next_high, next_low, watch_again, watch_all
+from backtester.kernel.clearing_watch import (
+    backing,
+    cross_edge,
+    line_at,
+    new_bracket,
+    next_high,
+    next_low,
+    watch_again,
+    watch_all,
+)
 from backtester.kernel.funding import funding_payment
 from backtester.kernel.value import average_entry, unrealized_pnl
 
@@ -319,8 +329,7 @@ def end_bar(world: World, books: Books, journal: Journal, bar: int) -> None:
         target["shared"] = source["shared"]
         target["deleveraging"] = source["active"]
         note_peak(books, journal, fund, bar)
-        head = journal.funds[fund, books.peak_queue[fund, source["queue_head"]]]
-        target["peak"] = head["balance"] + head["pending"] + head["unrealized"]
+        target["peak"] = peak_of(world, books, journal, fund, close)
 
 
 @step
@@ -353,17 +362,32 @@ def lowest_excess(world: World, books: Books) -> float:
     worst = math.inf
     for p in range(books.positions.size):
         position = books.positions[p]
-        kind = position["kind"]
-        if position["quantity"] == 0.0 or kind == GUEST or position["pinned"] == 1:
+        if position["quantity"] == 0.0 or position["kind"] == GUEST or position["pinned"] == 1:
             continue
-        if kind == JOINT:
-            account = books.accounts[position["account"]]
-            for j in range(account["first"], account["stop"]):
-                new_bracket(world, books, j, books.state[books.positions[j]["contract"]]["mark"])
+        mark = books.state[position["contract"]]["mark"]
+        if position["kind"] == ALONE:
+            constant, slope = line_at(world, books, p, position["tier"])
+            excess = backing(books, p) + unrealized_pnl(position["quantity"], position["entry"], mark)
+            excess -= constant + slope * abs(mark)
+        else:
+            first = books.accounts[position["account"]]["first"]
+            if p > first:  # the account was looked at with its first position, unless that is flat
+                excess = math.inf if books.positions[p - 1]["quantity"] != 0.0 else joint_excess(world, books, p)
+            else:
+                excess = joint_excess(world, books, p)
         books.counters[CHECKED] += 1
-        excess = group_balance(books, p) - group_requirement(world, books, p)
-        worst = min(worst, excess / abs(position["quantity"] * books.state[position["contract"]]["mark"]))
+        if excess < worst * abs(position["quantity"] * mark):
+            worst = excess / abs(position["quantity"] * mark)
     return worst
+
+
+@step
+def joint_excess(world: World, books: Books, p: int) -> float:
+    """Return balance less requirement of an account with several cross positions."""
+    account = books.accounts[books.positions[p]["account"]]
+    for j in range(account["first"], account["stop"]):
+        new_bracket(world, books, j, books.state[books.positions[j]["contract"]]["mark"])
+    return group_balance(books, p) - group_requirement(world, books, p)
 
 
 @step

@@ -154,6 +154,7 @@ FUND = np.dtype(
     [
         ("balance", np.float64),  # as booked
         ("pending", np.float64),  # not booked yet
+        ("start", np.float64),
         ("active", np.int64),  # the deleveraging trigger holds
         ("surplus", np.float64),  # of this bar, and so on
         ("deficit", np.float64),
