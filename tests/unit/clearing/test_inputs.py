@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from backtester.clearing import simulate as package_simulate
 from backtester.domain.venues import load_pack, pack_names
 from backtester.errors import AccountError, ConfigError, DataError, InternalError, UnknownNameError, UsageError
 from tests.unit.clearing.scene import HOUR, MINUTE, A, B, Holding, market, population
-from tests.unit.report.sample import sample_result
+from tests.unit.report.sample import one_trade
 
 JULY_2024 = 1_719_792_000_000
 
@@ -153,7 +154,7 @@ def test_accounts_drawn_from_open_interest() -> None:
 
 def test_entries_spread_over_past_prices_and_nobody_is_dead_at_the_start() -> None:
     closes = np.linspace(60.0, 100.0, 200)
-    past = market([(o, c) for o, c in zip(closes[:-1], closes[1:], strict=True)], bar_ms=HOUR, start=0)
+    past = market([(o, c) for o, c in itertools.pairwise(closes)], bar_ms=HOUR, start=0)
     m = market([(100.0, 100.0)], bar_ms=HOUR, start=199 * HOUR)
     pop = from_open_interest(m, 1e6, 1000, {3.0: 0.5, 20.0: 0.5}, seed=1, past=past, holding_hours=48.0)
     longs = pop.quantity > 0
@@ -226,7 +227,7 @@ def test_a_table_that_says_too_little_or_two_things(tmp_path: Path) -> None:
 
 
 def test_runs_as_accounts() -> None:
-    result = sample_result()
+    result = one_trade()
     moment = int(result.positions["time"].cast(pl.Int64)[0])
     pop = from_runs([result, result], moment)
     assert pop.accounts == 2
@@ -259,9 +260,7 @@ def test_a_guest_says_what_it_lacks() -> None:
     with pytest.raises(UnknownNameError, match="'Z'"):
         simulate(m, pop, ClearingRules(), guest=Guest(1.0, path))
     with pytest.raises(UsageError, match="price that is not positive"):
-        simulate(
-            m, pop, ClearingRules(), guest=Guest(1.0, path.with_columns(symbol=pl.lit(A), price=pl.lit(-1.0)))
-        )
+        simulate(m, pop, ClearingRules(), guest=Guest(1.0, path.with_columns(symbol=pl.lit(A), price=pl.lit(-1.0))))
     with pytest.raises(UsageError, match="no column 'price'"):
         Guest(1.0, path.drop("price"))
 
