@@ -23,8 +23,10 @@ from backtester.clearing import (
     simulate,
 )
 from backtester.clearing import simulate as package_simulate
+from backtester.clearing.market import fine_mark
 from backtester.domain.venues import load_pack, pack_names
 from backtester.errors import AccountError, ConfigError, DataError, InternalError, UnknownNameError, UsageError
+from backtester.market.panel import Bars
 from tests.unit.clearing.scene import HOUR, MINUTE, A, B, Holding, market, population
 from tests.unit.report.sample import one_trade
 
@@ -269,3 +271,10 @@ def test_settlements_a_moment_late_belong_to_their_minute() -> None:
     m = market([(100.0, 100.0)] * 3, funding=[(MINUTE + 7, 0.01)])
     pop = population(m, Holding(0, 1.0, 100.0, 50.0), Holding(1, -1.0, 100.0, 50.0))
     assert simulate(m, pop, ClearingRules()).accounts["equity"].to_list() == pytest.approx([49.0, 51.0])
+
+
+def test_a_coarse_mark_follows_the_trades_within_its_range() -> None:
+    trade = Bars(*(np.array([[100.0, 90.0, 95.0, 95.0]]) for _ in range(4)))
+    mark = Bars(*(np.array([[value, 96.0]]) for value in (101.0, 102.0, 95.0, 96.0)))
+    fine = fine_mark(trade, mark, 2)
+    assert fine.close[0].tolist() == pytest.approx([101.0, 95.0, 96.0, 96.0])  # 90.9 lies below the mark bar's low
