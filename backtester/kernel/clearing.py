@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from backtester.kernel._jit import njit, step
+from backtester.kernel._jit import constant, entry, step
 from backtester.kernel.clearing_engine import (
     displaced,
     fund_worth,
@@ -70,6 +70,7 @@ from backtester.kernel.value import average_entry, unrealized_pnl
 TOLERANCE = 1e-9
 OPEN, HIGH, LOW, CLOSE = 0, 1, 2, 3
 LEGS = 3
+AT_OPEN, INSIDE = constant(0), constant(1)
 CHECK_MS = 24 * 3_600_000  # between two checks that ask each account for its limit
 
 
@@ -104,7 +105,7 @@ def next_alone(world: World, books: Books, f: float) -> tuple[int, float, float,
     return best, value, soonest, falling
 
 
-@njit
+@step
 def walk_leg(world: World, books: Books, journal: Journal, bar: int) -> bool:
     """Walk all contracts along the present leg, from trigger to trigger; return whether the end was reached."""
     f = 0.0
@@ -140,7 +141,7 @@ def stand_still(world: World, books: Books) -> None:
         place_mark(world, books, c, 1.0)
 
 
-@njit
+@step
 def settle_point(world: World, books: Books, journal: Journal, bar: int, now: int) -> bool:
     """Run the waterfall at a point of the path until it asks for nothing more; return whether that came to an end."""
     for _ in range(1000):
@@ -500,7 +501,7 @@ def open_books(world: World, books: Books) -> None:
     start_period(books)
 
 
-@njit
+@entry
 def clear_market(world: World, books: Books, journal: Journal, light_every: int) -> tuple[int, int]:
     """Replay a population of accounts over a market.
 
@@ -531,7 +532,7 @@ def clear_market(world: World, books: Books, journal: Journal, light_every: int)
         first_row = row
         deleveragings = books.counters[DELEVERAGINGS]
         begin_bar(world, books, bar)
-        row = settle_due(world, books, bar, row, 0)
+        row = settle_due(world, books, bar, row, AT_OPEN)
         if not walk_leg(world, books, journal, bar):
             return ENDLESS, bar
         for c in range(world.contracts.size):
@@ -541,7 +542,7 @@ def clear_market(world: World, books: Books, journal: Journal, light_every: int)
         if not walk_leg(world, books, journal, bar) or not settle_point(world, books, journal, bar, now):
             return ENDLESS, bar
         guest_trades(world, books, bar)
-        row = settle_due(world, books, bar, row, 1)
+        row = settle_due(world, books, bar, row, INSIDE)
         for leg in range(LEGS):
             aim_leg(world, books, bar, leg)
             if not walk_leg(world, books, journal, bar) or not settle_point(world, books, journal, bar, now):

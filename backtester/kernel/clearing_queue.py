@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from backtester.kernel._jit import step
+from backtester.kernel._jit import constant, step
 from backtester.kernel.clearing_engine import (
     engine_trades,
     fund_worth,
@@ -35,6 +35,8 @@ from backtester.kernel.clearing_state import (
 from backtester.kernel.clearing_watch import new_bracket
 from backtester.kernel.margin import initial_margin
 from backtester.kernel.value import unrealized_pnl
+
+TOP = constant(0)
 
 
 @step
@@ -229,7 +231,7 @@ def deleverage(world: World, books: Books, journal: Journal, bar: int, c: int) -
         p = books.order[0]
         count -= 1
         books.order[0] = books.order[count]
-        sink(books.score, books.order, count, 0)
+        sink(books.score, books.order, count, TOP)
         if books.score[p] == -math.inf:
             break
         rank += 1
