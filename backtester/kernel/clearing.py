@@ -13,9 +13,6 @@ from backtester.kernel._jit import constant, entry, step
 from backtester.kernel.clearing_engine import (
     displaced,
     fund_worth,
-    group_balance,
-    group_requirement,
-    liquidate,
     mark_at_end,
     outside_trades,
     pay_wallet,
@@ -23,7 +20,9 @@ from backtester.kernel.clearing_engine import (
     sell_inventory,
     set_holding,
 )
+from backtester.kernel.clearing_groups import group_balance, group_requirement
 from backtester.kernel.clearing_joint import NEVER, find_reaches, next_joint
+from backtester.kernel.clearing_liquidation import liquidate
 from backtester.kernel.clearing_queue import (
     light_at,
     note_peak,

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.kernel._jit import constant, step
-from backtester.kernel.clearing_engine import group_balance, group_requirement, mark_at_end
+from backtester.kernel.clearing_engine import mark_at_end
+from backtester.kernel.clearing_groups import group_balance, group_requirement
 from backtester.kernel.clearing_state import JOINT_DIRTY, Books, Floats, World
 from backtester.kernel.clearing_watch import edges, line_at, new_bracket
 from backtester.kernel.value import unrealized_pnl

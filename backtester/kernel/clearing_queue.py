@@ -8,15 +8,9 @@ from __future__ import annotations
 import math
 
 from backtester.kernel._jit import constant, step
-from backtester.kernel.clearing_engine import (
-    engine_trades,
-    fund_worth,
-    lift_debt,
-    own_requirement,
-    pay_wallet,
-    set_holding,
-    watch_account,
-)
+from backtester.kernel.clearing_engine import engine_trades, fund_worth, pay_wallet, set_holding
+from backtester.kernel.clearing_groups import own_requirement, watch_account
+from backtester.kernel.clearing_liquidation import lift_debt
 from backtester.kernel.clearing_state import (
     AT_BANKRUPTCY,
     AT_MARK,
