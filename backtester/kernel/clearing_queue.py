@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import math
 
-from backtester.kernel._jit import step
-from backtester.kernel.clearing_engine import (
-    engine_trades,
-    fund_worth,
-    own_requirement,
-    pay_wallet,
-    set_holding,
-    watch_account,
-)
+from backtester.kernel._jit import constant, step
+from backtester.kernel.clearing_engine import engine_trades, fund_worth, pay_wallet, set_holding
+from backtester.kernel.clearing_groups import own_requirement, watch_account
+from backtester.kernel.clearing_liquidation import lift_debt
 from backtester.kernel.clearing_state import (
     AT_BANKRUPTCY,
     AT_MARK,
     CLAWBACKS,
     DELEVERAGINGS,
+    GUEST,
     RANK_BINANCE,
     RANK_BITMEX,
     RANK_HYPERLIQUID,
@@ -33,6 +29,8 @@ from backtester.kernel.clearing_state import (
 from backtester.kernel.clearing_watch import new_bracket
 from backtester.kernel.margin import initial_margin
 from backtester.kernel.value import unrealized_pnl
+
+TOP = constant(0)
 
 
 @step
@@ -204,6 +202,8 @@ def close_against_engine(world: World, books: Books, p: int, closed: float, valu
     set_holding(books, p, left, position["entry"] if left != 0.0 else 0.0)
     if left != 0.0:
         new_bracket(world, books, p, books.state[position["contract"]]["mark"])
+    elif position["kind"] != GUEST:
+        lift_debt(world, books, a, position["contract"])
     watch_account(world, books, a)
 
 
@@ -225,7 +225,7 @@ def deleverage(world: World, books: Books, journal: Journal, bar: int, c: int) -
         p = books.order[0]
         count -= 1
         books.order[0] = books.order[count]
-        sink(books.score, books.order, count, 0)
+        sink(books.score, books.order, count, TOP)
         if books.score[p] == -math.inf:
             break
         rank += 1
@@ -257,17 +257,18 @@ def deleverage(world: World, books: Books, journal: Journal, bar: int, c: int) -
 
 @step
 def peak_of(world: World, books: Books, journal: Journal, fund: int, now: int) -> float:
-    """Return the largest worth of a fund at the closes of the bars within the trigger's hours before ``now`` [ms]."""
+    """Return the largest worth of a fund, at the start and at closes, within the trigger's hours before ``now``."""
     head = books.funds[fund]["queue_head"]
     tail = books.funds[fund]["queue_tail"]
     horizon = now - world.rules[0]["drawdown_ms"]
     while head + 1 < tail and world.open_time[books.peak_queue[fund, head]] + world.bar_ms < horizon:
         head += 1
     books.funds[fund]["queue_head"] = head
-    if head >= tail:
-        return -math.inf
-    row = journal.funds[fund, books.peak_queue[fund, head]]
-    return row["balance"] + row["pending"] + row["unrealized"]
+    peak = books.funds[fund]["start"] if world.open_time[0] >= horizon else -math.inf
+    if head < tail:
+        row = journal.funds[fund, books.peak_queue[fund, head]]
+        peak = max(peak, row["balance"] + row["pending"] + row["unrealized"])
+    return peak
 
 
 @step
