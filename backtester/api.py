@@ -10,7 +10,7 @@ from typing import Any
 
 from backtester.analytics import complete
 from backtester.analytics.assumptions import assumption_table
-from backtester.arguments import call_tree, folder_options, from_here, opened_store
+from backtester.arguments import EventRows, call_tree, event_tree, folder_options, from_here, opened_store
 from backtester.domain.config import RunConfig
 from backtester.domain.margin_tiers import MarginTier
 from backtester.engine.assume import try_assumptions
@@ -19,7 +19,7 @@ from backtester.engine.folder import REPORT_FILE, free_run_id, load_result, stag
 from backtester.engine.loose_frame import FrameLike
 from backtester.engine.result import Result
 from backtester.engine.run import Progress, execute_kept, load_run, silent
-from backtester.engine.run_file import build_config
+from backtester.engine.run_file import build_config, merge
 from backtester.errors import UsageError
 from backtester.market.store import Store
 from backtester.research import holdout
@@ -43,6 +43,8 @@ def run(
     progress: Progress = silent,
     assume: bool = False,
     open_holdout: bool = False,
+    deleverage: EventRows | None = None,
+    clawbacks: EventRows | None = None,
     **options: Any,
 ) -> Result:
     """Run a strategy over market data, settled as the exchange would.
@@ -74,6 +76,9 @@ def run(
     open_holdout : bool
         Look at bars that are sealed in ``out`` (in ``./reports`` without one): the opening is recorded there, and the
         report says so. Else such a run is refused.
+    deleverage, clawbacks : Path, str, frame or sequence of mappings, optional
+        What the venue does to the account: rows with ``time, symbol, fraction`` and perhaps ``price, side``, and with
+        ``time`` and ``rate`` or ``amount``; or a file of them (docs/clearing.md).
     **options
         ``venue, symbols, timeframe, detail, start, end, balance, leverage, margin_mode, position_mode``.
 
@@ -90,6 +95,7 @@ def run(
     0.71
     """
     tree, instance = call_tree(strategy, config=config, params=params, tiers=tiers, settings=settings, options=options)
+    tree = merge(tree, event_tree(deleverage, clawbacks))
     folders = [Path(folder) for folder in strategies]
     runs = DEFAULT_OUT if out is None else Path(out)
     with opened_store(data, tree) as (store, whole_tree, notices):

@@ -406,6 +406,74 @@ class StrategyConfig(Section):
 Transfers = Annotated[tuple[TransferConfig, ...], Field(strict=False)]
 
 
+class DeleverageConfig(Section):
+    """A deleveraging by the venue.
+
+    Attributes
+    ----------
+    time : str
+        UTC; at a bar's open it happens there, else at the close of the bar that holds it.
+    symbol : str
+        Contract.
+    fraction : float
+        Part of the position that is closed.
+    price : float or None
+        At which it is closed; None: the mark at that time.
+    side : {"long", "short"} or None
+        Side that the position must have; needed in hedge mode.
+    """
+
+    time: str
+    symbol: str
+    fraction: float = Field(1.0, gt=0, le=1)
+    price: float | None = Field(None, gt=0)
+    side: Literal["long", "short"] | None = None
+
+
+class ClawbackConfig(Section):
+    """A shared loss that the venue takes out of profit.
+
+    Attributes
+    ----------
+    time : str
+        UTC; at a bar's open it happens there, else at the close of the bar that holds it.
+    rate : float or None
+        Part of the account's net profit of the settlement period.
+    amount : float or None
+        Instead of a rate [settlement currency]; at most that profit.
+    since : str or None
+        When the period began; None: with the clawback before, or with the run.
+    """
+
+    time: str
+    rate: float | None = Field(None, ge=0, le=1)
+    amount: float | None = Field(None, ge=0)
+    since: str | None = None
+
+
+Deleverages = Annotated[tuple[DeleverageConfig, ...], Field(strict=False)]
+Clawbacks = Annotated[tuple[ClawbackConfig, ...], Field(strict=False)]
+
+
+class VenueEventsConfig(Section):
+    """What the venue does to an account that did nothing: rows, or files of them.
+
+    Attributes
+    ----------
+    deleverage : tuple of DeleverageConfig
+        Deleveragings.
+    clawback : tuple of ClawbackConfig
+        Shared losses.
+    deleverage_file, clawback_file : str or None
+        CSV, Parquet or JSON with the columns of the same names, in place of the rows.
+    """
+
+    deleverage: Deleverages = ()
+    clawback: Clawbacks = ()
+    deleverage_file: str | None = None
+    clawback_file: str | None = None
+
+
 class ReportConfig(Section):
     """The page: whether it is written; plotly stands inside it."""
 
@@ -427,6 +495,7 @@ class RunConfig(Section):
     limits: LimitsConfig = LimitsConfig()
     collateral: dict[str, CollateralConfig] = Field(default_factory=dict)
     transfers: Transfers = ()
+    venue_events: VenueEventsConfig = VenueEventsConfig()
     universe: UniverseConfig = UniverseConfig()
     execution: ExecutionConfig = ExecutionConfig()
     funding: FundingConfig = FundingConfig()

@@ -22,6 +22,7 @@ from backtester.engine.replay import ReplayRecords
 from backtester.engine.resolve import ResolvedRun
 from backtester.engine.result import Notice, Result
 from backtester.engine.run_file import config_text
+from backtester.engine.venue_notices import venue_notices
 from backtester.market.panel import Panel
 from backtester.market.schema import timeframe_ms, timeframe_name
 from backtester.market.series import SYNTHETIC_VENUE, trade_source
@@ -97,6 +98,7 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
     notices = [
         *idle_notices(decisions, panel.traded_symbols, shown["orders"], shown["fills"]),
         *stop_notices(config, shown["liquidations"], shown["equity"]),
+        *venue_notices(records.counts, shown["fills"], shown["ledger"], run.resolved.settle),
         *told,
         *data_notes,
         *run.resolved.notices,

@@ -30,6 +30,7 @@ from backtester.engine.result import Notice, Result, listed
 from backtester.engine.run_checks import refuse_clashes, setting_notices
 from backtester.engine.run_file import parse_time
 from backtester.engine.transfers import transfers_of
+from backtester.engine.venue_events import venue_events_of, with_rows
 from backtester.errors import DataError, UsageError
 from backtester.market.panel import Panel, load_panel
 from backtester.market.schema import timeframe_ms
@@ -100,6 +101,7 @@ def execute_kept(
     """Run a configuration as `execute` does, and return what it was replayed from too, to replay it otherwise."""
     phases = Phases()
     _refuse_two_sources(config, strategy)
+    config = with_rows(config)
     chosen: tuple[Notice, ...] = ()
     if strategy is None and config.strategy.signals is None and config.strategy.fills is None:
         strategy, chosen = find_strategy(config, folders)
@@ -111,7 +113,8 @@ def execute_kept(
     with phases.timed("decide"):
         decisions, instructions = _decided(strategy, resolved, store, panel)
         moved, outside = transfers_of(resolved.config, panel.open_time)
-        instructions = replace(instructions, transfers=moved)
+        struck, beside = venue_events_of(resolved.config, panel, resolved.instruments)
+        instructions = replace(instructions, transfers=moved, venue_events=struck)
     refuse_clashes(resolved, decisions)
     with phases.timed("replay"):
         replayed = replay_inputs(Inputs(panel, resolved, decisions, instructions), progress)
@@ -121,7 +124,7 @@ def execute_kept(
     with phases.timed("records"):
         settings = (*effect_notices(loaded.config, resolved, decisions), *setting_notices(resolved, panel))
         finer = detail_notices(resolved.config, store, panel)
-        told = (*chosen, *loaded.told, *extra_notices, *outside, *settings, *finer)
+        told = (*chosen, *loaded.told, *extra_notices, *outside, *beside, *settings, *finer)
         result = assembled(replayed, store, told)
     manifest = {**result.manifest, "identities": deviations, "seconds": phases.seconds}
     return replace(result, manifest=manifest), replayed
