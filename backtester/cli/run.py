@@ -62,9 +62,7 @@ DeleverageOption = Annotated[
 ]
 ClawbackOption = Annotated[
     Path | None,
-    typer.Option(
-        "--clawback", metavar="FILE", help="Shares of the profit that the venue takes (same kinds of file)."
-    ),
+    typer.Option("--clawback", metavar="FILE", help="Shares of the profit that the venue takes (same kinds of file)."),
 ]
 MarginModeOption = Annotated[str | None, typer.Option("--margin-mode", metavar="MODE", help="cross or isolated.")]
 PositionModeOption = Annotated[

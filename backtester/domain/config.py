@@ -415,18 +415,24 @@ class DeleverageConfig(Section):
         UTC; at a bar's open it happens there, else at the close of the bar that holds it.
     symbol : str
         Contract.
-    fraction : float
-        Part of the position that is closed.
+    fraction : float or None
+        Part of the position that is closed; None, without a quantity: all of it.
+    quantity : float or None
+        Instead of a fraction: units, as positions are counted; at most what is held.
     price : float or None
-        At which it is closed; None: the mark at that time.
+        At which it is closed; None: the mark.
+    mark : float or None
+        Mark at which the profit is realised; None: that of the bar.
     side : {"long", "short"} or None
         Side that the position must have; needed in hedge mode.
     """
 
     time: str
     symbol: str
-    fraction: float = Field(1.0, gt=0, le=1)
+    fraction: float | None = Field(None, gt=0, le=1)
+    quantity: float | None = Field(None, gt=0)
     price: float | None = Field(None, gt=0)
+    mark: float | None = Field(None, gt=0)
     side: Literal["long", "short"] | None = None
 
 

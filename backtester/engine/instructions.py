@@ -109,8 +109,10 @@ class VenueEvents:
         ms since 1970.
     symbol, side : array of int64
         Contract of a deleveraging, and the side that the position must have (+1, -1; 0: either).
-    fraction, price : array of float64
-        Part of the position, and the price; NaN: the mark.
+    fraction, quantity : array of float64
+        Part of the position, or units; the other one is NaN.
+    price, mark : array of float64
+        Price, NaN: the mark; and the mark at which profit is realised, NaN: that of the bar.
     rate, amount : array of float64
         Of a clawback: part of the period's net profit, or an amount [settlement currency]; the other one is NaN.
     since : array of int64
@@ -122,7 +124,9 @@ class VenueEvents:
     symbol: Ints = field(default_factory=_ints)
     side: Ints = field(default_factory=_ints)
     fraction: Floats = field(default_factory=_floats)
+    quantity: Floats = field(default_factory=_floats)
     price: Floats = field(default_factory=_floats)
+    mark: Floats = field(default_factory=_floats)
     rate: Floats = field(default_factory=_floats)
     amount: Floats = field(default_factory=_floats)
     since: Ints = field(default_factory=_ints)

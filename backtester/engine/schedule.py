@@ -216,12 +216,8 @@ def _venue_events(
     place = {(s.symbol, s.leg): k for k, s in enumerate(slots)}
     rows = np.zeros(events.time.size, state.VENUE_EVENT)
     rows["bar"], rows["at_close"], rows["kind"] = bar, at_close, events.kind
-    rows["side"], rows["fraction"], rows["rate"], rows["amount"] = (
-        events.side,
-        events.fraction,
-        events.rate,
-        events.amount,
-    )
+    rows["side"], rows["fraction"], rows["quantity"] = events.side, events.fraction, events.quantity
+    rows["rate"], rows["amount"] = events.rate, events.amount
     began = np.minimum(np.searchsorted(opens, events.since), bar)  # what is known by then: at the latest its own bar
     rows["since"] = np.where(events.since < 0, state.NONE, began)
     for n, (kind, symbol, side) in enumerate(
@@ -229,8 +225,9 @@ def _venue_events(
     ):
         if kind == VenueEventKind.CLAWBACK:
             continue
-        price = float(events.price[n])
+        price, mark = float(events.price[n]), float(events.mark[n])
         rows["value"][n] = price if signs[symbol] > 0.0 else -1.0 / price
+        rows["mark"][n] = mark if signs[symbol] > 0.0 else -1.0 / mark
         rows["symbol"][n] = place[symbol, side] if (symbol, side) in place else place[symbol, 0]
     return rows[np.lexsort((rows["at_close"], rows["bar"]))]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -22,10 +22,11 @@ from backtester.engine.account_file import (
 from backtester.errors import DataError
 
 DELEVERAGE_HINT = (
-    "Columns: time (UTC or ms), symbol, fraction (of the position, 0 to 1); optional price (empty: the mark), side "
-    "(long or short)."
+    "Columns: time (UTC or ms), symbol, fraction (of the position, 0 to 1) or quantity (units); optional price (empty: "
+    "the mark), side (long or short), mark."
 )
-CLAWBACK_HINT = "Columns: time (UTC or ms), rate (of the period's net profit, 0 to 1) or amount; optional since (its begin)."
+CLAWBACK_HINT = "Columns: time (UTC or ms), rate (of the period's net profit, 0 to 1) or amount; optional since."
+_PRICE_HINT = "Prices are greater than 0; empty: the mark of the bar."
 _SIDES = {"long": "long", "short": "short", "l": "long", "s": "short", "both": None, "any": None}
 
 
@@ -44,24 +45,30 @@ def read_deleverages(path: Path) -> tuple[DeleverageConfig, ...]:
     """
     name = f"deleveragings {path}"
     raw = read_raw(path, name, DELEVERAGE_HINT)
-    time, symbol, fraction = (_needed(raw, key, name, DELEVERAGE_HINT) for key in ("time", "symbol", "fraction"))
+    time, symbol = (_needed(raw, key, name, DELEVERAGE_HINT) for key in ("time", "symbol"))
+    if find_column(raw, ("fraction", "quantity")) is None:
+        _needed(raw, "fraction", name, DELEVERAGE_HINT)
     moments = _moments(raw, time, name)
-    parts = _bounded(raw, fraction, name, lambda x: 0 < x <= 1, "is no part of a position", DELEVERAGE_HINT)
-    prices = _optional(
-        raw, "price", name, lambda x: x > 0, "is no price", "Prices are greater than 0; empty: the mark."
-    )
+    fractions = _optional(raw, "fraction", name, lambda x: 0 < x <= 1, "is no part of a position", DELEVERAGE_HINT)
+    quantities = _optional(raw, "quantity", name, lambda x: x > 0, "is no quantity", DELEVERAGE_HINT)
+    prices = _optional(raw, "price", name, lambda x: x > 0, "is no price", _PRICE_HINT)
+    marks = _optional(raw, "mark", name, lambda x: x > 0, "is no price", _PRICE_HINT)
     column = find_column(raw, ("side", "positionside", "posside"))
     sides = [None] * raw.height if column is None else words(raw, column, _SIDES, name, "A side is long or short.")
     rows = []
     for place, text in enumerate(raw[symbol].cast(pl.String).to_list()):
         if not (text or "").strip():
             raise bad_value(name, raw, symbol, place, "is no symbol")
-        part = parts[place]
-        if part is None:
-            raise bad_value(name, raw, fraction, place, "is no part of a position", DELEVERAGE_HINT)
+        _refuse_none_or_both(raw, place, {"fraction": fractions, "quantity": quantities}, name, DELEVERAGE_HINT)
         rows.append(
             DeleverageConfig(
-                time=moments[place], symbol=text.strip(), fraction=part, price=prices[place], side=sides[place]
+                time=moments[place],
+                symbol=text.strip(),
+                fraction=fractions[place],
+                quantity=quantities[place],
+                price=prices[place],
+                side=sides[place],
+                mark=marks[place],
             )
         )
     return tuple(rows)
@@ -94,12 +101,20 @@ def read_clawbacks(path: Path) -> tuple[ClawbackConfig, ...]:
             began[place] = text
     rows = []
     for place, moment in enumerate(moments):
-        rate, amount = rates[place], amounts[place]
-        if (rate is None) == (amount is None):
-            has = "has neither a rate nor an amount" if rate is None else "has both a rate and an amount"
-            raise DataError(name, f"row {raw[ROW][place]} {has}", hint=CLAWBACK_HINT)
-        rows.append(ClawbackConfig(time=moment, rate=rate, amount=amount, since=began[place]))
+        _refuse_none_or_both(raw, place, {"rate": rates, "amount": amounts}, name, CLAWBACK_HINT)
+        rows.append(ClawbackConfig(time=moment, rate=rates[place], amount=amounts[place], since=began[place]))
     return tuple(rows)
+
+
+def _refuse_none_or_both(
+    raw: pl.DataFrame, place: int, figures: Mapping[str, Sequence[float | None]], name: str, hint: str
+) -> None:
+    """Refuse a row that has none of two figures, or both."""
+    one, other = (column[place] for column in figures.values())
+    if (one is None) != (other is None):
+        return
+    both = " and ".join(figures) if one is not None else f"neither {' nor '.join(figures)}"
+    raise DataError(name, f"row {raw[ROW][place]} has {both}", hint=hint)
 
 
 def _needed(raw: pl.DataFrame, key: str, name: str, hint: str) -> str:

@@ -88,8 +88,10 @@ def venue_events_of(
             parse_time(row.time, f"{DELEVERAGE}[{n}].time"),
             symbol=panel.symbols.index(symbol),
             side=_SIDES[row.side],
-            fraction=row.fraction,
-            price=math.nan if row.price is None else row.price,
+            fraction=_fraction(n, row),
+            quantity=_or_nan(row.quantity),
+            price=_or_nan(row.price),
+            mark=_or_nan(row.mark),
         )
         for n, row in enumerate(events.deleverage)
         if (symbol := known[row.symbol]) is not None
@@ -107,8 +109,10 @@ class _Event(NamedTuple):
     time: int
     symbol: int = 0
     side: int = 0
-    fraction: float = 0.0
+    fraction: float = math.nan
+    quantity: float = math.nan
     price: float = math.nan
+    mark: float = math.nan
     rate: float = math.nan
     amount: float = math.nan
     since: int = -1
@@ -122,11 +126,28 @@ def _arrays(rows: Sequence[_Event]) -> VenueEvents:
         symbol=np.array([row.symbol for row in rows], np.int64),
         side=np.array([row.side for row in rows], np.int64),
         fraction=np.array([row.fraction for row in rows], np.float64),
+        quantity=np.array([row.quantity for row in rows], np.float64),
         price=np.array([row.price for row in rows], np.float64),
+        mark=np.array([row.mark for row in rows], np.float64),
         rate=np.array([row.rate for row in rows], np.float64),
         amount=np.array([row.amount for row in rows], np.float64),
         since=np.array([row.since for row in rows], np.int64),
     )
+
+
+def _fraction(n: int, row: DeleverageConfig) -> float:
+    """Return the part of a position that a row closes, NaN where it says how many units."""
+    if row.quantity is None:
+        return 1.0 if row.fraction is None else row.fraction
+    if row.fraction is not None:
+        raise ConfigError(
+            f"{DELEVERAGE}[{n}] has a fraction and a quantity.", "Give the part of the position, or the units."
+        )
+    return math.nan
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _clawback(n: int, row: ClawbackConfig) -> _Event:
@@ -140,9 +161,7 @@ def _clawback(n: int, row: ClawbackConfig) -> _Event:
     since = -1 if row.since is None else max(parse_time(row.since, f"{CLAWBACK}[{n}].since"), 0)
     if since > time:
         raise ConfigError(f"{CLAWBACK}[{n}].since lies after its time.", "A period begins before its clawback.")
-    rate = math.nan if row.rate is None else row.rate
-    amount = math.nan if row.amount is None else row.amount
-    return _Event(VenueEventKind.CLAWBACK, time, rate=rate, amount=amount, since=since)
+    return _Event(VenueEventKind.CLAWBACK, time, rate=_or_nan(row.rate), amount=_or_nan(row.amount), since=since)
 
 
 def _traded(rows: Iterable[DeleverageConfig], panel: Panel) -> tuple[dict[str, str | None], tuple[Notice, ...]]:

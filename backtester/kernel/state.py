@@ -387,7 +387,9 @@ VENUE_EVENT = np.dtype(
         ("symbol", np.int64),
         ("side", np.float64),  # sign that the position must have; 0: either
         ("fraction", np.float64),  # of the position
+        ("quantity", np.float64),  # units instead; NaN: by the fraction
         ("value", np.float64),  # price in value space; NaN: the mark
+        ("mark", np.float64),  # in value space; NaN: the bar's
         # a clawback
         ("rate", np.float64),  # of the period's net profit
         ("amount", np.float64),  # settlement currency; NaN: by the rate

@@ -104,10 +104,14 @@ def deleverage(setup: Setup, schedule: Schedule, book: Book, journal: Journal) -
         return
     instrument = setup.instruments[i]
     side = 1.0 if held > 0.0 else -1.0
+    if not math.isnan(row["mark"]):
+        p["value_now"] = row["mark"]
     mark = p["value_now"]
     value = mark if math.isnan(row["value"]) else row["value"]
     wanted = abs(held)
-    if row["fraction"] < WHOLE:
+    if not math.isnan(row["quantity"]):
+        wanted = min(row["quantity"], wanted)
+    elif row["fraction"] < WHOLE:
         wanted = floor_to_step(row["fraction"] * wanted, instrument["step_num"], instrument["step_den"])
     size = bearable_quantity(setup, book, i, wanted, value)
     if size < wanted or wanted == 0.0:

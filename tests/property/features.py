@@ -520,6 +520,7 @@ def venue_events(dice: random.Random, case: Case) -> Case:
             if contract.kind == "spot" or math.isnan(price) or dice.random() > 0.2:
                 continue
             near, far = (0.1, 0.5) if contract.lot else (0.002, 0.01)
+            units = whole_lots(usual_size(dice, case, symbol), contract.lot * contract.contract_size)
             found.append(
                 Deleverage(
                     time=start + dice.choice([0, 0, dice.randrange(1, case.bar_ms)]),
@@ -529,6 +530,8 @@ def venue_events(dice: random.Random, case: Case) -> Case:
                         [None, price * (1 + dice.uniform(-near, near)), price * (1 + dice.uniform(-far, far))]
                     ),
                     side=sides(dice, case, symbol) or dice.choice([0, 0, 1, -1]),
+                    quantity=dice.choice([None, None, units]),
+                    mark=dice.choice([None, None, price * (1 + dice.uniform(-near, near))]),
                 )
             )
         if dice.random() < 0.1:

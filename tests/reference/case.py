@@ -204,13 +204,18 @@ class OwnFill:
 
 @dataclass(frozen=True)
 class Deleverage:
-    """The venue closes a fraction of what is held, at a price (None: the mark); ``side`` 0: whatever is held."""
+    """The venue closes a fraction, or units, of what is held, at a price (None: the mark).
+
+    ``side`` 0: whatever is held; ``mark`` None: the bar's.
+    """
 
     time: int
     symbol: int
     fraction: float = 1.0
     price: float | None = None
     side: int = 0
+    quantity: float | None = None
+    mark: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 from tests.reference.book import ZERO, Book
@@ -45,7 +46,11 @@ def deleverage(book: Book, event: Deleverage, moment: Moment) -> None:
         counts["deleverages_idle"] = counts.get("deleverages_idle", 0) + 1
     for i in struck:
         wanted = abs(book.positions[i].size)
-        if event.fraction < 1:
+        if event.mark is not None:
+            moment = replace(moment, marks={**moment.marks, i: Fraction(event.mark)})
+        if event.quantity is not None:
+            wanted = min(wanted, Fraction(event.quantity))
+        elif event.fraction < 1:
             wanted = whole_steps(Fraction(event.fraction) * wanted, book.rules[i].step)
         price = moment.marks[i] if event.price is None else Fraction(event.price)
         size = bearable(book, i, wanted, price, moment.marks)

@@ -287,7 +287,11 @@ def own_fill_of(cells: dict[str, str]) -> OwnFill:
 def venue_event_of(cells: dict[str, str]) -> Deleverage | Clawback:
     """Return what a row of the venue's events does."""
     time = int(number(cells["hour"]) * HOUR)
-    figures = {name: number(cells[name]) for name in ("fraction", "price", "rate", "amount") if name in cells}
+    figures = {
+        name: number(cells[name])
+        for name in ("fraction", "quantity", "price", "mark", "rate", "amount")
+        if name in cells
+    }
     if cells["do"] == "clawback":
         return Clawback(time, **figures, since=int(number(cells["since"]) * HOUR) if "since" in cells else None)
     assert cells["do"] == "deleverage", f"no such event: {cells['do']}"

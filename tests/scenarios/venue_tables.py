@@ -34,6 +34,28 @@ SCENARIOS = (
         """,
         equity="1000 1099 1099 1149",
     ),
+    # The mark stood at 70 when it happened, between the open of 90 and the close of 85: 4 * 30 realised, 4 * 5 lost.
+    Scenario(
+        name="a quantity at the mark of its own moment",
+        bars="""
+            open  high  low  close  target
+            100   100   100  100    -1
+            100   100   90   90     .
+            90    90    70   85     .
+        """,
+        venue="""
+            hour  do          quantity  price  mark
+            2.5   deleverage  4         75     70
+            2.75  deleverage  99        .      .
+        """,
+        fills="""
+            bar  side  qty  price  pnl  slip  why
+            1    sell  10   100    0    0     target
+            2    buy   4    75     120  20    auto_deleverage
+            2    buy   6    85     90   0     auto_deleverage
+        """,
+        wallet="1190",
+    ),
     # The bankruptcy price of the long that was taken over is 95, the mark 90: realised at 90, 5 * 10 lost to the price.
     Scenario(
         name="what the price takes is an entry of its own",
