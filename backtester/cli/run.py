@@ -64,6 +64,12 @@ ClawbackOption = Annotated[
     Path | None,
     typer.Option("--clawback", metavar="FILE", help="Shares of the profit that the venue takes (same kinds of file)."),
 ]
+ClearingOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--clearing", metavar="FILE", help="A market of many accounts (TOML) whose clearing strikes this one too."
+    ),
+]
 MarginModeOption = Annotated[str | None, typer.Option("--margin-mode", metavar="MODE", help="cross or isolated.")]
 PositionModeOption = Annotated[
     str | None,
@@ -110,6 +116,7 @@ def run(
     fills: FillsOption = None,
     deleverage: DeleverageOption = None,
     clawback: ClawbackOption = None,
+    clearing: ClearingOption = None,
     strategies: StrategiesOption = None,
     store: StoreOption = DEFAULT_STORE,
     out: OutOption = DEFAULT_OUT,
@@ -128,7 +135,8 @@ def run(
     costs.slippage=impact, --set sizing.unit=risk, --set limits.gross=3.
 
     --deleverage takes positions away as the venue does when its fund is empty: a file with time, symbol, fraction and,
-    where it is not the mark, price (docs/clearing.md).
+    where it is not the mark, price. --clearing finds out when it would: the account is one of thousands in a market
+    whose insurance fund, deleveraging and shared losses are simulated (docs/clearing.md).
     """
     from backtester import api
     from backtester.cli.output import say
@@ -159,6 +167,7 @@ def run(
             "deleverage_file": None if deleverage is None else str(deleverage),
             "clawback_file": None if clawback is None else str(clawback),
         },
+        "clearing": {} if clearing is None else _clearing_tree(clearing),
         "report": {"enabled": False if no_report else None},
     }
     if symbols and not options["data"]["symbols"]:
@@ -238,6 +247,15 @@ def _one_list(tree: dict[str, Any], given: dict[str, Any]) -> None:
     if given and isinstance(events, dict):
         replaced = {key.removesuffix("_file") for key in given}
         tree["venue_events"] = {key: value for key, value in events.items() if key not in replaced}
+
+
+def _clearing_tree(path: Path) -> dict[str, Any]:
+    """Return the section ``clearing`` of a file that holds it, or nothing but its keys."""
+    from backtester.engine.run_file import read_tree
+
+    tree = read_tree(path)
+    inner = tree.get("clearing", tree)
+    return dict(inner) if isinstance(inner, dict) else {"clearing": inner}
 
 
 def say_if_cold() -> None:

@@ -403,6 +403,51 @@ class StrategyConfig(Section):
     compiled: bool = True
 
 
+class ClearingConfig(Section):
+    """A market of many accounts that the run's own account is cleared with; see ``docs/clearing.md``.
+
+    Attributes
+    ----------
+    venue : str or None
+        Rule pack by which the market is cleared; None: the run's.
+    rules : dict
+        Rules that differ, by their names.
+    open_interest : float, dict of str to float, or None
+        Notional of each contract [settlement currency], or size by symbol [units]; needed without ``file``.
+    accounts : int
+        How many accounts hold it.
+    leverage_mix : dict of str to float
+        Share of the open interest by leverage; empty: the usual mix.
+    seed : int
+        Of the draw.
+    isolated_share, several_share : float
+        Parts of the accounts with isolated margin, and with all contracts under cross margin.
+    size_spread, spare_wallet, holding_hours : float
+        As ``backtester.clearing.from_open_interest`` takes them.
+    past_days : float
+        Days before the run over whose prices the accounts' entries are spread, where they are stored; 0: none.
+    file : str or None
+        CSV or Parquet file of accounts instead.
+    most_rounds : int
+        Rounds after which a run that does not settle is given up.
+    """
+
+    venue: str | None = None
+    rules: dict[str, Any] = Field(default_factory=dict)
+    open_interest: float | dict[str, float] | None = None
+    accounts: int = Field(10_000, ge=2)
+    leverage_mix: dict[str, float] = Field(default_factory=dict)
+    seed: int = Field(0, ge=0)
+    isolated_share: float = Field(0.5, ge=0, le=1)
+    several_share: float = Field(0.0, ge=0, le=1)
+    size_spread: float = Field(1.5, ge=0)
+    spare_wallet: float = Field(0.0, ge=0)
+    holding_hours: float = Field(72.0, gt=0)
+    past_days: float = Field(10.0, ge=0)
+    file: str | None = None
+    most_rounds: int = Field(100, ge=2)
+
+
 Transfers = Annotated[tuple[TransferConfig, ...], Field(strict=False)]
 
 
@@ -502,6 +547,7 @@ class RunConfig(Section):
     collateral: dict[str, CollateralConfig] = Field(default_factory=dict)
     transfers: Transfers = ()
     venue_events: VenueEventsConfig = VenueEventsConfig()
+    clearing: ClearingConfig | None = None
     universe: UniverseConfig = UniverseConfig()
     execution: ExecutionConfig = ExecutionConfig()
     funding: FundingConfig = FundingConfig()

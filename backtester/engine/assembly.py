@@ -151,6 +151,8 @@ def _hashes(run: Replayed, config: RunConfig, store: Store) -> dict[str, object]
     }
     for name, feature in config.data.features.items():
         hashes[f"feature {name}"] = file_sha256(Path(feature.path))
+    if config.clearing is not None and config.clearing.file is not None:
+        hashes["clearing accounts"] = file_sha256(Path(config.clearing.file))
     if config.data.venue.endswith(".toml"):
         hashes["venue"] = file_sha256(Path(config.data.venue))
     if config.strategy.signals is not None:
@@ -181,7 +183,10 @@ def _final_config(run: Replayed) -> RunConfig:
     }
     venue = _absolute(config.data.venue) if config.data.venue.endswith(".toml") else config.data.venue
     data = config.data.model_copy(update={"features": features, "venue": venue})
-    return config.model_copy(update={"data": data, "strategy": strategy})
+    clearing = config.clearing
+    if clearing is not None and clearing.file is not None:
+        clearing = clearing.model_copy(update={"file": _absolute(clearing.file)})
+    return config.model_copy(update={"data": data, "strategy": strategy, "clearing": clearing})
 
 
 def _absolute(path: str) -> str:
@@ -196,7 +201,10 @@ def _without_paths(config: RunConfig, venue: str) -> RunConfig:
     signals = None if config.strategy.signals is None else "signals"
     fills = None if config.strategy.fills is None else "fills"
     strategy = config.strategy.model_copy(update={"signals": signals, "fills": fills})
-    return config.model_copy(update={"data": data, "strategy": strategy})
+    clearing = config.clearing
+    if clearing is not None and clearing.file is not None:
+        clearing = clearing.model_copy(update={"file": "accounts"})
+    return config.model_copy(update={"data": data, "strategy": strategy, "clearing": clearing})
 
 
 def _equity_frame(run: Replayed) -> pl.DataFrame:

@@ -23,6 +23,8 @@ FORMAT = 1
 PARTIAL_PREFIX = ".partial-"
 REPORT_FILE = "report.html"
 ASSUMPTIONS_FILE = "assumptions.parquet"
+RARE_FRAMES = ("clearing", "unstruck")
+"""Frames that a run has where the venue did something to its account."""
 SEARCH_FILES = ("sweep.toml", "optimize.toml", "walk_forward.toml")
 
 
@@ -87,6 +89,9 @@ def write_files(result: Result, folder: Path) -> None:
         _write_frame(getattr(result, name), folder / f"{name}.parquet")
     if result.assumptions.height:
         _write_frame(result.assumptions, folder / ASSUMPTIONS_FILE)
+    for name in RARE_FRAMES:
+        if getattr(result, name).height:
+            _write_frame(getattr(result, name), folder / f"{name}.parquet")
     _write_text(folder / "config.toml", config_text(result.config))
     _write_text(folder / "strategy.py", result.strategy_source)
     _write_text(folder / "summary.json", _json(summary_content(result)))
@@ -94,12 +99,16 @@ def write_files(result: Result, folder: Path) -> None:
 
 
 def summary_content(result: Result) -> dict[str, Any]:
-    """Return what ``summary.json`` holds: the metrics, then counts and notices.
+    """Return what ``summary.json`` holds: the metrics, then details, counts and notices.
 
     The run's name holds a time, so it stands in the manifest alone: equal runs have equal summaries.
     """
     return {
         **{key: _json_number(value) for key, value in result.summary.items() if key != "run_id"},
+        "details": {
+            subject: {key: _json_number(value) for key, value in values.items()}
+            for subject, values in result.details.items()
+        },
         "counts": dict(result.counts),
         "notices": [asdict(notice) for notice in result.notices],
     }
@@ -134,9 +143,13 @@ def load_result(path: Path | str) -> Result:
         run = manifest["run"]
         notices = tuple(Notice(**notice) for notice in summary.pop("notices"))
         counts = summary.pop("counts")
+        details = summary.pop("details", {})  # runs of earlier versions have none
         frames = {name: _read_frame(folder / f"{name}.parquet") for name in (*FRAMES, "bars")}
         if (folder / ASSUMPTIONS_FILE).is_file():
             frames["assumptions"] = _read_frame(folder / ASSUMPTIONS_FILE)
+        for name in RARE_FRAMES:
+            if (folder / f"{name}.parquet").is_file():
+                frames[name] = _read_frame(folder / f"{name}.parquet")
         return Result(
             run_id=str(run["run_id"]),
             config=build_config(read_tree(folder / "config.toml")),
@@ -147,6 +160,7 @@ def load_result(path: Path | str) -> Result:
             counts=counts,
             notices=notices,
             summary={**summary, "run_id": str(run["run_id"])},
+            details=details,
             manifest={key: value for key, value in manifest.items() if key not in {"format", "run"}},
             strategy_name=str(run["strategy_name"]),
             strategy_source=(folder / "strategy.py").read_text(encoding="utf-8"),

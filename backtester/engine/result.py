@@ -85,6 +85,11 @@ class Result:
         Round trips; empty until the analysis has run.
     assumptions : polars.DataFrame
         The same run under other assumptions, one row each; empty where none was tried.
+    clearing : polars.DataFrame
+        The account's place in a cleared market over time: ``open_time, symbol, light`` (1: first in the queue, null
+        where nothing is held)``, fund_worth``; empty where no market was cleared.
+    unstruck : polars.DataFrame
+        ``open_time, equity`` of the same run without the venue's events; empty where there were none.
     bars : polars.DataFrame
         Replayed bars, one row a bar and listed symbol: ``open_time, symbol, open, high, low, close, volume, mark_open,
         mark_high, mark_low, mark_close, index_close``.
@@ -94,6 +99,9 @@ class Result:
         Warnings and assumptions, the gravest first.
     summary : dict
         Metrics by snake_case key; empty until the analysis has run.
+    details : dict of dict
+        What a page says beyond the metrics, by subject: plain numbers and texts by snake_case key. Empty until the run
+        is saved or its page is made.
     manifest : dict
         Hashes, versions, seed and times.
     strategy_name, strategy_source : str
@@ -119,9 +127,12 @@ class Result:
     bars: pl.DataFrame
     trades: pl.DataFrame = field(default_factory=pl.DataFrame)
     assumptions: pl.DataFrame = field(default_factory=pl.DataFrame)
+    clearing: pl.DataFrame = field(default_factory=pl.DataFrame)
+    unstruck: pl.DataFrame = field(default_factory=pl.DataFrame)
     counts: dict[str, int] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     summary: dict[str, SummaryValue] = field(default_factory=dict)
+    details: dict[str, dict[str, SummaryValue]] = field(default_factory=dict)
     manifest: dict[str, object] = field(default_factory=dict)
     strategy_name: str = ""
     strategy_source: str = ""

@@ -53,6 +53,15 @@ def _refuse_both(rows: Sequence[Section], key: str) -> None:
         raise UsageError(f"{key} and {key}_file are both given.", "Give the rows or the file.")
 
 
+def refuse_clearing(config: RunConfig) -> None:
+    """Refuse a cleared market where a run is replayed by itself: in searches, and with other assumptions."""
+    if config.clearing is not None:
+        raise UsageError(
+            "The section clearing belongs to a single run: its market is cleared with that account alone.",
+            "Leave it out here; `backtester run` takes it.",
+        )
+
+
 def venue_events_of(
     config: RunConfig, panel: Panel, instruments: Mapping[str, Instrument]
 ) -> tuple[VenueEvents, tuple[Notice, ...]]:

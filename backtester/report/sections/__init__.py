@@ -17,6 +17,7 @@ from backtester.report.sections.margin import margin_section
 from backtester.report.sections.months import months_section
 from backtester.report.sections.price import price_section
 from backtester.report.sections.trades import trade_section
+from backtester.report.sections.venue_events import venue_event_section
 
 SECTIONS: tuple[Callable[[Result], Section | None], ...] = (
     key_section,
@@ -24,6 +25,7 @@ SECTIONS: tuple[Callable[[Result], Section | None], ...] = (
     price_section,
     margin_section,
     liquidation_section,
+    venue_event_section,
     attribution_section,
     funding_section,
     months_section,

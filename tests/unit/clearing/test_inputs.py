@@ -259,9 +259,7 @@ def test_a_guest_says_what_it_lacks() -> None:
     with pytest.raises(UnknownNameError, match="'Z'"):
         simulate(m, pop, ClearingRules(), guest=Guest(1.0, path))
     with pytest.raises(UsageError, match="price that is not positive"):
-        simulate(
-            m, pop, ClearingRules(), guest=Guest(1.0, path.with_columns(symbol=pl.lit(A), price=pl.lit(-1.0)))
-        )
+        simulate(m, pop, ClearingRules(), guest=Guest(1.0, path.with_columns(symbol=pl.lit(A), price=pl.lit(-1.0))))
     with pytest.raises(UsageError, match="no column 'price'"):
         Guest(1.0, path.drop("price"))
 

@@ -331,9 +331,7 @@ def test_the_guest_is_deleveraged_and_clawed_back() -> None:
 
 def test_the_guest_is_never_liquidated() -> None:
     m = market(FALL)
-    path = pl.DataFrame(
-        {"time": [0], "symbol": [A], "quantity_change": [1.0], "price": [100.0], "cash_change": [0.0]}
-    )
+    path = pl.DataFrame({"time": [0], "symbol": [A], "quantity_change": [1.0], "price": [100.0], "cash_change": [0.0]})
     result = simulate(m, population(m, LONG, Holding(1, -1.0, 100.0, 100.0)), PLAIN, guest=Guest(1.0, path))
     assert result.accounts["equity"][-1] == pytest.approx(-10.0)
     assert result.liquidations["account"].to_list() == [0]
