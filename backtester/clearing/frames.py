@@ -119,6 +119,7 @@ def _deleveragings(names: _Names, rows: Rows) -> pl.DataFrame:
             "price": names.prices(rows["price"], c),
             "mark_price": names.prices(rows["mark"], c),
             "profit_lost": rows["profit_lost"],
+            "at_open": rows["at_open"] == 1,
         }
     )
 
@@ -241,6 +242,7 @@ def _guest_events(deleveragings: pl.DataFrame, clawbacks: pl.DataFrame) -> pl.Da
         "price",
         "mark_price",
         (-pl.col("profit_lost")).alias("amount"),
+        "at_open",
     )
     none = pl.lit(None, pl.Float64)
     second = clawbacks.filter(pl.col("guest")).select(
@@ -251,6 +253,7 @@ def _guest_events(deleveragings: pl.DataFrame, clawbacks: pl.DataFrame) -> pl.Da
         none.alias("price"),
         none.alias("mark_price"),
         (-pl.col("paid")).alias("amount"),
+        pl.lit(value=False).alias("at_open"),
     )
     return pl.concat([first, second]).sort("open_time", maintain_order=True)
 

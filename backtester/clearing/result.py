@@ -33,7 +33,8 @@ class ClearingResult:
         fund at once)``, tier``.
     deleveragings : polars.DataFrame
         ``open_time, symbol, account, label, guest, rank, light, quantity`` (signed, closed)``, fraction`` (of what was
-        held)``, price, mark_price, profit_lost`` (against the mark; negative: gained).
+        held)``, price, mark_price, profit_lost`` (against the mark; negative: gained)``,
+        at_open`` (before the trades and the path of its bar).
     clawbacks : polars.DataFrame
         ``open_time, account, label, guest, profit, rate, paid``.
     accounts : polars.DataFrame
@@ -47,7 +48,8 @@ class ClearingResult:
         ``open_time, symbol, light`` of the guest's position, 1 first in the queue to 5 last; without a guest empty.
     guest : polars.DataFrame
         What the clearing did to the guest: ``open_time, symbol, kind`` (``auto_deleverage`` or
-        ``socialized_loss``)``, quantity, price, mark_price, amount``.
+        ``socialized_loss``)``, quantity`` (signed as held)``, price, mark_price, amount,
+        at_open``.
     summary : dict
         Figures by snake_case key.
     notes : tuple of str

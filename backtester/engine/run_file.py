@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, get_args
@@ -150,13 +150,21 @@ def _own_numbers(tree: Mapping[str, Any]) -> Tree:
 
 
 def _times_as_text(tree: Mapping[str, Any]) -> Tree:
-    """Return the tree with TOML's own dates in ``data`` and ``transfers`` as the text that the configuration holds."""
+    """Return the tree with TOML's own dates as the text that the configuration holds."""
     written = dict(tree)
     if isinstance(data := tree.get("data"), Mapping):
         written["data"] = _with_text(data)
     if isinstance(rows := tree.get("transfers"), list | tuple):
-        written["transfers"] = [_with_text(row) if isinstance(row, Mapping) else row for row in rows]
+        written["transfers"] = _rows_with_text(rows)
+    if isinstance(events := tree.get("venue_events"), Mapping):
+        written["venue_events"] = {
+            k: _rows_with_text(v) if isinstance(v, list | tuple) else v for k, v in events.items()
+        }
     return written
+
+
+def _rows_with_text(rows: Iterable[Any]) -> list[Any]:
+    return [_with_text(row) if isinstance(row, Mapping) else row for row in rows]
 
 
 def _with_text(section: Mapping[str, Any]) -> Tree:

@@ -540,6 +540,8 @@ def clear_market(world: World, books: Books, journal: Journal, light_every: int)
         stand_still(world, books)
         if not walk_leg(world, books, journal, bar) or not settle_point(world, books, journal, bar, now):
             return ENDLESS, bar
+        for n in range(deleveragings, min(books.counters[DELEVERAGINGS], journal.deleveragings.size)):
+            journal.deleveragings[n]["at_open"] = 1
         guest_trades(world, books, bar)
         row = settle_due(world, books, bar, row, INSIDE)
         for leg in range(LEGS):

@@ -224,6 +224,7 @@ DELEVERAGING = np.dtype(
         ("price", np.float64),
         ("mark", np.float64),
         ("profit_lost", np.float64),
+        ("at_open", np.int64),  # before the guest's trades and the path of the bar
     ]
 )
 CLAWBACK = np.dtype(
