@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backtester.clearing.account_runs import from_runs
 from backtester.clearing.account_table import from_table
+from backtester.clearing.file import ClearingFile, clearing_text, read_clearing
 from backtester.clearing.guest import Guest
 from backtester.clearing.market import ClearingMarket, FundingSchedule, flat_table, load_market, market_from_panel
 from backtester.clearing.open_interest import ONCHAIN_MIX, RETAIL_MIX, from_open_interest
@@ -15,6 +16,7 @@ from backtester.clearing.simulate import simulate
 __all__ = [
     "ONCHAIN_MIX",
     "RETAIL_MIX",
+    "ClearingFile",
     "ClearingMarket",
     "ClearingResult",
     "ClearingRules",
@@ -22,11 +24,13 @@ __all__ = [
     "Guest",
     "Population",
     "clearing_rules",
+    "clearing_text",
     "flat_table",
     "from_open_interest",
     "from_runs",
     "from_table",
     "load_market",
     "market_from_panel",
+    "read_clearing",
     "simulate",
 ]

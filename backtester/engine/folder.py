@@ -26,7 +26,9 @@ REPORT_FILE = "report.html"
 ASSUMPTIONS_FILE = "assumptions.parquet"
 RARE_FRAMES = ("clearing", "unstruck")
 """Frames that a run has where the venue did something to its account."""
-SEARCH_FILES = ("sweep.toml", "optimize.toml", "walk_forward.toml")
+CLEARING_FILE = "clearing.toml"
+SEARCH_FILES = ("sweep.toml", "optimize.toml", "walk_forward.toml", CLEARING_FILE)
+"""Files by which what is no run is known: searches, and the clearing of a market."""
 
 
 @contextmanager

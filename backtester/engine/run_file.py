@@ -108,7 +108,7 @@ def build_config(tree: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(_times_as_text(_own_numbers(tree)))
     except ValidationError as error:
-        raise _explained(error) from error
+        raise explained(error, RunConfig) from error
 
 
 def config_text(config: RunConfig) -> str:
@@ -171,15 +171,23 @@ def _with_text(section: Mapping[str, Any]) -> Tree:
     return {k: v.isoformat() if isinstance(v, date | datetime | time) else v for k, v in section.items()}
 
 
-def _explained(error: ValidationError) -> UsageError:
-    """Return the first fault of a configuration as an error of ours."""
+def explained(error: ValidationError, root: type[BaseModel]) -> UsageError:
+    """Return the first fault of a configuration as an error of ours.
+
+    Parameters
+    ----------
+    error : ValidationError
+        What pydantic says.
+    root : type of BaseModel
+        The model of the whole file.
+    """
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]
     key = ".".join(place)
     if fault["type"] == "extra_forbidden":
-        homes = _homes(key) if len(place) == 1 else []
+        homes = _homes(key, root) if len(place) == 1 else []
         hint = f"Did you mean {' or '.join(map(repr, homes))}?" if homes else ""
-        return UnknownNameError("key", key, _siblings(place), hint=hint)
+        return UnknownNameError("key", key, _siblings(place, root), hint=hint)
     if fault["type"] == "literal_error":
         expected = str(fault.get("ctx", {}).get("expected", ""))
         near = nearest_names(
@@ -200,15 +208,15 @@ def _problem(fault: ErrorDetails) -> str:
     return f"must be {expected.format(**fault.get('ctx', {}))}, not {fault['input']!r}"
 
 
-def _homes(key: str) -> list[str]:
+def _homes(key: str, root: type[BaseModel]) -> list[str]:
     """Return the full names of a key that was written without its section."""
-    sections = {name: _first_model(field.annotation) for name, field in RunConfig.model_fields.items()}
+    sections = {name: _first_model(field.annotation) for name, field in root.model_fields.items()}
     return [f"{name}.{key}" for name, model in sections.items() if model is not None and key in model.model_fields]
 
 
-def _siblings(place: list[str]) -> list[str]:
+def _siblings(place: list[str], root: type[BaseModel]) -> list[str]:
     """Return the full names of the keys that exist beside an unknown one."""
-    model: type[BaseModel] | None = RunConfig
+    model: type[BaseModel] | None = root
     for part in place[:-1]:
         model = _model_below(model, part)
         if model is None:
