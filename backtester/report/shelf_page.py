@@ -29,12 +29,6 @@ _KINDS = {
     "walk-forward": "Walk forward",
     "clearing": "Clearing",
 }
-    "run": "Run",
-    "sweep": "Sweep",
-    "optimize": "Optimisation",
-    "walk-forward": "Walk forward",
-    "clearing": "Clearing",
-}
 
 Cell = tuple[str, str, float | None, int]
 """Metric, text, value to sort by, and sign where colour helps."""
