@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from backtester.kernel._jit import njit, step
-from backtester.kernel.clearing_engine import group_balance, group_requirement, mark_at_end
-from backtester.kernel.clearing_state import JOINT_DIRTY, Books, World
+from backtester.kernel._jit import constant, step
+from backtester.kernel.clearing_engine import mark_at_end
+from backtester.kernel.clearing_groups import group_balance, group_requirement
+from backtester.kernel.clearing_state import JOINT_DIRTY, Books, Floats, World
 from backtester.kernel.clearing_watch import edges, line_at, new_bracket
 from backtester.kernel.value import unrealized_pnl
 
+TOP = constant(0)
 NEVER = 2.0  # a fraction of a leg that no path reaches
 MOST_LOOKED_AT = 32  # beyond this many, or a part of all, the reaches are found anew
 PART_LOOKED_AT = 16
@@ -45,12 +48,41 @@ def reach_of(world: World, books: Books, a: int) -> float:
     return min(nearest, (group_balance(books, first) - group_requirement(world, books, first)) / exposure)
 
 
-@njit
+@step
+def sink_near(radius: Floats, order: NDArray[np.int64], stop: int, at: int) -> None:
+    """Restore the heap below a place, the farthest reach at the top."""
+    j = order[at]
+    while True:
+        below = 2 * at + 1
+        if below >= stop:
+            break
+        if below + 1 < stop and radius[order[below + 1]] > radius[order[below]]:
+            below += 1
+        if radius[order[below]] <= radius[j]:
+            break
+        order[at] = order[below]
+        at = below
+    order[at] = j
+
+
+@step
+def sort_by_radius(radius: Floats, order: NDArray[np.int64]) -> None:
+    """Sort the joint accounts by their reach, in place."""
+    count = order.size
+    for j in range(count // 2):
+        sink_near(radius, order, count, count // 2 - 1 - j)
+    for j in range(count - 1):
+        last = count - 1 - j
+        order[0], order[last] = order[last], order[0]
+        sink_near(radius, order, last, TOP)
+
+
+@step
 def find_reaches(world: World, books: Books) -> None:
     """Find the reach of every joint account at the present marks, and sort them by it."""
     for j in range(books.joint_accounts.size):
         books.joint_radius[j] = reach_of(world, books, books.joint_accounts[j])
-    books.joint_order[:] = np.argsort(books.joint_radius)
+    sort_by_radius(books.joint_radius, books.joint_order)
     books.counters[JOINT_DIRTY] = 0
     for c in range(world.contracts.size):
         books.state[c]["joint_mark"] = books.state[c]["mark"]
@@ -141,7 +173,7 @@ def first_trigger(world: World, books: Books, a: int) -> float:
     return t
 
 
-@njit
+@step
 def next_joint(world: World, books: Books) -> tuple[int, float]:
     """Return the joint account that is liquidated first on what is left of the leg, and where; -1: none."""
     best = -1

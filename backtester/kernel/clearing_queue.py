@@ -7,16 +7,10 @@ from __future__ import annotations
 
 import math
 
-from backtester.kernel._jit import step
-from backtester.kernel.clearing_engine import (
-    engine_trades,
-    fund_worth,
-    lift_debt,
-    own_requirement,
-    pay_wallet,
-    set_holding,
-    watch_account,
-)
+from backtester.kernel._jit import constant, step
+from backtester.kernel.clearing_engine import engine_trades, fund_worth, pay_wallet, set_holding
+from backtester.kernel.clearing_groups import own_requirement, watch_account
+from backtester.kernel.clearing_liquidation import lift_debt
 from backtester.kernel.clearing_state import (
     AT_BANKRUPTCY,
     AT_MARK,
@@ -35,6 +29,8 @@ from backtester.kernel.clearing_state import (
 from backtester.kernel.clearing_watch import new_bracket
 from backtester.kernel.margin import initial_margin
 from backtester.kernel.value import unrealized_pnl
+
+TOP = constant(0)
 
 
 @step
@@ -229,7 +225,7 @@ def deleverage(world: World, books: Books, journal: Journal, bar: int, c: int) -
         p = books.order[0]
         count -= 1
         books.order[0] = books.order[count]
-        sink(books.score, books.order, count, 0)
+        sink(books.score, books.order, count, TOP)
         if books.score[p] == -math.inf:
             break
         rank += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from backtester.clearing import (
     simulate,
 )
 from backtester.clearing import simulate as package_simulate
+from backtester.clearing.market import fine_mark
 from backtester.domain.venues import load_pack, pack_names
 from backtester.errors import AccountError, ConfigError, DataError, InternalError, UnknownNameError, UsageError
+from backtester.market.panel import Bars
 from tests.unit.clearing.scene import HOUR, MINUTE, A, B, Holding, market, population
-from tests.unit.report.sample import sample_result
+from tests.unit.report.sample import one_trade
 
 JULY_2024 = 1_719_792_000_000
 
@@ -153,7 +156,7 @@ def test_accounts_drawn_from_open_interest() -> None:
 
 def test_entries_spread_over_past_prices_and_nobody_is_dead_at_the_start() -> None:
     closes = np.linspace(60.0, 100.0, 200)
-    past = market([(o, c) for o, c in zip(closes[:-1], closes[1:], strict=True)], bar_ms=HOUR, start=0)
+    past = market([(o, c) for o, c in itertools.pairwise(closes)], bar_ms=HOUR, start=0)
     m = market([(100.0, 100.0)], bar_ms=HOUR, start=199 * HOUR)
     pop = from_open_interest(m, 1e6, 1000, {3.0: 0.5, 20.0: 0.5}, seed=1, past=past, holding_hours=48.0)
     longs = pop.quantity > 0
@@ -226,7 +229,7 @@ def test_a_table_that_says_too_little_or_two_things(tmp_path: Path) -> None:
 
 
 def test_runs_as_accounts() -> None:
-    result = sample_result()
+    result = one_trade()
     moment = int(result.positions["time"].cast(pl.Int64)[0])
     pop = from_runs([result, result], moment)
     assert pop.accounts == 2
@@ -268,3 +271,10 @@ def test_settlements_a_moment_late_belong_to_their_minute() -> None:
     m = market([(100.0, 100.0)] * 3, funding=[(MINUTE + 7, 0.01)])
     pop = population(m, Holding(0, 1.0, 100.0, 50.0), Holding(1, -1.0, 100.0, 50.0))
     assert simulate(m, pop, ClearingRules()).accounts["equity"].to_list() == pytest.approx([49.0, 51.0])
+
+
+def test_a_coarse_mark_follows_the_trades_within_its_range() -> None:
+    trade = Bars(*(np.array([[100.0, 90.0, 95.0, 95.0]]) for _ in range(4)))
+    mark = Bars(*(np.array([[value, 96.0]]) for value in (101.0, 102.0, 95.0, 96.0)))
+    fine = fine_mark(trade, mark, 2)
+    assert fine.close[0].tolist() == pytest.approx([101.0, 95.0, 96.0, 96.0])  # 90.9 lies below the mark bar's low
