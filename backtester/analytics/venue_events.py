@@ -108,8 +108,8 @@ def venue_details(result: Result) -> dict[str, SummaryValue]:
     if result.clearing.height:
         lights = result.clearing["light"].drop_nulls()
         found |= {
-            "first_in_queue": float((lights == 1).mean() or 0.0) if len(lights) else None,
-            "fund_low": float(result.clearing["fund_worth"].min() or 0.0),  # type: ignore[arg-type]
+            "first_in_queue": float(np.mean((lights == 1).to_numpy())) if len(lights) else None,
+            "fund_low": float(result.clearing["fund_worth"].to_numpy().min()),
         }
     stated = result.manifest.get("clearing")
     if isinstance(stated, dict):

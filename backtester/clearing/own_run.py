@@ -230,10 +230,12 @@ def _same(one: VenueEvents, other: VenueEvents) -> bool:
 
 def _struck(run: Replayed, first: Replayed, cleared: ClearingResult, *, rounds: int) -> Struck:
     summary = cleared.summary
+    many = "" if rounds == 1 else "s"
     text = (
         f"The account is one of {int(summary['accounts'] or 0) + 1:,} in a market cleared by the rules of "
-        f"{cleared.rules.name}: {summary['liquidated_accounts']:,} were liquidated and "
-        f"{summary['deleveraged_accounts']:,} deleveraged. {' '.join(cleared.notes)} Settled in {rounds} round{'' if rounds == 1 else 's'}."
+        f"{cleared.rules.name}: {summary['liquidated_accounts']:,} were liquidated, "
+        f"{summary['deleveraged_accounts']:,} deleveraged; settled in {rounds} round{many}. "
+        f"{' '.join(cleared.notes)}"
     )
     return Struck(
         run,

@@ -204,7 +204,7 @@ def _tree(
     tree = read_tree(config) if config is not None else {}
     given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in options.items()}
     unused = _one_source(tree, given["strategy"])
-    _one_list(tree, given["venue_events"])
+    _one_list(tree, given.get("venue_events", {}))
     for setting in settings:
         tree = merge(tree, parse_setting(setting))
     build_config(tree)  # a wrong value is refused even where an option replaces it

@@ -54,7 +54,7 @@ def _refuse_both(rows: Sequence[Section], key: str) -> None:
 
 
 def refuse_clearing(config: RunConfig) -> None:
-    """Refuse a cleared market where a run is replayed by itself: in searches, and with other assumptions."""
+    """Refuse a cleared market where runs are replayed without one: in searches."""
     if config.clearing is not None:
         raise UsageError(
             "The section clearing belongs to a single run: its market is cleared with that account alone.",

@@ -35,6 +35,11 @@ def python_options(folder: Path) -> dict[str, object]:
     return {"data": folder / "data", "out": None, **span}
 
 
+def figures(content: dict[str, object]) -> dict[str, object]:
+    """Return what equal runs agree in: one that states everything assumes less."""
+    return {key: value for key, value in content.items() if key not in {"run_dir", "notices", "assumptions"}}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -83,7 +88,7 @@ def test_a_run_is_deleveraged_and_repeats_without_the_file(shell, tmp_path: Path
     code, out, err = shell("run", "--config", str(folder / "config.toml"), "--no-report", "--json")
     assert code == 0, err
     again = json.loads(out)
-    assert {k: v for k, v in again.items() if k != "run_dir"} == {k: v for k, v in content.items() if k != "run_dir"}
+    assert figures(again) == figures(content)
 
 
 def test_from_python_rows_and_frames_are_the_same(shell, tmp_path: Path) -> None:
@@ -96,3 +101,51 @@ def test_from_python_rows_and_frames_are_the_same(shell, tmp_path: Path) -> None
     assert first.fills.filter(pl.col("reason") == "auto_deleverage").height == 1
     without = backtester.run("trend", **options)
     assert without.equity["equity"][-1] != first.equity["equity"][-1]
+
+
+CLEARING = (
+    "open_interest = 50_000_000\naccounts = 200\npast_days = 0\n[leverage_mix]\n10 = 1.0\n[rules]\nfund_start = 0\n"
+)
+
+
+def test_a_market_is_cleared_with_the_run(shell, tmp_path: Path) -> None:
+    (tmp_path / "market.toml").write_text(CLEARING)
+    code, out, err = shell("run", *SHORT, "--clearing", "market.toml", "--json")
+    assert code == 0, err
+    content = json.loads(out)
+    folder = Path(content["run_dir"])
+    assert "market_cleared" in {notice["code"] for notice in content["notices"]}
+    assert content["details"]["venue_events"]["rounds"] >= 1
+    lights = pl.read_parquet(folder / "clearing.parquet")
+    assert lights.columns == ["open_time", "symbol", "light", "fund_worth"]
+    assert set(lights["light"].drop_nulls()) <= {1, 2, 3, 4, 5}
+    (tmp_path / "market.toml").unlink()
+    code, out, err = shell("run", "--config", str(folder / "config.toml"), "--no-report", "--json")
+    assert code == 0, err
+    again = json.loads(out)
+    assert figures(again) == figures(content)
+    assert backtester.load_result(folder).clearing.equals(lights)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("acounts = 5\n", 2, "clearing.accounts"),
+        ("accounts = 200\n", 2, "clearing needs an open_interest or a file of accounts"),
+        ("[clearing]\nopen_interest = 1e6\n[clearing.rules]\nfound = 1\n", 2, "'found'"),
+        ("open_interest = 1e6\naccounts = [\n", 2, "is not valid TOML"),
+    ],
+)
+def test_a_wrong_market_leaves_nothing(shell, tmp_path: Path, text: str, code: int, said: str) -> None:
+    (tmp_path / "market.toml").write_text(text)
+    done, out, err = shell("run", *SHORT, "--clearing", "market.toml")
+    assert (done, out) == (code, ""), err
+    assert said in err
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_search_clears_no_market(shell, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('[strategy]\nname = "trend"\n[clearing]\nopen_interest = 1e6\n')
+    code, _, err = shell("sweep", "--config", "run.toml", *SHORT[1:-1], "-p", "fast=10,20")
+    assert code == 2
+    assert "The section clearing belongs to a single run" in err

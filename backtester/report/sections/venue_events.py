@@ -82,13 +82,11 @@ def _note(result: Result, *, struck: bool) -> str:
     parts = []
     if result.clearing.height:
         parts.append(
-            "Lights count the fifths of the queue of winners against the liquidated side: 1 is closed first; no line, no "
-            "position. The dearest part is rarely the price: it is the position that is gone."
+            "Lights count the fifths of the queue of positions against the liquidated side: 1 is closed first; no "
+            "line, no position. The dearest part is rarely the price: it is the position that is gone."
         )
     elif struck:
-        parts.append(
-            "Profit lost is against the mark; the effect on final equity includes the positions that were gone."
-        )
+        parts.append("Profit lost is against the mark; the effect on final equity counts the positions gone too.")
     if result.clearing.height and not struck:
         parts.append("The venue did nothing to this account.")
     return " ".join(parts)
