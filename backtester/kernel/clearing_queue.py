@@ -12,6 +12,7 @@ from backtester.kernel.clearing_engine import engine_trades, fund_worth, pay_wal
 from backtester.kernel.clearing_groups import own_requirement, watch_account
 from backtester.kernel.clearing_liquidation import lift_debt
 from backtester.kernel.clearing_state import (
+    ALONE,
     AT_BANKRUPTCY,
     AT_MARK,
     CLAWBACKS,
@@ -86,6 +87,8 @@ def rank_score(world: World, books: Books, p: int) -> float:
     account = books.accounts[position["account"]]
     mark = books.state[position["contract"]]["mark"]
     quantity = position["quantity"]
+    if position["kind"] != ALONE:
+        new_bracket(world, books, p, mark)
     profit = unrealized_pnl(quantity, position["entry"], mark)
     ranking = world.rules[0]["ranking"]
     if ranking == RANK_BINANCE:
