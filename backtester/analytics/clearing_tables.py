@@ -132,7 +132,8 @@ def notional(case: Case, symbols: pl.Series, quantity: pl.Series, price: pl.Seri
     is_inverse = np.array([inverse[symbol] for symbol in symbols], np.bool_)
     size, at = quantity.abs().to_numpy().astype(np.float64), price.cast(pl.Float64).to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nan_to_num(np.where(is_inverse, size / at, size * at))
+        worth: Floats = np.nan_to_num(np.where(is_inverse, size / at, size * at))
+    return worth
 
 
 def liquidated(case: Case) -> pl.DataFrame:

@@ -70,14 +70,14 @@ class ShockConfig(Section):
     """
 
     price: float = Field(100_000.0, gt=0)
-    fall: float = Field(0.3, gt=0, lt=1)
+    fall: float = Field(0.21, gt=0, lt=1)
     fall_minutes: int = Field(40, ge=1, le=100_000)
     rebound_minutes: int = Field(90, ge=1, le=100_000)
     rebound: float = Field(0.5, ge=0, le=1)
-    calm_hours: float = Field(6.0, gt=0, le=1000)
+    calm_hours: float = Field(4.0, gt=0, le=1000)
     undercut: float = Field(0.01, ge=0, lt=0.5)
-    volatility: float = Field(0.5, ge=0)
-    daily_turnover: float = Field(2.0, gt=0)
+    volatility: float = Field(0.2, ge=0)
+    daily_turnover: float = Field(8.0, gt=0)
     crash_volume: float = Field(8.0, gt=0)
     funding_rate: float = Field(0.0001, gt=-1, lt=1)
     seed: int = Field(7, ge=0)

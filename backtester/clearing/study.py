@@ -36,6 +36,7 @@ ALL = "all"
 DEFAULT_PACK = "binance"
 """Rules of a made-up crash that names none."""
 DAY_MS = 86_400_000
+_KINDS = {"linear": "linear", "inverse": "coin-margined"}
 _UNKNOWN = ("generic", "synthetic")
 
 
@@ -160,7 +161,7 @@ def clear_study(file: ClearingFile, store: Store | None, progress: Progress) -> 
         own, before = (market, past) if kind == "linear" else (market.as_inverse(), past and past.as_inverse())
         population = _population(file, own, before, unit=market)
         for one in rules:
-            name = one.name if len(kinds) == 1 else f"{one.name}, {'USD' if kind == 'linear' else 'coin'}-margined"
+            name = one.name if len(kinds) == 1 else f"{one.name}, {_KINDS[kind]}"
             progress(f"Clearing by the rules of {name}", len(cases) / (len(kinds) * len(rules)))
             begun = time.perf_counter()
             result = simulate(own, population, _in_currency(one, own, market))

@@ -145,7 +145,7 @@ def demo(
 ) -> None:
     """Clear a made-up crash: no data is needed, and it takes seconds.
 
-    The price falls by 30 % within 40 minutes and regains half of it; --set shock.fall=0.5 makes it another one.
+    The price falls by 21 % within 40 minutes and regains half of it; --set shock.fall=0.4 makes it another one.
     """
     _clear(
         None,

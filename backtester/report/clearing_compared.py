@@ -32,16 +32,19 @@ def compare_section(study: ClearingStudy) -> Section | None:
     cases = [case for case in study.cases if case.is_inverse == study.cases[0].is_inverse]
     if len(cases) < 2:
         return None
-    rows = [{"case": case.name, "settle": case.result.settle, **_numbers(case)} for case in cases]
+    rows = [{"case": case.result.rules.name, "settle": case.result.settle, **_numbers(case)} for case in cases]
     frame = pl.DataFrame(rows)
     columns = [
         Column("case", "Rules", lambda r: (str(r["case"]), str(r["settle"])), is_number=False, length=40),
         *(_column(key, label) for key, label in _FIGURES),
     ]
     shares = pl.DataFrame(
-        [{"case": case.name, **{kind: _share(case, f"{kind}_notional") for kind in _KINDS}} for case in cases]
+        [
+            {"case": case.result.rules.name, **{kind: _share(case, f"{kind}_notional") for kind in _KINDS}}
+            for case in cases
+        ]
     )
-    funds = {case.name: _fund(case) for case in cases}
+    funds = {case.result.rules.name: _fund(case) for case in cases}
     blocks = (
         Block(
             "compare-fates",
@@ -52,7 +55,7 @@ def compare_section(study: ClearingStudy) -> Section | None:
         Block(
             "compare-funds",
             "The fund under each",
-            "Worth as a multiple of the start, all on one scale; crosses are bars in which winners are deleveraged.",
+            "Worth as a multiple of the start, all on one scale; crosses are bars in which the rules deleverage.",
             plots=(Plot("compare-funds", "Worth of the funds under each set of rules", multiples_figure(funds)),),
         ),
         Block("compare-table", "In numbers", tables=(build("compared", "Rules compared", frame, columns),)),

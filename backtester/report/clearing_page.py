@@ -17,7 +17,7 @@ from backtester.report.clearing_sections import (
     settings_section,
     survivor_section,
 )
-from backtester.report.clearing_text import amount, count_of
+from backtester.report.clearing_text import count_of, large
 from backtester.report.html_file import write_html
 from backtester.report.key_figures import Tile
 from backtester.report.page import page_html
@@ -78,7 +78,7 @@ def _headline(study: ClearingStudy) -> list[Tile]:
         Tile(
             "liquidated_accounts", "Liquidated accounts", numbers.count(taken), count_of(taken, accounts), -bool(taken)
         ),
-        Tile("liquidated_notional", f"Liquidated ({settle})", amount(s["liquidated_notional"]), "notional at the mark"),
+        Tile("liquidated_notional", f"Liquidated ({settle})", large(s["liquidated_notional"]), "notional at the mark"),
         Tile(
             "deleveraged_accounts",
             "Deleveraged accounts",
@@ -89,14 +89,14 @@ def _headline(study: ClearingStudy) -> list[Tile]:
         Tile(
             "profit_lost",
             f"Profit lost ({settle})",
-            amount(s["profit_lost"]),
-            f"of {amount(s['deleveraged_notional'])} deleveraged",
+            large(s["profit_lost"]),
+            f"of {large(s['deleveraged_notional'])} deleveraged",
         ),
         Tile(
             "fund_low",
             f"Fund at its lowest ({settle})",
-            amount(s["fund_low"]),
-            f"from {amount(s['fund_start'])}, in the end {amount(s['fund_end'])}",
+            large(s["fund_low"]),
+            f"from {large(s['fund_start'])}, in the end {large(s['fund_end'])}",
         ),
         Tile(
             "conservation_error",

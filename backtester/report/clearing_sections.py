@@ -200,7 +200,7 @@ def liquidation_section(case: Case) -> Section:
     if rows.height:
         width = bucket_ms(case)
         stretch = numbers.duration(width)
-        over = grouped_figure(over_time(case, rows, "group"), settle, stretch, width)
+        over = grouped_figure(over_time(case, rows, "group"), settle, stretch, width, _span(case))
         levels = tuple(
             Plot(
                 f"level-{c}",
@@ -236,6 +236,12 @@ def liquidation_section(case: Case) -> Section:
     )
 
 
+def _span(case: Case) -> tuple[int, int]:
+    """Return the first open and the last close [ms since 1970, UTC]."""
+    market = case.market
+    return int(market.open_time[0]), int(market.open_time[-1]) + market.bar_ms
+
+
 def _prices(case: Case, symbol: str) -> pl.DataFrame:
     """Return the closes of a contract: trades, mark, and the mark as the engine moved it where it did."""
     market, c = case.market, case.market.place(symbol)
@@ -259,7 +265,7 @@ def deleveraging_section(case: Case) -> Section:
             leverage_group(leverage),
         )
         width = bucket_ms(case)
-        figure = grouped_figure(over_time(case, sized, "group"), settle, numbers.duration(width), width)
+        figure = grouped_figure(over_time(case, sized, "group"), settle, numbers.duration(width), width, _span(case))
         blocks.append(
             Block(
                 "deleveraged-time",
@@ -452,7 +458,7 @@ def books_section(study: ClearingStudy) -> Section:
             "Money created or lost, share of the wallets",
             lambda r: _small(r["conservation_error"]),
         ),
-        Column("sum", "Largest sum of positions", lambda r: _small(r["sum"])),
+        Column("sum", "Sum of the positions at the start", lambda r: _small(r["sum"])),
         Column("interest", "Largest open interest", lambda r: numbers.quantity(r["interest"])),
     ]
     return block_section(

@@ -16,6 +16,14 @@ def amount(value: Any, unit: str = "") -> str:
     return numbers.decimal(value, digits, unit=f"\u00a0{unit}" if unit else "")
 
 
+def large(value: Any) -> str:
+    """Return an amount for a narrow place: millions from 10 million on, billions from 1 billion."""
+    if not isinstance(value, int | float) or abs(value) < 1e7:
+        return amount(value)
+    unit, name = (1e9, "bn") if abs(value) >= 1e9 else (1e6, "m")
+    return numbers.decimal(value / unit, 2, unit=f"\u00a0{name}")
+
+
 def count_of(part: int, whole: int) -> str:
     """Return a share of a count in words."""
     return f"{numbers.percent(part / whole if whole else 0.0, 1, signed=False)} of {numbers.count(whole)}"

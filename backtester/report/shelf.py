@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -189,8 +189,6 @@ def _kind(names: set[str]) -> Kind | None:
 
 def _row(folder: Path, kind: Kind, names: set[str]) -> Row:
     """Return a folder's row; what cannot be read is told and ends nothing."""
-    makers: dict[str, Callable[[Path], dict[str, Any]]] = {"run": run_row, "clearing": clearing_row}
-    make = makers.get(kind, lambda place: search_row(place, kind))
     common: dict[str, Any] = {
         "name": folder.name,
         "kind": kind,
@@ -198,11 +196,18 @@ def _row(folder: Path, kind: Kind, names: set[str]) -> Row:
         "tags": list(read_tags(folder)),
     }
     try:
-        return Row(**common, **make(folder))
+        return Row(**common, **_content(folder, kind))
     except BacktesterError as error:
         return Row(**common, state="broken", reason=error.message)
     except Exception as error:  # noqa: BLE001 - one damaged folder, however damaged, hides no other
         return Row(**common, state="broken", reason=f"It cannot be read: {error}")
+
+
+def _content(folder: Path, kind: Kind) -> dict[str, Any]:
+    """Return what the shelf shows of a whole folder."""
+    if kind == "run":
+        return run_row(folder)
+    return clearing_row(folder) if kind == "clearing" else search_row(folder, kind)
 
 
 def _half_written(folder: Path) -> Row:

@@ -134,7 +134,7 @@ def price_figure(prices: pl.DataFrame, liquidations: pl.DataFrame, settle: str) 
     return figure
 
 
-def grouped_figure(rows: pl.DataFrame, settle: str, stretch: str, width_ms: int) -> go.Figure:
+def grouped_figure(rows: pl.DataFrame, settle: str, stretch: str, width_ms: int, span: tuple[int, int]) -> go.Figure:
     """Return notional over time, stacked by group of leverage.
 
     Parameters
@@ -145,6 +145,8 @@ def grouped_figure(rows: pl.DataFrame, settle: str, stretch: str, width_ms: int)
         Settlement currency, and the length of each bar in words.
     width_ms : int
         Length of each bar [ms].
+    span : (int, int)
+        First open and last close of the replay [ms since 1970, UTC].
     """
     figure = go.Figure()
     for color, name, own in _groups(rows):
@@ -160,7 +162,7 @@ def grouped_figure(rows: pl.DataFrame, settle: str, stretch: str, width_ms: int)
         )
     figure.update_layout(**theme.layout(320))
     figure.update_layout(barmode="stack", bargap=0.05)
-    figure.update_xaxes(**theme.time_axis())
+    figure.update_xaxes(**theme.time_axis(range=list(span)))
     figure.update_yaxes(**theme.value_axis(title={"text": f"{plain(settle)} in {stretch}"}))
     return figure
 
@@ -207,27 +209,27 @@ def paid_figure(parts: Sequence[tuple[str, float]], settle: str) -> go.Figure:
     settle : str
         Settlement currency.
     """
-    labels = [name for name, _ in parts]
-    values = [parts[0][1], *(-amount for _, amount in parts[1:])]
+    left, bases = parts[0][1], [0.0]
+    for _, amount in parts[1:]:
+        left -= amount
+        bases.append(max(left, 0.0))
     figure = go.Figure(
-        go.Waterfall(
-            x=labels,
-            y=values,
-            measure=["absolute", *("relative" for _ in parts[1:])],
-            text=[numbers.quantity(abs(float(f"{value:.4g}"))) for value in values],
+        go.Bar(
+            x=[name for name, _ in parts],
+            y=[amount for _, amount in parts],
+            base=bases,
+            text=[numbers.quantity(float(f"{amount:.4g}")) for _, amount in parts],
             textposition="outside",
             cliponaxis=False,
-            totals={"marker": {"color": theme.LOSS}},
-            increasing={"marker": {"color": theme.LOSS}},
-            decreasing={"marker": {"color": theme.ACCENT}},
-            connector={"line": {"color": theme.MUTED, "width": 1, "dash": "dot"}},
+            marker={"color": [theme.LOSS, *(theme.ACCENT for _ in parts[1:])]},
             hovertemplate=f"%{{x}}: %{{text}} {plain(settle)}<extra></extra>",
         )
     )
     figure.update_layout(**theme.layout(320))
     figure.update_layout(showlegend=False, hovermode="closest")
     figure.update_xaxes(automargin=True)
-    figure.update_yaxes(**theme.value_axis(title={"text": plain(settle)}, rangemode="tozero"))
+    top = 1.12 * parts[0][1]  # room for the text on the first bar
+    figure.update_yaxes(**theme.value_axis(title={"text": plain(settle)}, range=[0, top]))
     return figure
 
 
@@ -392,7 +394,7 @@ def multiples_figure(funds: Mapping[str, pl.DataFrame]) -> go.Figure:
         rows=rows,
         cols=columns,
         shared_xaxes=True,
-        shared_yaxes=True,
+        shared_yaxes="all",
         subplot_titles=titles,
         horizontal_spacing=0.05,
         vertical_spacing=min(0.12, 0.4 / rows),
@@ -420,10 +422,10 @@ def multiples_figure(funds: Mapping[str, pl.DataFrame]) -> go.Figure:
                     x=milliseconds(own["open_time"].gather(rows_struck)),
                     y=worth[rows_struck],
                     mode="markers",
-                    name="Deleveraging",
+                    name="Deleveraging due",
                     showlegend=False,
                     marker={"color": theme.ALERT, "size": 5, "symbol": "x"},
-                    hovertemplate="%{y:.2f} times the start<extra>Deleveraging</extra>",
+                    hovertemplate="%{y:.2f} times the start<extra>Deleveraging due</extra>",
                 ),
                 **where,
             )
