@@ -81,6 +81,22 @@ _AMOUNTS = (
 )
 
 
+_SHORT = {
+    "liquidated_accounts": "liquidated",
+    "liquidated_notional": "notional",
+    "deleveraged_accounts": "deleveraged",
+    "deleveraged_notional": "notional",
+    "fund_start": "fund before",
+    "fund_low": "lowest",
+    "fund_end": "after",
+    "clawed_back": "shared loss",
+    "conservation_error": "error",
+}
+"""Columns of a table of many sets of rules, one a row."""
+MOST_COLUMNS = 3
+"""Sets of rules that stand beside each other; more stand below each other, with fewer figures."""
+
+
 @app.command("run")
 def run(
     *,
@@ -217,15 +233,38 @@ def _print(study: ClearingStudy, *, as_json: bool, quiet: bool) -> None:
     for notice in study.notices:
         say(f"{notice.severity.capitalize()}: {notice.text}")
     summaries = [case.summary for case in study.cases]
-    rows = [
-        *([label, *(f"{s[key]:,}" for s in summaries)] for key, label in _COUNTED),
-        *([label, *(_amount(s[key], s["settle"]) for s in summaries)] for key, label in _AMOUNTS),
-        ["Error of the books (share of the wallets)", *(f"{s['conservation_error']:.1e}" for s in summaries)],
-    ]
     start, end = study.summary["start"][:16], study.summary["end"][:16]
     title = f"{', '.join(study.cases[0].market.symbols)}, {start} to {end} UTC ({study.venue})"
-    print_table(("", *(s["case"] for s in summaries)), rows, title, right=range(1, len(summaries) + 1))
+    if len(summaries) > MOST_COLUMNS:
+        print_table(("rules", *_SHORT.values()), map(_short_row, summaries), title, right=range(1, len(_SHORT) + 1))
+    else:
+        rows = [
+            *([label, *(f"{s[key]:,}" for s in summaries)] for key, label in _COUNTED),
+            *([label, *(_amount(s[key], s["settle"]) for s in summaries)] for key, label in _AMOUNTS),
+            ["Error of the books (share of the wallets)", *(f"{s['conservation_error']:.1e}" for s in summaries)],
+        ]
+        print_table(("", *(s["case"] for s in summaries)), rows, title, right=range(1, len(summaries) + 1))
     typer.echo(f"{'Report' if page.is_file() else 'Folder'}: {place.resolve()}")
+
+
+def _short_row(summary: dict[str, Any]) -> list[str]:
+    """Return the figures of one set of rules, amounts with their sizes in letters."""
+    cells = [str(summary["case"])]
+    for key in _SHORT:
+        value = summary[key]
+        if key == "conservation_error":
+            cells.append(f"{value:.1e}")
+        else:
+            cells.append(f"{value:,}" if isinstance(value, int) else _amount_in_letters(value))
+    return cells
+
+
+def _amount_in_letters(value: float) -> str:
+    """Return an amount in billions or millions where it is that large."""
+    for size, letter in ((1e9, "bn"), (1e6, "m")):
+        if abs(value) >= size:
+            return f"{value / size:,.2f} {letter}"
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == 0 else f"{value:,.2f}"
 
 
 def _amount(value: float, settle: str) -> str:

@@ -101,10 +101,15 @@ def verdict_text(case: Case) -> str:
     else:
         told.append(f"The fund was never below its start and ended at {amount(end, settle)}.")
     if struck:
+        whom = "it" if struck == 1 else "them"
+        cost = (
+            f"{amount(s['profit_lost'], settle)} against the mark"
+            if s["profit_lost"]
+            else "the position, but nothing against the mark"
+        )
         told.append(
             f"{accounts_text(struck)} on the winning side {'was' if struck == 1 else 'were'} closed by force, "
-            f"{_PRICES[case.result.rules.deleverage_price]}, which cost {'it' if struck == 1 else 'them'} "
-            f"{amount(s['profit_lost'], settle)} against the mark."
+            f"{_PRICES[case.result.rules.deleverage_price]}, which cost {whom} {cost}."
         )
     else:
         told.append("Nobody was deleveraged.")
@@ -140,7 +145,7 @@ def fund_section(case: Case) -> Section:
     trigger = (
         "Its rules deleverage nobody."
         if not rules.deleverages
-        else " and ".join(
+        else ", or ".join(
             [
                 *(["once it is worth less than nothing"] if rules.exhausted else []),
                 *(

@@ -87,7 +87,16 @@ def test_a_stored_market_is_cleared_by_its_file(shell, tmp_path: Path, demo_stor
     assert json.loads((folder / "summary.json").read_text())["accounts"] == 300
 
 
-def test_the_table_reads_and_quiet_prints_the_page_alone(shell, tmp_path: Path) -> None:
+def test_many_rules_stand_below_each_other(shell) -> None:
+    code, out, err = shell("clearing", "demo", *FEW, "--rules", "all", "--no-report")
+    assert code == 0, err
+    lines = [line.split() for line in out.splitlines()]
+    names = [line[0] for line in lines if line and line[0] in {"binance", "bitmex", "bybit", "hyperliquid", "okx"}]
+    assert names == ["binance", "bitmex", "bybit", "hyperliquid", "okx"]
+    assert max(map(len, out.splitlines())) <= 160
+
+
+def test_quiet_prints_the_page_alone(shell, tmp_path: Path) -> None:
     code, out, err = shell("clearing", "demo", *FEW, "-q")
     assert (code, err) == (0, "")
     assert out.strip().endswith("report.html")
