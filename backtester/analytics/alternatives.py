@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from backtester.analytics import drawdown, returns
-from backtester.analytics.clock import bar_sums, milliseconds
+from backtester.analytics.clock import bar_sums, by_symbol, milliseconds
 from backtester.analytics.exposure import ENGINE_REASONS
 from backtester.analytics.value import FloatArray, IntArray, inverse_symbols, to_value
 from backtester.engine.result import Result, SummaryValue
@@ -58,14 +58,14 @@ def without_funding(result: Result) -> dict[str, SummaryValue]:
     """Return the figures of the run's equity with funding taken out; empty without a bar."""
     if result.equity.is_empty():
         return {}
-    return dict(path_figures(result, less(result, _funding(result)), result.ledger))
+    return dict(path_figures(result, less(result, funding_booked(result)), result.ledger))
 
 
 def without_costs(result: Result) -> dict[str, SummaryValue]:
     """Return the figures of the run's equity with trading fees and slippage taken out; empty without a bar."""
     if result.equity.is_empty():
         return {}
-    return dict(path_figures(result, less(result, _costs(result)), result.ledger))
+    return dict(path_figures(result, less(result, costs_booked(result)), result.ledger))
 
 
 def path_figures(result: Result, equity: FloatArray, ledger: pl.DataFrame | None = None) -> dict[str, float | None]:
@@ -115,7 +115,8 @@ def hold(result: Result) -> Held:
     equity = np.full(result.equity.height, result.config.account.balance)
     paid, known = np.zeros(result.equity.height), 1.0
     opens = milliseconds(result.equity["open_time"])
-    for (symbol,), bars in result.bars.partition_by("symbol", as_dict=True, maintain_order=True).items():
+    used = [c for c in ("open_time", "open", "mark_close", "funding_rate") if c in result.bars.columns]
+    for symbol, bars in by_symbol(result.bars, used).items():
         if symbol not in result.symbols:
             continue
         first, mark = float(bars["open"][0]), bars["mark_close"].fill_null(strategy="forward").to_numpy()
@@ -126,7 +127,7 @@ def hold(result: Result) -> Held:
         value = to_value(mark, inverse=symbol in inverse)
         equity += np.where(row >= 0, quantity * (value[np.maximum(row, 0)] - entry), 0.0)
         time, rate, share_known = _settled(result, symbol, bars)
-        known = min(known, share_known)
+        known = float(min(known, share_known))
         after = time > listed[0]  # what settles at the first open finds nothing held yet
         time, rate = time[after], rate[after]
         at = np.abs(value[np.maximum(np.searchsorted(listed, time, side="right") - 2, 0)])  # the mark before it
@@ -146,12 +147,12 @@ def less(result: Result, booked: FloatArray) -> FloatArray:
     return equity
 
 
-def _funding(result: Result) -> FloatArray:
+def funding_booked(result: Result) -> FloatArray:
     """Return the funding booked in each bar."""
     return _booked(result, result.ledger.filter(pl.col("kind") == "funding"), "amount")
 
 
-def _costs(result: Result) -> FloatArray:
+def costs_booked(result: Result) -> FloatArray:
     """Return trading fees and slippage of own fills in each bar, both <= 0 as a rule."""
     own = result.fills.filter(~pl.col("reason").is_in(ENGINE_REASONS))
     fees = _booked(result, result.ledger.filter(pl.col("kind") == "trading_fee"), "amount")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -13,6 +15,15 @@ DAY_MS = 86_400_000
 def milliseconds(times: pl.Series) -> IntArray:
     """Return times as ms since 1970."""
     return times.cast(pl.Int64).to_numpy()
+
+
+def by_symbol(frame: pl.DataFrame, columns: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Return some columns of each symbol's rows, in order of first appearance; a frame of one symbol is not copied."""
+    names = frame["symbol"].unique(maintain_order=True).to_list() if frame.height else []
+    if len(names) == 1:
+        return {names[0]: frame.select(columns)}
+    parts = frame.select("symbol", *columns).partition_by("symbol", as_dict=True, maintain_order=True)
+    return {str(key[0]): part for key, part in parts.items()}
 
 
 def bar_sums(opens: IntArray, times: IntArray, amounts: FloatArray) -> FloatArray:

@@ -648,7 +648,10 @@ def _notices(reads: Sequence[_Read], span: tuple[int, int] | None, settings: pl.
         if len(values) > 1:
             text = f"The runs {name}"
             if key == "settle":
-                warn(code, f"{text} ({', '.join(map(str, values))}): amounts are not set against each other.")
+                warn(
+                    code,
+                    f"{text} ({_named([str(value) for value in values])}): amounts are not set against each other.",
+                )
             elif key == "timeframe_ms":
                 assume(code, f"{text}: drawdowns are measured at bar closes, so that longer bars hide more of them.")
             else:

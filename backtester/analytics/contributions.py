@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from backtester.analytics.clock import DAY_MS, milliseconds
+from backtester.analytics.clock import DAY_MS, by_symbol, milliseconds
 from backtester.analytics.value import FloatArray, IntArray, inverse_symbols, to_value
 from backtester.engine.result import Result
 
@@ -38,11 +38,11 @@ def daily_contributions(result: Result) -> tuple[tuple[str, ...], FloatArray]:
         day = np.clip(np.searchsorted(ends, milliseconds(booked["time"]), side="right"), 0, count - 1)
         np.add.at(out, (row, day), booked["amount"].to_numpy())
     held = ["symbol", "position_side"] if result.config.account.position_mode == "hedge" else ["symbol"]
-    bars = result.bars.partition_by("symbol", as_dict=True, maintain_order=True)
+    bars = by_symbol(result.bars, ("open_time", "mark_close"))
     for key, own in result.positions.partition_by(held, as_dict=True, maintain_order=True).items():
         symbol = str(key[0])
-        if (symbol,) in bars and symbol in number:
-            open_profit = _unrealized(own, bars[(symbol,)], ends, result.timeframe_ms, inverse=symbol in inverse)
+        if symbol in bars and symbol in number:
+            open_profit = _unrealized(own, bars[symbol], ends, result.timeframe_ms, inverse=symbol in inverse)
             out[number[symbol]] += np.diff(open_profit, prepend=0.0)
     return result.symbols, out
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from backtester.analytics.clock import DAY_MS
+from backtester.analytics.clock import DAY_MS, by_symbol
 from backtester.analytics.returns import DAYS_PER_YEAR
 from backtester.analytics.value import FloatArray, IntArray
 from backtester.engine.result import Result
@@ -83,7 +83,7 @@ def market_changes(bars: pl.DataFrame, days: IntArray) -> FloatArray:
         Days since 1970 (UTC), rising without holes.
     """
     total, count = np.zeros(len(days)), np.zeros(len(days))
-    for own in bars.partition_by("symbol", maintain_order=True):
+    for own in by_symbol(bars, ("open_time", "open", "close")).values():
         day = own["open_time"].cast(pl.Int64).to_numpy() // DAY_MS
         last = np.append(np.flatnonzero(np.diff(day)), len(day) - 1)
         closes = np.full(len(days) + 1, np.nan)

@@ -192,7 +192,8 @@ def build_report(
         raise UsageError(f"--assets {assets} is unknown.", "Give inline or shared.")
     folder = run_folder(run, out)
     page = write_page(load_result(folder), folder / REPORT_FILE, assets)  # type: ignore[arg-type]  # checked above
-    renew_shelf(folder.parent)
+    if folder.parent.resolve() == out.resolve():
+        renew_shelf(out)
     if not quiet:
         typer.echo(f"Report: {page.resolve()}")
 

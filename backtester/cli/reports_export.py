@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from backtester.research.reproduction import FrameDifference, Reproduction
 
 _SHOWN = 12
+_MANY_CELLS = 1_000_000
 
 
 class FileFormat(StrEnum):
@@ -44,7 +45,7 @@ def export_run(
 ) -> None:
     """Write every table of a run as CSV, XLSX or Parquet; times are UTC."""
     from backtester.cli.output import print_json, say
-    from backtester.engine.export import export_tables
+    from backtester.engine.export import chosen_tables, export_tables
     from backtester.engine.folder import load_result
     from backtester.errors import UsageError
 
@@ -52,6 +53,9 @@ def export_run(
     if tables and not names:
         raise UsageError("--tables names no table.", "Leave it out to write all of them.")
     result = load_result(run_folder(run, out))
+    cells = sum(frame.height * frame.width for frame in chosen_tables(result, names or None).values())
+    if file_format is FileFormat.XLSX and cells > _MANY_CELLS and not quiet:
+        say(f"Writing {cells:,} cells; Excel's format takes a while (Parquet does not) …")
     written = export_tables(result, to, file_format.value, names or None, overwrite=overwrite)
     if as_json:
         print_json({"run": result.run_id, "format": file_format, "files": [str(path.resolve()) for path in written]})

@@ -39,7 +39,8 @@ def tag_run(
     folder = any_folder(run, out)
     if tags or remove:
         found = change_tags(folder, tags or (), remove or ())
-        renew_shelf(folder.parent)
+        if folder.parent.resolve() == out.resolve():
+            renew_shelf(out)
     else:
         found = read_tags(folder)
     if as_json:

@@ -10,24 +10,41 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+NEWEST = "newest"
+"""What may stand in place of a name."""
+
 RunArgument = Annotated[
     str | None, typer.Argument(metavar="RUN", help="Name of a run, the beginning of one, or its folder; the newest.")
 ]
 NamedRunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="Name of a run, the beginning of one, or its folder.")
+    str, typer.Argument(metavar="RUN", help="Name of a run, the beginning of one, its folder, or newest.")
 ]
 
 
 def run_folder(run: str | None, out: Path) -> Path:
-    """Return the folder of a run by name, by the beginning of its name, or by path; the newest without either."""
+    """Return the folder of a run by name, by the beginning of its name, or by path; the newest without either.
+
+    Parameters
+    ----------
+    run : str or None
+        As typed; ``newest`` means the newest too.
+    out : Path
+        Folder of all runs.
+
+    Raises
+    ------
+    UsageError
+        There is no such run, or several begin so.
+    """
     from backtester.engine.folder import run_folders
     from backtester.errors import UsageError
 
     folders: Sequence[Path] = run_folders(out)
-    if run is None:
+    if run in {None, NEWEST}:
         if not folders:
             raise UsageError(f"There is no run in {out}.", "Make one with `backtester run STRATEGY`.")
         return folders[-1]
+    assert run is not None
     if (Path(run) / "manifest.json").is_file():
         return Path(run)
     return _named(run, folders, out)
@@ -37,6 +54,8 @@ def any_folder(run: str, out: Path) -> Path:
     """Return the folder of a run or a search, whole or not, by name, its beginning, or path."""
     from backtester.report.shelf import is_of_the_shelf, read_shelf
 
+    if run == NEWEST:
+        return run_folder(run, out)
     if is_of_the_shelf(Path(run)):
         return Path(run)
     return _named(run, [out / row.name for row in read_shelf(out).rows], out)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -142,6 +143,35 @@ class Result:
         return _edge(self.equity, "close_time", -1)
 
     @property
+    def figures(self) -> Any:
+        """Plotly figures for notebooks (a `backtester.ResultFigures`): ``result.figures.equity()`` and others."""
+        return _public("ResultFigures")(self)
+
+    def save(self, out: Path | str = "reports") -> Result:
+        """Write the run's folder and its page below ``out`` and return the run with ``run_dir``.
+
+        Raises
+        ------
+        StoreError
+            The disk is full or the folder may not be written.
+        """
+        saved: Result = _public("save")(self, out)
+        return saved
+
+    def export(
+        self,
+        to: Path | str,
+        format: Literal["csv", "xlsx", "parquet"] = "csv",  # noqa: A002 - what the option is called
+        tables: Sequence[str] | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Write the run's tables for other programs; see `backtester.engine.export.export_tables`."""
+        from backtester.engine.export import export_tables  # noqa: PLC0415 - it reads this module
+
+        return export_tables(self, to, format, tables, overwrite=overwrite)
+
+    @property
     def title(self) -> str:
         """Strategy, symbols and span in one line."""
         return f"{self.strategy_name} on {listed(self.symbols)}, {format_time(self.start)} to {format_time(self.end)}"
@@ -161,6 +191,11 @@ class Result:
         )
         page = f"<p>{escape(str(self.run_dir / 'report.html'))}</p>" if self.run_dir is not None else ""
         return f"<div>{head}<ul>{notes}</ul><table>{rows}</table>{page}</div>"
+
+
+def _public(name: str) -> Any:
+    """Return a public name of the package, loaded when it is used: the engine knows no layer above it."""
+    return getattr(import_module("backtester"), name)
 
 
 def listed(names: Sequence[str]) -> str:

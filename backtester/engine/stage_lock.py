@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_YOUNG_SECONDS = 5  # a folder may just have been made, and not yet be locked
+_PATIENCE_SECONDS = 2.0  # a look at a folder holds its lock for an instant
 _SILENT_SECONDS = 86_400  # where folders cannot be locked, one that nobody touched for a day has no owner
 
 
@@ -17,8 +19,9 @@ def owned(stage: Path) -> Iterator[None]:
     """Own a temporary folder for the time of the block; it may be renamed meanwhile."""
     handle = _opened(stage)
     try:
-        if handle is not None:
-            _try_lock(handle)
+        give_up = time.monotonic() + _PATIENCE_SECONDS
+        while handle is not None and _try_lock(handle) is False and time.monotonic() < give_up:
+            time.sleep(0.01)
         yield
     finally:
         if handle is not None:
@@ -33,6 +36,12 @@ def is_abandoned(stage: Path) -> bool:
     stage : Path
         The folder. Where the system or the disk cannot lock folders, one that was untouched for a day counts as left.
     """
+    try:
+        silent = time.time() - stage.stat().st_mtime
+    except OSError:
+        return False
+    if silent < _YOUNG_SECONDS:
+        return False
     handle = _opened(stage)
     if handle is not None:
         try:
@@ -41,10 +50,7 @@ def is_abandoned(stage: Path) -> bool:
             os.close(handle)
         if locked is not None:
             return locked
-    try:
-        return time.time() - stage.stat().st_mtime > _SILENT_SECONDS
-    except OSError:
-        return False
+    return silent > _SILENT_SECONDS
 
 
 if sys.platform == "win32":

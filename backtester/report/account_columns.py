@@ -15,11 +15,13 @@ from backtester.report.packing import Column, FloatArray, Grid, IntArray, pack_w
 
 RATIO_SCALE = 100_000
 """Ratios are kept to a thousandth of a percent."""
+EXPOSURE_SCALE = 1_000
+"""Exposures are kept to a thousandth of the equity."""
 _LARGEST_RATIO = 1e6
 
 
 def account_columns(result: Result, rows: IntArray) -> dict[str, Column]:
-    """Return equity and margin ratio; also the drawdown where it is not the equity's own.
+    """Return equity, margin ratio and exposures; also the drawdown where it is not the equity's own.
 
     Parameters
     ----------
@@ -32,17 +34,22 @@ def account_columns(result: Result, rows: IntArray) -> dict[str, Column]:
     values = result.equity["equity"].cast(pl.Float64).to_numpy()
     scale = 10 ** numbers.money_digits(balance)
     found = {"equity": pack_whole(np.rint(values[rows] * scale).astype(np.int64), Grid(scale, 1, exact=False))}
-    ratio = result.equity["margin_ratio"].cast(pl.Float64).fill_null(math.nan).to_numpy()
-    found["margin_ratio"] = _ratios(ratio[rows])
+    for name, digits in (
+        ("margin_ratio", RATIO_SCALE),
+        ("gross_exposure", EXPOSURE_SCALE),
+        ("net_exposure", EXPOSURE_SCALE),
+    ):
+        series = result.equity[name].cast(pl.Float64).fill_null(math.nan).to_numpy()
+        found[name] = _ratios(series[rows], digits)
     grown = time_weighted(result.equity, result.ledger, balance)
     if grown is not result.equity or len(rows) < len(values):
         found["drawdown"] = _ratios(underwater(grown["equity"].cast(pl.Float64).to_numpy(), balance)[rows])
     return found
 
 
-def _ratios(values: FloatArray) -> Column:
+def _ratios(values: FloatArray, scale: int = RATIO_SCALE) -> Column:
     """Return fractions packed; one that is not defined as the number below all others."""
     known = np.isfinite(values)
-    whole = np.rint(np.clip(np.where(known, values, 0.0), -_LARGEST_RATIO, _LARGEST_RATIO) * RATIO_SCALE)
-    missing = -int(_LARGEST_RATIO * RATIO_SCALE) - 1
-    return pack_whole(np.where(known, whole, missing).astype(np.int64), Grid(RATIO_SCALE, 1, exact=False))
+    whole = np.rint(np.clip(np.where(known, values, 0.0), -_LARGEST_RATIO, _LARGEST_RATIO) * scale)
+    missing = -int(_LARGEST_RATIO * scale) - 1
+    return pack_whole(np.where(known, whole, missing).astype(np.int64), Grid(scale, 1, exact=False))

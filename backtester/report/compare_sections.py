@@ -182,7 +182,7 @@ def _attribution(comparison: Comparison) -> Section:
     shown = [part for part in PARTS if part in ALWAYS or any(own[part] for own in amounts.values())]
     shown.sort(key=(*ALWAYS, *PARTS).index)
     balances = dict(comparison.runs.select("run", "initial_balance").iter_rows())
-    settles = dict(comparison.runs.select("run", "settle").iter_rows())
+    settles = {run: numbers.shorten(name, 12) for run, name in comparison.runs.select("run", "settle").iter_rows()}
     digits = money_digits(comparison)
 
     def cell(run: str, part: str) -> GridCell:

@@ -121,6 +121,7 @@ def page_html(
     library : str
         Relative address of the library that draws; empty: it stands in the page.
     """
+    bodies = [render_section(section) for section in sections]
     return (
         environment()
         .get_template("page.html.j2")
@@ -136,7 +137,8 @@ def page_html(
             themes={name: theme.template(name) for name in theme.SURFACES},
             plotly_js="" if library else plotly_script(),
             library=library,
-            nonce=_nonce(title, sections) if library else "",
+            nonce=_nonce((title, *bodies)) if library else "",
+            bodies=bodies,
             styles=_once(name for section in sections for name in section.styles),
             scripts=_once(name for section in sections for name in section.scripts),
         )
@@ -185,9 +187,9 @@ def _leverage_text(result: Result) -> str:
     return f"{span}, set by the strategy" if is_decided else span
 
 
-def _nonce(title: str, sections: Sequence[Section]) -> str:
+def _nonce(parts: Iterable[str]) -> str:
     """Return what marks the scripts of a page: equal for equal pages, and nothing inside a page can know it."""
-    digest = hashlib.sha256(title.encode())
-    for section in sections:
-        digest.update(str(render_section(section)).encode())
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode())
     return digest.hexdigest()[:32]

@@ -18,6 +18,7 @@ from backtester.report.shelf import SHELF_FOLDER, Row, Shelf, read_shelf
 
 INDEX_FILE = "index.html"
 _LOCK_SECONDS = 20.0
+_MARK = b'name="generator" content="backtester shelf"'
 _DEFAULT_OUT = Path("reports")
 _WIDTH, _HEIGHT, _EDGE = 132.0, 34.0, 2.0
 _SHOWN_SYMBOLS = 3
@@ -66,8 +67,9 @@ def refreshed_shelf(out: Path | str) -> Notice | None:
     try:
         write_shelf(Path(out))
     except Exception as error:  # noqa: BLE001 - whatever happens here, the run is done
-        why = error.message if isinstance(error, BacktesterError) else f"{type(error).__name__}: {error}"
-        text = f"The list of runs was not renewed. {why} `backtester reports index` writes it again."
+        is_ours = isinstance(error, BacktesterError)
+        why = str(error).replace("\n", " ") if is_ours else f"{type(error).__name__}: {error}."
+        text = f"The list of runs was not renewed. {why} Then `backtester reports index` writes it."
         return Notice("shelf_not_renewed", "warning", text)
     return None
 
@@ -100,11 +102,28 @@ def write_shelf(out: Path) -> Path:
             f"The list of runs in {out} cannot be written: {error.strerror or error}.",
             "May the folder be written, and is there room?",
         ) from error
+    _refuse_foreign(out / INDEX_FILE)
     with writer_lock(folder, f"The list of runs in {out}", _LOCK_SECONDS):
         shelf = read_shelf(out)
         page = write_html(out / INDEX_FILE, render_shelf(shelf))
         shelf.keep()
     return page
+
+
+def _refuse_foreign(page: Path) -> None:
+    """Refuse to write over a page that somebody else put there."""
+    try:
+        with page.open("rb") as file:
+            is_ours = _MARK in file.read(4_096)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"{page} cannot be read: {error.strerror or error}.", "Move it away.") from error
+    if not is_ours:
+        raise StoreError(
+            f"{page} is no list of runs, so it is not written over.",
+            "Move it away, or choose another folder with --out.",
+        )
 
 
 def render_shelf(shelf: Shelf) -> str:

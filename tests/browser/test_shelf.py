@@ -34,7 +34,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shelf_sample.add_study(out, "20260106-study")
     broken = shelf_sample.copy_run(first, "20260107-broken")
     (broken / "fills.parquet").unlink()
-    (out / ".partial-left").mkdir()
+    shelf_sample.leave_half(out)
     write_shelf(out)
     return out / "index.html"
 

@@ -29,6 +29,8 @@ def blocks(document: str) -> list[tuple[str, str]]:
         "docs/research.md",
         "docs/sweeps.md",
         "docs/optimisation.md",
+        "docs/comparing.md",
+        "docs/reports.md",
     ],
 )
 def test_examples_run(

@@ -68,6 +68,7 @@ def test_the_table_and_the_files(demo_store: Path, tmp_path: Path, capsys: pytes
     (folder,) = tmp_path.glob("2*")
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {"study.db", "trials.parquet", "optimize.toml", "best.toml", "manifest.json", "report.html"}
+    assert folder.name in (tmp_path / "index.html").read_text(encoding="utf-8")
     manifest = json.loads((folder / "manifest.json").read_text())
     assert (manifest["status"], manifest["trials"], manifest["seed"]) == ("finished", 8, 1)
     frame = pl.read_parquet(folder / "trials.parquet")

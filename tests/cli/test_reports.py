@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -148,7 +149,7 @@ def test_broken_and_abandoned_folders_go_and_living_ones_stay(call, out: Path) -
     from backtester.engine.folder import staged_folder
 
     (out / "20260102-080000-pairs-b" / "fills.parquet").unlink()
-    (out / ".partial-left").mkdir()
+    shelf_sample.leave_half(out)
     shelf_sample.add_sweep(out, "20260104-080000-sweep-d", state="running")
     (out / "20260105-080000-mine").mkdir()
     with staged_folder(out, "20260106-080000-living") as stage:
@@ -254,6 +255,16 @@ def test_the_schema_is_printed_and_holds_for_a_run(call, out: Path) -> None:
     schema = json.loads(printed)
     assert schema["properties"]["schema_version"]["const"] == 1
     jsonschema.Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize("command", ["list", "open", "build", "index", "tag", "prune", "export", "reproduce", "schema"])
+def test_every_option_is_documented(call, command: str) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8")
+    code, printed, _ = call(command, "--help")
+    assert code == 0
+    options = set(re.findall(r"--[a-z][a-z-]+", printed)) - {"--help", "--quiet"}
+    assert {option for option in options if option not in document} == set()
+    assert f"`reports {command}" in document
 
 
 def test_a_run_is_reproduced(call, demo_store: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from backtester.report.trade_columns import price_levels
 CANDLES = 240
 """Bars that are drawn as candles; of more, a band from lowest to highest and a line through the closes."""
 POINTS = 1_500
-MARKERS = 400
+MARKERS = 250
 LEVELS = 300
 CROWD = 150
 """More markers than this are small and let the line show through."""
@@ -29,6 +29,7 @@ TARGETS = ("take_profit",)
 NOT_MARKED = ("liquidation", "flip", "open")
 """Exits without a mark of their own: a liquidation is a cross, a flip the entry that follows."""
 
+_PRICES = ("open", "high", "low", "close")
 _PRICE = "y2"  # above the shading, which has an axis of its own
 
 
@@ -64,14 +65,12 @@ def price_figure(
         figure.add_trace(trace)
     if orders is not None:
         _add_levels(figure, price_levels(orders), bars)
-    liquidations = at_bar_open(liquidations, "time", bars)
-    trades = at_bar_open(at_bar_open(trades, "exit_time", bars), "entry_time", bars)
     net = trades["net_pnl"].abs().to_numpy()
     kept = trades[thin(trades["entry_time"].cast(pl.Int64).to_numpy(), net, MARKERS)]
     for side in ("long", "short"):
-        _add_entries(figure, kept.filter(pl.col("position_side") == side), trades, side)
-    _add_exits(figure, kept, trades)
-    _add_liquidations(figure, liquidations)
+        _add_entries(figure, kept.filter(pl.col("position_side") == side), trades, bars, side)
+    _add_exits(figure, kept, trades, bars)
+    _add_liquidations(figure, liquidations, bars)
     _soften_crowd(figure)
     figure.update_layout(**theme.layout(480))
     figure.update_layout(hovermode="closest", meta={"explore": "price"}, uirevision="kept")
@@ -81,6 +80,45 @@ def price_figure(
         yaxis2=theme.value_axis(overlaying="y", tickmode="auto", showgrid=True),
     )
     return figure
+
+
+def parts_of(
+    bars: pl.DataFrame, trades: pl.DataFrame, liquidations: pl.DataFrame, orders: pl.DataFrame
+) -> tuple[object, ...]:
+    """Return what decides which traces a symbol's figure has; the arguments are those of `price_figure`."""
+    kinds = trades.select("position_side", "exit_reason", pl.col("exit_time").is_null()).unique().sort(pl.all())
+    levels = price_levels(orders)
+    beside = tuple(bars[name].is_null().all() for name in ("mark_close", "index_close") if name in bars.columns)
+    held = tuple(sorted(levels["kind"].unique())) if levels.width else ()
+    return (*kinds.iter_rows(), "|", *held, "|", liquidations.is_empty(), *beside)
+
+
+def price_outline(
+    bars: pl.DataFrame, trades: pl.DataFrame, liquidations: pl.DataFrame, orders: pl.DataFrame
+) -> go.Figure:
+    """Return a symbol's figure without a point: a page that holds its bars draws them when it is chosen.
+
+    Parameters
+    ----------
+    bars, trades, liquidations, orders : polars.DataFrame
+        As for `price_figure`; symbols for which `parts_of` is the same have the same outline.
+    """
+    known = [pl.col(name).drop_nulls().first() for name in ("mark_close", "index_close") if name in bars.columns]
+    each = trades.group_by("position_side", "exit_reason", pl.col("exit_time").is_null().alias("open")).first()
+    levels = orders.group_by("origin").agg(pl.all().drop_nulls().first()) if "origin" in orders.columns else orders
+    figure = price_figure(
+        bars.head(1).with_columns(*known),
+        each.select(trades.columns),
+        liquidations.head(1),
+        levels.select(orders.columns),
+    )
+    spec = figure.to_plotly_json()
+    for trace in spec["data"]:
+        for name in ("x", "y", "text", *_PRICES):
+            trace.pop(name, None)
+    spec["layout"]["xaxis"].pop("range", None)
+    spec["layout"]["meta"]["lean"] = True
+    return go.Figure(spec)
 
 
 def _span(bars: pl.DataFrame) -> list[int]:
@@ -222,7 +260,7 @@ def at_bar_open(rows: pl.DataFrame, column: str, bars: pl.DataFrame) -> pl.DataF
     return rows.with_columns(pl.when(pl.col(column).is_not_null()).then(at_open).alias(column))
 
 
-def _add_entries(figure: go.Figure, kept: pl.DataFrame, trades: pl.DataFrame, side: str) -> None:
+def _add_entries(figure: go.Figure, kept: pl.DataFrame, trades: pl.DataFrame, bars: pl.DataFrame, side: str) -> None:
     """Add a triangle where each trip began, pointing the way it bets."""
     if not (trades["position_side"] == side).any():
         return
@@ -237,10 +275,11 @@ def _add_entries(figure: go.Figure, kept: pl.DataFrame, trades: pl.DataFrame, si
         "line": {"width": 1, "color": "rgba(255,255,255,0.8)"},
     }
     slot = f"entry-{side}"
-    _add_marks(figure, kept["entry_time"], kept["entry_price"], text, name=f"Entry {side}", marker=marker, slot=slot)
+    times = at_bar_open(kept, "entry_time", bars)["entry_time"]
+    _add_marks(figure, times, kept["entry_price"], text, name=f"Entry {side}", marker=marker, slot=slot)
 
 
-def _add_exits(figure: go.Figure, kept: pl.DataFrame, trades: pl.DataFrame) -> None:
+def _add_exits(figure: go.Figure, kept: pl.DataFrame, trades: pl.DataFrame, bars: pl.DataFrame) -> None:
     """Add where each trip ended: rings, of stops and take-profits diamonds."""
     reason = pl.col("exit_reason")
     plain = ~reason.is_in([*STOPS, *TARGETS, *NOT_MARKED])
@@ -260,10 +299,11 @@ def _add_exits(figure: go.Figure, kept: pl.DataFrame, trades: pl.DataFrame) -> N
             for t, p, net, why in own.select("exit_time", "exit_price", "net_pnl", "exit_reason").iter_rows()
         ]
         marker: dict[str, object] = {"symbol": symbol, "size": 8, "color": color, "line": {"width": 2}}
-        _add_marks(figure, own["exit_time"], own["exit_price"], text, name=name, marker=marker, slot=slot)
+        times = at_bar_open(own, "exit_time", bars)["exit_time"]
+        _add_marks(figure, times, own["exit_price"], text, name=name, marker=marker, slot=slot)
 
 
-def _add_liquidations(figure: go.Figure, liquidations: pl.DataFrame) -> None:
+def _add_liquidations(figure: go.Figure, liquidations: pl.DataFrame, bars: pl.DataFrame) -> None:
     """Add a cross at the trigger of each liquidation; of very many, the largest of each stretch of time."""
     if liquidations.is_empty():
         return
@@ -275,7 +315,7 @@ def _add_liquidations(figure: go.Figure, liquidations: pl.DataFrame) -> None:
         for t, side, q, p in liquidations.select(columns).iter_rows()
     ]
     cross = {"symbol": "x", "size": 12, "color": theme.ALERT, "line": {"width": 1, "color": "rgba(255,255,255,0.9)"}}
-    times, prices = liquidations["time"], liquidations["trigger_price"]
+    times, prices = at_bar_open(liquidations, "time", bars)["time"], liquidations["trigger_price"]
     _add_marks(figure, times, prices, text, name="Liquidation", marker=cross, slot="liquidation")
 
 

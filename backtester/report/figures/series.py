@@ -58,7 +58,8 @@ def line(
         About how many points to draw.
     source : str
         Series of the account in which a page finds every point when it zooms in: ``equity``, ``drawdown``,
-        ``margin_ratio``.
+        ``margin_ratio``, ``gross_exposure``, ``net_exposure``. The layout's ``meta`` is ``{"explore": "account"}``
+        then.
     **style
         Other properties of the trace.
     """

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import plotly.graph_objects as go
 import polars as pl
 
 from backtester.engine.result import Result
 from backtester.report import figures, numbers
 from backtester.report.payload import bars_merged
 from backtester.report.section import Plot, Section
-
-_POINTS = 30_000
-"""Points of a line, over all symbols: of many symbols, each overview has fewer."""
+from backtester.report.trade_columns import MOST_EVENTS
 
 
 def price_section(result: Result) -> Section:
-    """Return price with what the run did, one figure a symbol."""
-    plots, symbols = [], len(result.symbols)
-    points = max(300, min(figures.price.POINTS, _POINTS // max(1, symbols)))
+    """Return price with what the run did, one figure a symbol: the first whole, the others' points left to the page."""
+    plots: list[Plot] = []
+    several = len(result.symbols) > 1
+    outlines: dict[tuple[object, ...], go.Figure] = {}
     for number, symbol in enumerate(result.symbols):
-        bars, trades, liquidations, orders = (
-            frame.filter(pl.col("symbol") == symbol) if symbols > 1 else frame
+        frames = tuple(
+            frame.filter(pl.col("symbol") == symbol) if several else frame
             for frame in (result.bars, result.trades, result.liquidations, result.orders)
         )
-        if bars.height:
-            figure = figures.price_figure(bars, trades, liquidations, orders, points=points)
-            name = numbers.shorten(symbol)
-            label = f"Price of {name} with entries, exits and liquidations."
-            plots.append(Plot(f"price-{number}", label, figure, choice=name if symbols > 1 else ""))
+        if not frames[0].height:
+            continue
+        if plots:
+            parts = figures.price.parts_of(*frames)
+            if parts not in outlines:
+                outlines[parts] = figures.price.price_outline(*frames)
+            figure = outlines[parts]
+        else:
+            figure = figures.price_figure(*frames)
+        name = numbers.shorten(symbol)
+        label = f"Price of {name} with entries, exits and liquidations."
+        plots.append(Plot(f"price-{number}", label, figure, choice=name if several else ""))
     return Section(
         id="price",
         title="Price and trades",
@@ -47,8 +54,10 @@ def _note(result: Result) -> str:
     if busiest > shown:
         said.append(
             f"Seen whole, the {shown} largest of {busiest:,} round trips are marked, one in each stretch of time; "
-            "zoomed in, all of those in sight."
+            "zoomed in, all of those in sight, up to 150."
         )
+    if busiest > MOST_EVENTS:
+        said.append(f"The page holds the {MOST_EVENTS:,} largest.")
     size = bars_merged(result)
     if size > 1:
         said.append(

@@ -3,7 +3,7 @@
 (function () {
   const report = window.report, data = report.data;
   if (!data) return;
-  const DENSE = 2000, COLUMNS = 1000, MARKS = 1500, LEVELS = 600, LEAST_BARS = 4;
+  const DENSE = 2000, COLUMNS = 600, AROUND = 0.25, MARKS = 150, LEVELS = 300, LEAST_BARS = 4;
   const STOPS = ["stop_loss", "trailing_stop", "drawdown_stop"], TARGETS = ["take_profit"], UNMARKED = ["liquidation", "flip", "open"];
   const minus = "\u2212", states = new Map(), element = report.element;
 
@@ -71,11 +71,11 @@
   function sight(time, state) {
     const n = time.length;
     if (state.from === null) return { start: 0, stop: n, first: 0, last: n, around: 1 };
-    const half = (state.to - state.from) / 2;
+    const half = (state.to - state.from) * AROUND;
     const first = firstFrom(time, state.from), last = Math.max(firstFrom(time, state.to + 1), first);
     return {
       first: Math.max(0, first - 1), last: Math.min(n, last + 1), shown: last - first,
-      start: Math.max(0, firstFrom(time, state.from - half) - 1), stop: Math.min(n, firstFrom(time, state.to + half) + 1), around: 2,
+      start: Math.max(0, firstFrom(time, state.from - half) - 1), stop: Math.min(n, firstFrom(time, state.to + half) + 1), around: 1 + 2 * AROUND,
     };
   }
 
@@ -87,7 +87,7 @@
       if (!series) continue;
       const rows = sight(series.time, state), dense = rows.last - rows.first > DENSE, axis = "yaxis" + (trace.yaxis || "y").slice(1);
       const log = state.log && axis === spec.layout.meta.log;
-      const kept = extremes(series.values, rows.start, rows.stop, (dense ? COLUMNS : DENSE) * rows.around);
+      const kept = extremes(series.values, rows.start, rows.stop, Math.round((dense ? COLUMNS : DENSE) * rows.around));
       const y = at(series.values, kept).map(function (v) { return log && !(v > 0) ? null : v; });
       view.data[k] = Object.assign({}, trace, { x: at(series.time, kept), y: y });
       const range = view.ranges[axis] = view.ranges[axis] || [Infinity, -Infinity];
@@ -113,26 +113,27 @@
     const slots = {}, width = figure.clientWidth || 900, few = shown <= Math.max(60, Math.min(240, width / 5));
     const range = [Infinity, -Infinity];
     rangeOf(bars.low, rows.first, rows.last, range); rangeOf(bars.high, rows.first, rows.last, range);
-    const empty = { x: [], y: [] }, all = extremes(bars.close, rows.start, rows.stop, rows.stop - rows.start);
+    const empty = { x: [], y: [] }, columns = Math.round(COLUMNS * rows.around);
+    const all = dense ? [] : extremes(bars.close, rows.start, rows.stop, rows.stop - rows.start);
     if (few) {
       slots.candles = { x: at(bars.time, all), open: at(bars.open, all), high: at(bars.high, all), low: at(bars.low, all), close: at(bars.close, all) };
       slots.low = slots.high = slots.close = empty;
     } else {
       slots.candles = { x: [], open: [], high: [], low: [], close: [] };
-      const n = rows.stop - rows.start, columns = dense ? COLUMNS * rows.around : n, x = [], low = [], high = [];
-      for (let c = 0; c < columns; c += 1) {
-        const from = rows.start + Math.floor(c * n / columns), to = rows.start + Math.floor((c + 1) * n / columns), part = [Infinity, -Infinity];
+      const n = rows.stop - rows.start, parts = dense ? columns : n, x = [], low = [], high = [];
+      for (let c = 0; c < parts; c += 1) {
+        const from = rows.start + Math.floor(c * n / parts), to = rows.start + Math.floor((c + 1) * n / parts), part = [Infinity, -Infinity];
         if (to === from) continue;
         rangeOf(bars.low, from, to, part); rangeOf(bars.high, from, to, part);
         x.push(bars.time[from]); low.push(part[0]); high.push(part[1]);
       }
       slots.low = { x: x, y: low }; slots.high = { x: x, y: high };
-      const kept = dense ? extremes(bars.close, rows.start, rows.stop, COLUMNS) : all;
+      const kept = dense ? extremes(bars.close, rows.start, rows.stop, columns) : all;
       slots.close = { x: at(bars.time, kept), y: at(bars.close, kept) };
     }
     for (const name of ["mark", "index"]) {
       if (!bars[name]) continue;
-      const kept = dense ? extremes(bars[name], rows.start, rows.stop, COLUMNS) : all;
+      const kept = dense ? extremes(bars[name], rows.start, rows.stop, Math.round(columns / 2)) : all;
       slots[name] = { x: at(bars.time, kept), y: at(bars[name], kept) };
       rangeOf(bars[name], rows.first, rows.last, range);
     }
@@ -257,19 +258,30 @@
   async function refresh(figure) {
     const state = states.get(figure), spec = report.specOf(figure), turn = state.turn += 1;
     state.all.disabled = state.from === null;
-    if (state.from === null && !state.log) {
-      state.status.textContent = "";
+    if (state.from === null && !state.log && !spec.layout.meta.lean) {
+      state.status.textContent = overview(figure);
       report.show(figure, null);
       settled(figure);
       return;
     }
     if (!state.read) state.status.textContent = "Unpacking\u2026";
-    const view = spec.layout.meta.explore === "price" ? await prices(figure, spec, state) : await account(spec, state);
+    let view;
+    try {
+      view = spec.layout.meta.explore === "price" ? await prices(figure, spec, state) : await account(spec, state);
+    } catch (error) {
+      state.status.textContent = "What the page holds of this span cannot be read.";
+      throw error;
+    }
     state.read = true;
     if (turn !== state.turn) return; // a later zoom has overtaken this one
-    state.status.textContent = view.text;
+    state.status.textContent = state.from === null && !state.log ? overview(figure) : view.text;
     report.show(figure, { data: view.data, layout: layoutOf(spec, state, view) });
     settled(figure);
+  }
+  function overview(figure) {
+    const about = (data.head.plots[figure.dataset.plot] || data.head.account).clock, what = figure.dataset.plot in data.head.plots ? " bars of " : " closes of ";
+    const way = window.matchMedia("(pointer: coarse)").matches ? "zoom in" : "drag over a span or zoom in";
+    return about.n > DENSE ? count(about.n) + what + lengthOf(about.step) + ", their extremes drawn: " + way + " to see each" : "";
   }
   function settled(figure) { figure.dispatchEvent(new CustomEvent("explored")); }
 
@@ -358,6 +370,7 @@
     }
     state.status = element("span", { className: "plot-status" }, tools);
     state.status.setAttribute("role", "status");
+    state.status.textContent = overview(figure);
     figure.tabIndex = 0;
     figure.addEventListener("keydown", function (event) {
       if (event.target !== figure || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -367,6 +380,7 @@
       else return;
       event.preventDefault();
     });
+    if (meta.lean) refresh(figure);
     figure.querySelector(".canvas").on("plotly_relayout", function (event) { moved(figure, event); });
     // What zooming needs is unpacked while nothing else happens.
     const idle = window.requestIdleCallback || function (act) { return window.setTimeout(act, 400); };

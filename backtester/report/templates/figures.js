@@ -95,13 +95,44 @@
   } else {
     window.setTimeout(drawAll, 0); // after the other scripts
   }
-  window.addEventListener("beforeprint", drawAll);
-
-  document.getElementById("theme-switch").addEventListener("click", function () {
-    root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
-    try { localStorage.setItem("backtester-theme", root.dataset.theme); } catch (error) { /* private windows keep nothing */ }
+  // Paper is white and as wide as it is: every figure is drawn for it, and afterwards as before.
+  const PAPER = 700;
+  let before = null;
+  function sized(width) {
+    drawn.forEach(function (figure) {
+      Plotly.relayout(figure.querySelector(".canvas"), width ? { autosize: false, width: width } : { autosize: true, width: null });
+    });
+  }
+  window.addEventListener("beforeprint", function () {
+    before = root.dataset.theme;
+    root.dataset.theme = "light";
+    drawAll();
     drawn.forEach(redraw);
+    sized(PAPER);
   });
+  window.addEventListener("afterprint", function () {
+    if (before !== null) root.dataset.theme = before;
+    before = null;
+    drawn.forEach(redraw);
+    sized(0);
+  });
+
+  // The theme is the system's until one is chosen here.
+  const dark = window.matchMedia("(prefers-color-scheme: dark)"), key = "backtester-theme";
+  function chosen() {
+    try { return localStorage.getItem(key); } catch (error) { return picked; /* private windows keep nothing */ }
+  }
+  let picked = null;
+  function colour(name) {
+    root.dataset.theme = name;
+    drawn.forEach(redraw);
+  }
+  document.getElementById("theme-switch").addEventListener("click", function () {
+    picked = root.dataset.theme === "dark" ? "light" : "dark";
+    try { localStorage.setItem(key, picked); } catch (error) { /* kept for this visit */ }
+    colour(picked);
+  });
+  dark.addEventListener("change", function () { if (!chosen()) colour(dark.matches ? "dark" : "light"); });
 
   document.querySelectorAll("[data-chooser]").forEach(function (select) {
     function choose() {
@@ -128,7 +159,7 @@
     zoom(figure, from, end);
     if (!figure.hasAttribute("tabindex")) figure.tabIndex = -1;
     figure.focus({ preventScroll: true });
-    figure.scrollIntoView({ block: "center" });
+    figure.scrollIntoView({ block: figure.offsetHeight > window.innerHeight ? "start" : "center" });
     return true;
   }
   function zoom(figure, from, to) {

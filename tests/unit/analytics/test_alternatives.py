@@ -89,7 +89,7 @@ def test_a_cost_counts_from_the_bar_in_which_it_was_booked() -> None:
     run = analytics.complete(sample.one_trade())
     fee = run.fills["fee_paid"][0] + run.fills["slippage_paid"][0]
     entry = run.equity["open_time"].to_list().index(run.fills["time"][0])
-    path = alternatives.less(run, alternatives._costs(run)) - run.equity["equity"].to_numpy()
+    path = alternatives.less(run, alternatives.costs_booked(run)) - run.equity["equity"].to_numpy()
     assert np.allclose(path[:entry], 0.0)
     assert path[entry] == pytest.approx(fee)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -37,6 +39,15 @@ def add_run(out: Path, name: str, *, page: bool = True, summary: dict[str, Any] 
     write_files(made, folder)
     if page:
         (folder / REPORT_FILE).write_text("<!doctype html><title>a run</title>", encoding="utf-8")
+    return folder
+
+
+def leave_half(out: Path, name: str = ".partial-left") -> Path:
+    """Make a half-written folder that nobody has touched for a minute."""
+    folder = out / name
+    folder.mkdir(parents=True)
+    before = time.time() - 60
+    os.utime(folder, (before, before))
     return folder
 
 

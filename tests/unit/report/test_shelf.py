@@ -111,10 +111,15 @@ def test_what_is_no_run_is_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="folders cannot be locked there")
 def test_a_folder_that_is_written_is_no_ruin(tmp_path: Path) -> None:
-    (tmp_path / ".partial-left").mkdir()
+    shelf_sample.leave_half(tmp_path)
+    (tmp_path / ".partial-young").mkdir()
     with staged_folder(tmp_path, "run") as stage:
         found = {row.name: row for row in read_shelf(tmp_path).rows}
         assert (found[stage.name].state, found[stage.name].abandoned) == ("unfinished", False)
+        assert found[".partial-young"].state == "unfinished"
+        long_ago = time.time() - 60
+        os.utime(stage, (long_ago, long_ago))
+        assert not row_of(tmp_path, stage.name).abandoned
         assert (found[".partial-left"].state, found[".partial-left"].abandoned) == ("broken", True)
     assert "It was being written" in found[stage.name].reason
 
@@ -199,6 +204,17 @@ def test_a_failure_is_told_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.
     told = refreshed_shelf(tmp_path)
     assert told is not None
     assert "ZeroDivisionError" in told.text
+
+
+def test_a_page_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / INDEX_FILE).write_text("<h1>my site</h1>")
+    with pytest.raises(StoreError, match="is no list of runs"):
+        write_shelf(tmp_path)
+    assert refreshed_shelf(tmp_path) is not None
+    assert (tmp_path / INDEX_FILE).read_text() == "<h1>my site</h1>"
+    (tmp_path / INDEX_FILE).unlink()
+    write_shelf(tmp_path)
+    write_shelf(tmp_path)
 
 
 def _add(source: Path, names: list[str]) -> None:

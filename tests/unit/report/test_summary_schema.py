@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import backtester
 from backtester import analytics
 from backtester.analytics.summary import SCHEMA_VERSION
 from backtester.domain.enums import OrderStatus, RejectReason, label
 from backtester.engine.folder import summary_content
 from backtester.report.summary_schema import summary_schema
+from backtester.strategy.registry import bundled_folder, load_file
 from tests.unit.report import sample
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -87,3 +91,14 @@ def test_a_missing_key_is_refused() -> None:
     whole = content()
     del whole["sharpe"]
     assert errors(whole) == ["'sharpe' is a required property"]
+
+
+@pytest.mark.parametrize("path", sorted(bundled_folder().glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_every_bundled_strategy_writes_what_the_schema_says(path: Path, demo_store: Path) -> None:
+    is_loop = "def on_bar" in path.read_text(encoding="utf-8")  # Python calls it, which is slow but compiles nothing
+    symbols = ["BTC/USDT:USDT"] if is_loop else ["BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT"]
+    span = {"timeframe": "1h", "start": "2024-11-01", "end": "2024-11-02" if is_loop else "2024-11-08"}
+    settings = {"strategy": {"compiled": not is_loop}}
+    for strategy in load_file(path):
+        run = backtester.run(strategy.name, data=demo_store, symbols=symbols, out=None, settings=settings, **span)
+        assert errors(json.loads(json.dumps(summary_content(run)))) == []

@@ -60,3 +60,10 @@ def test_a_cut_table_knows_how_many_rows_there_are() -> None:
 def test_an_empty_frame_is_an_empty_table() -> None:
     table = build("t", "T", FRAME.clear(), COLUMNS)
     assert (table.rows, table.keys, len(table.kinds)) == ([], [], 6)
+
+
+def test_texts_made_at_once_and_ready_places_are_cut_with_the_rows() -> None:
+    columns = [Column("symbol", "A", lambda r: "", bulk=lambda f: [(s, "second" * 20) for s in f["symbol"]], length=9)]
+    table = build("t", "T", FRAME, columns, 1, focus=["a:1:2", "b:1:2"])
+    assert table.rows == [[("A", "secondse\u2026")]]
+    assert table.focus == ["a:1:2"]

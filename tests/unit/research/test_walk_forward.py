@@ -195,6 +195,7 @@ def test_ties_take_the_first_set() -> None:
 def test_files_are_written(demo_store: Path, tmp_path: Path) -> None:
     found = walk(demo_store, grid={"fast": [12, 36]}, test="20d", out=tmp_path)
     assert found.run_dir == tmp_path / found.run_id
+    assert found.run_id in (tmp_path / "index.html").read_text(encoding="utf-8")
     names = {path.name for path in found.run_dir.iterdir()}
     assert names == {
         "walk_forward.toml", "windows.parquet", "equity.parquet", "trades.parquet", "manifest.json", "report.html",
