@@ -75,7 +75,7 @@ def check(browser: Browser, path: Path) -> str:
     page, faults = visit(browser, path)
     scroll_through(page)
     page.wait_for_function(
-        "[...document.querySelectorAll('.plot:not([hidden])')].every(f => f.querySelector('.main-svg'))"
+        "() => [...document.querySelectorAll('.plot:not([hidden])')].every(f => f.querySelector('.main-svg'))"
     )
     before = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.locator("#theme-switch").click()

@@ -64,7 +64,7 @@ def test_opens_from_disk_at_every_width(browser: Browser, pages: dict[str, tuple
     page, faults = visit(browser, pages[name][1])
     scroll_through(page)
     page.wait_for_function(
-        "[...document.querySelectorAll('.plot:not([hidden])')].every(f => f.querySelector('.main-svg'))"
+        "() => [...document.querySelectorAll('.plot:not([hidden])')].every(f => f.querySelector('.main-svg'))"
     )
     for width in (1440, 1024, 390):
         page.set_viewport_size({"width": width, "height": 900})
