@@ -27,6 +27,8 @@ _WORDS: dict[Tone, str] = {
 _FLATTERING = ("optimistic_fill", "extremes_untested", "favorable_path", "funding_assumed")
 """Notices of settings that make a run look better than a venue would have let it be."""
 _REPAIRED = ("filled", "series_ended", "span_cut", "funding_unknown", "fills_without_bar")
+_FIRST = ("ruined", "wiped_out", "liquidated", "synthetic")
+"""What stands before all else that is as grave."""
 _TOLD_HERE = ("liquidated", "synthetic")
 """Notices that findings of this module replace."""
 
@@ -66,7 +68,7 @@ def verdict(result: Result) -> list[Finding]:
     """
     found = from_notices(notice for notice in result.notices if notice.code not in _TOLD_HERE)
     found += [*_data(result), *_liquidations(result), *_settings(result), *_few_trades(result)]
-    return sorted(found, key=lambda finding: _GRAVITY[finding.tone])
+    return sorted(found, key=_rank)
 
 
 def from_notices(notices: Iterable[Notice]) -> list[Finding]:
@@ -79,7 +81,13 @@ def from_notices(notices: Iterable[Notice]) -> list[Finding]:
         word = "Repaired data" if notice.code in _REPAIRED and tone == "warning" else _WORDS[tone]
         text = notice.text.removeprefix("Optimistic: ") if tone == "optimistic" else notice.text
         found.append(Finding(notice.code, tone, word, text[:1].upper() + text[1:]))
-    return sorted(found, key=lambda finding: _GRAVITY[finding.tone])
+    return sorted(found, key=_rank)
+
+
+def _rank(finding: Finding) -> tuple[int, int]:
+    """Return the place of a finding: by gravity, then what decides more than the rest."""
+    place = _FIRST.index(finding.code) if finding.code in _FIRST else len(_FIRST)
+    return _GRAVITY[finding.tone], place
 
 
 def grouped(findings: Sequence[Finding]) -> dict[str, Any]:

@@ -78,6 +78,13 @@ def test_made_up_data_and_few_trades_are_warnings(result: Result) -> None:
     assert "few_trades" not in codes(analytics.complete(sample.flat()))
 
 
+def test_the_end_of_the_account_comes_first() -> None:
+    run = analytics.complete(sample.liquidated())
+    told = (Notice("orders_rejected", "warning", "25 orders."), Notice("ruined", "warning", "Equity fell."))
+    found = [finding.code for finding in verdict(replace(run, notices=told))]
+    assert found[:4] == ["ruined", "liquidated", "synthetic", "orders_rejected"]
+
+
 def test_the_headline_counts(result: Result) -> None:
     told = (*(Notice("a", "assumption", f"{i}") for i in range(4)), Notice("w", "warning", "Beware."))
     parts = grouped(verdict(replace(result, notices=told, summary={**result.summary, "trades": 80})))
