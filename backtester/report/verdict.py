@@ -24,7 +24,7 @@ _WORDS: dict[Tone, str] = {
     "optimistic": "Optimistic",
     "assumption": "Assumption",
 }
-_FLATTERING = ("optimistic_fill", "extremes_untested", "favorable_path", "funding_assumed")
+_FLATTERING = ("optimistic_fill", "extremes_untested", "favorable_path")
 """Notices of settings that make a run look better than a venue would have let it be."""
 _REPAIRED = ("filled", "series_ended", "span_cut", "funding_unknown", "fills_without_bar")
 _FIRST = ("ruined", "wiped_out", "liquidated", "synthetic")
@@ -67,6 +67,8 @@ def verdict(result: Result) -> list[Finding]:
         An analysed run.
     """
     found = from_notices(notice for notice in result.notices if notice.code not in _TOLD_HERE)
+    if result.config.funding.source == "none":
+        found = [_flattering(finding) if finding.code == "funding_assumed" else finding for finding in found]
     found += [*_data(result), *_liquidations(result), *_settings(result), *_few_trades(result)]
     return sorted(found, key=_rank)
 
@@ -82,6 +84,10 @@ def from_notices(notices: Iterable[Notice]) -> list[Finding]:
         text = notice.text.removeprefix("Optimistic: ") if tone == "optimistic" else notice.text
         found.append(Finding(notice.code, tone, word, text[:1].upper() + text[1:]))
     return sorted(found, key=_rank)
+
+
+def _flattering(finding: Finding) -> Finding:
+    return replace(finding, tone="optimistic", word=_WORDS["optimistic"])
 
 
 def _rank(finding: Finding) -> tuple[int, int]:

@@ -56,7 +56,10 @@ def test_settings_that_cost_nothing_are_named(result: Result) -> None:
     for code in ("no_fees", "no_slippage", "mark_is_trade", "no_funding"):
         assert found[code] == "optimistic"
     told = replace(free, notices=(Notice("funding_assumed", "assumption", "Funding is left out."),))
-    assert "no_funding" not in codes(changed(told, "funding", source="none"))
+    left_out = codes(changed(told, "funding", source="none"))
+    assert "no_funding" not in left_out
+    assert left_out["funding_assumed"] == "optimistic"
+    assert codes(changed(told, "funding", source="constant"))["funding_assumed"] == "assumption"
     own = changed(free, "strategy", fills="fills.csv")
     assert not {"no_fees", "no_slippage"} & set(codes(own))
 
