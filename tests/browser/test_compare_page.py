@@ -144,7 +144,7 @@ def test_what_stands_in_the_way_of_comparing_is_said(
     browser: Browser, pages: dict[str, tuple[Comparison, Path]]
 ) -> None:
     page, _ = visit(browser, pages["mixed"][1])
-    told = page.locator("#notices").inner_text()
+    told = page.locator("#verdict").inner_text()
     for text in ("cover different spans", "settle in different currencies", "never traded", "are equal"):
         assert text in told
     assert page.locator('[data-grid="common"]').count() == 1
