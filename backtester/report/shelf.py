@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,9 +20,9 @@ from backtester.engine.folder import PARTIAL_PREFIX
 from backtester.engine.stage_lock import is_abandoned
 from backtester.engine.tags import read_tags
 from backtester.errors import BacktesterError
-from backtester.report.shelf_rows import SEARCHES, run_row, search_row
+from backtester.report.shelf_rows import SEARCHES, clearing_row, run_row, search_row
 
-Kind = Literal["run", "sweep", "optimize", "walk-forward"]
+Kind = Literal["run", "sweep", "optimize", "walk-forward", "clearing"]
 State = Literal["whole", "unfinished", "broken"]
 
 SHELF_FOLDER = ".shelf"
@@ -39,7 +39,7 @@ class Row:
     ----------
     name : str
         Name of the folder, which is that of the run.
-    kind : {"run", "sweep", "optimize", "walk-forward"}
+    kind : {"run", "sweep", "optimize", "walk-forward", "clearing"}
         What made it.
     state : {"whole", "unfinished", "broken"}
         Unfinished is what goes on, or ended before its end.
@@ -101,7 +101,7 @@ class Shelf:
 
     @property
     def searches(self) -> list[Row]:
-        """Sweeps, optimisations and walks that can be read."""
+        """Sweeps, optimisations, walks and clearings that can be read."""
         return [row for row in self.rows if row.kind != "run" and row.state != "broken"]
 
     @property
@@ -189,9 +189,6 @@ def _kind(names: set[str]) -> Kind | None:
 
 def _row(folder: Path, kind: Kind, names: set[str]) -> Row:
     """Return a folder's row; what cannot be read is told and ends nothing."""
-    make: Callable[[], dict[str, Any]] = (
-        (lambda: run_row(folder)) if kind == "run" else (lambda: search_row(folder, kind))
-    )
     common: dict[str, Any] = {
         "name": folder.name,
         "kind": kind,
@@ -199,11 +196,18 @@ def _row(folder: Path, kind: Kind, names: set[str]) -> Row:
         "tags": list(read_tags(folder)),
     }
     try:
-        return Row(**common, **make())
+        return Row(**common, **_content(folder, kind))
     except BacktesterError as error:
         return Row(**common, state="broken", reason=error.message)
     except Exception as error:  # noqa: BLE001 - one damaged folder, however damaged, hides no other
         return Row(**common, state="broken", reason=f"It cannot be read: {error}")
+
+
+def _content(folder: Path, kind: Kind) -> dict[str, Any]:
+    """Return what the shelf shows of a whole folder."""
+    if kind == "run":
+        return run_row(folder)
+    return clearing_row(folder) if kind == "clearing" else search_row(folder, kind)
 
 
 def _half_written(folder: Path) -> Row:
