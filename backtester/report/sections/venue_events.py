@@ -32,7 +32,7 @@ def venue_event_section(result: Result) -> Section | None:
         Column("time", "Time, kind", _time_and_kind, is_number=False),
         Column("symbol", "Position", _position, is_number=False),
         Column("price", "Price, mark", lambda r: (numbers.price(r["price"]), numbers.price(r["mark_price"]))),
-        Column("light", "Light before", lambda r: numbers.count(r["light"])),
+        Column("light", "Light", lambda r: numbers.count(r["light"])),
         Column("profit_lost", "Profit lost", lambda r: numbers.decimal(r["profit_lost"], digits)),
     ]
     if not result.clearing.height:
