@@ -1,0 +1,289 @@
+"""A clearing replay in exact numbers: slow, plain, and written from the rules in ``docs/clearing.md`` alone."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from tests.reference.case import Ohlc
+from tests.reference.clearing_accounts import Account
+from tests.reference.clearing_case import Cleared, Market
+from tests.reference.clearing_engine import treat, work_off
+from tests.reference.clearing_queue import shared_loss
+from tests.reference.clearing_state import ZERO, State
+from tests.reference.prices import shortened
+
+ONE, HOUR = Fraction(1), 3_600_000
+KEEP_ABOVE = 1 + Fraction(1, 10**9)  # a capped payment leaves this multiple of the requirement
+MOST_ROUNDS = 10_000
+
+
+def replay(case: Market) -> Cleared:
+    """Replay a market and return all that happened."""
+    return replay_state(case).out
+
+
+def replay_state(case: Market) -> State:
+    """Replay a market and return it as it stands at the end."""
+    state = State.opened(case)
+    periods = Periods(state)
+    for fund in state.funds:
+        fund.levels.append((case.open_time[0], fund.balance))
+    state.out.money.append(state.cash_of_all())
+    for bar in range(len(case.open_time)):
+        begin_bar(state, bar)
+        book(state)
+        for i, record in due(state, at_open=True):
+            settle(state, i, record.rate, record.mark_price)
+        test_all(state)
+        for i in range(len(state.terms)):
+            work_off(state, i)
+            test_all(state)
+        inside = due(state, at_open=False)
+        closes = prices(state, "close")
+        for i, record in inside:
+            settle(state, i, record.rate, record.mark_price, closes[i])
+        walk(state)
+        periods.end_of_bar()
+        for account in state.accounts:
+            lift(state, account)
+        record_bar(state)
+    return state
+
+
+def prices(state: State, end: str) -> dict[int, Fraction]:
+    return {i: Fraction(getattr(c.mark, end)[state.bar]) for i, c in enumerate(state.case.listings)}
+
+
+def begin_bar(state: State, bar: int) -> None:
+    """Forget what holds for one bar alone."""
+    state.bar, state.sold = bar, {}
+    state.path = prices(state, "open")
+    share = state.case.venue.volume_share
+    for i, listing in enumerate(state.case.listings):
+        volume = None if listing.volume is None else listing.volume[bar]
+        if volume is None or math.isnan(volume):
+            state.volume_left[i] = None
+        else:
+            state.volume_left[i] = None if share is None and volume > 0 else Fraction(share or 0) * Fraction(volume)
+        if bar > 0:
+            state.previous[i] = Fraction(listing.mark.close[bar - 1])
+    for account in state.accounts:
+        for h in account.holdings.values():
+            h.bound, h.stepped = None, False
+
+
+def book(state: State) -> None:
+    """Book what has been collected, where the hour has come."""
+    hour = state.case.venue.booking_hour
+    if hour is None:
+        return
+    now = state.case.open_time[state.bar]
+    last = now - state.case.bar_ms
+    if (now - hour * HOUR) // (24 * HOUR) > (last - hour * HOUR) // (24 * HOUR) and state.bar > 0:
+        for n, fund in enumerate(state.funds):
+            fund.balance, fund.waiting, amount = fund.balance + fund.waiting, ZERO, fund.waiting
+            fund.levels.append((now, fund.balance))
+            if amount != 0:
+                state.write("booking", n, amount=amount)
+
+
+# -- funding -----------------------------------------------------------------------------------------------------------
+
+
+def due(state: State, *, at_open: bool) -> list:
+    """Return the settlements at the open or inside the bar, by time, then contract."""
+    start = state.case.open_time[state.bar]
+    found = [(r.time, i, r) for i, c in enumerate(state.case.listings) for r in c.funding]
+    inside = [(t, i, r) for t, i, r in found if (t == start if at_open else start < t < start + state.case.bar_ms)]
+    return [(i, r) for _, i, r in sorted(inside, key=lambda row: row[:2])]
+
+
+def settle(state: State, i: int, rate: float, given: float | None, otherwise: Fraction | None = None) -> None:
+    """Let everybody who holds a contract pay or receive funding; the engine's part is the fund's."""
+    price = Fraction(given) if given is not None else otherwise if otherwise is not None else state.path[i]
+    unit, venue = state.terms[i].kind.worth(price) * Fraction(rate), state.case.venue
+    short_of = ZERO
+    marks = {**state.marks, i: price}
+    for account in state.accounts:
+        if i not in account.holdings:
+            continue
+        h, group = account.holdings[i], account.group_of(i)
+        owed = shortened(h.size * unit)
+        payment = owed
+        if venue.funding_paid_from == "capped" and owed > 0:
+            room = account.balance(group, marks) - account.required(group, marks) * KEEP_ABOVE
+            payment = shortened(min(owed, max(ZERO, room)))
+        short_of += owed - payment
+        if account.isolated:
+            from_free = ZERO
+            if venue.funding_paid_from == "wallet_first":
+                from_free = min(payment, max(account.free, ZERO))
+            account.free -= from_free
+            h.margin -= payment - from_free
+        else:
+            account.free -= payment
+    # The outside market settles what the others leave, so that nothing is lost by cutting digits.
+    state.to_fund(i, -shortened(state.engine[i].size * unit) - short_of)
+    state.outside_cash -= state.outside[i].size * unit
+
+
+# -- the path ----------------------------------------------------------------------------------------------------------
+
+
+def stops_of(state: State, i: int) -> list[Fraction]:
+    """Return the marks that a bar visits: open, extremes by the traded bar's colour, close."""
+    listing, bar = state.case.listings[i], state.bar
+    mark, traded = listing.mark, listing.trade or listing.mark
+
+    def at(series: Ohlc, name: str) -> Fraction:
+        return Fraction(getattr(series, name)[bar])
+
+    if state.case.venue.intrabar == "close":
+        return [at(mark, "open"), at(mark, "close")]
+    rises = at(traded, "close") >= at(traded, "open")
+    order = ("open", "low", "high", "close") if rises else ("open", "high", "low", "close")
+    return [at(mark, name) for name in order]
+
+
+def walk(state: State) -> None:
+    """Walk all marks along the bar, treating every failure where it comes."""
+    stops = [stops_of(state, i) for i in range(len(state.terms))]
+    for leg in range(len(stops[0]) - 1):
+        ends = [(s[leg], s[leg + 1]) for s in stops]
+        f = ZERO
+        while True:
+            found = next_failure(state, ends, f)
+            if found is None:
+                break
+            f, account, group = found
+            state.path = path_at(state, ends, f)
+            treat(state, account, group)
+            test_all(state)
+        state.path = path_at(state, ends, ONE)
+
+
+def path_at(state: State, ends: list[tuple[Fraction, Fraction]], f: Fraction) -> dict[int, Fraction]:
+    return {i: state.terms[i].kind.between(a, b, f) for i, (a, b) in enumerate(ends)}
+
+
+def test_all(state: State) -> None:
+    """Treat everybody who fails at the marks of this moment, one at a time."""
+    for _ in range(MOST_ROUNDS):
+        found = next(((a, g) for a in state.accounts for g in a.groups() if a.fails(g, state.marks)), None)
+        if found is None:
+            return
+        treat(state, *found)
+    raise AssertionError("a bar that does not end")
+
+
+def next_failure(
+    state: State, ends: list[tuple[Fraction, Fraction]], begin: Fraction
+) -> tuple[Fraction, Account, tuple[int, ...]] | None:
+    """Return the first failure on a leg from a fraction on."""
+    best: tuple[Fraction, Account, tuple[int, ...]] | None = None
+    for account in state.accounts:
+        for group in account.groups():
+            f = first_failure(state, account, group, ends, begin)
+            if f is not None and (best is None or f < best[0]):
+                best = (f, account, group)
+    return best
+
+
+def first_failure(
+    state: State, account: Account, group: tuple[int, ...], ends: list[tuple[Fraction, Fraction]], begin: Fraction
+) -> Fraction | None:
+    """Return the first fraction of a leg at which a group fails.
+
+    Between the points at which a position's notional meets the floor of a bracket, balance and requirement are straight
+    lines in the fraction.
+    """
+    points = {begin, ONE}
+    factor = {i: state.moved(i) for i in group}
+    for i in group:
+        terms, h = state.terms[i], account.holdings[i]
+        if terms.table.counts_contracts:
+            continue
+        first, last = (terms.notional(h.size, end * factor[i]) for end in ends[i])
+        if first != last:
+            crossings = ((row.floor - first) / (last - first) for row in terms.table.brackets[1:])
+            points.update(f for f in crossings if begin < f < ONE)
+    ordered = sorted(points)
+
+    def marks(f: Fraction) -> dict[int, Fraction]:
+        return {i: price * factor[i] for i, price in path_at(state, ends, f).items() if i in factor}
+
+    def excess(f: Fraction, middle: Fraction) -> Fraction:
+        """Balance less requirement at ``f`` in the brackets that hold at ``middle``."""
+        here, there = marks(f), marks(middle)
+        needed = ZERO
+        for i in group:
+            h = account.holdings[i]
+            needed += state.terms[i].requirement(h.size, here[i], state.terms[i].bracket_at(h.size, there[i], h.bound))
+        return account.balance(group, here) - needed
+
+    for a, b in zip(ordered, [*ordered[1:], None], strict=True):
+        if account.fails(group, marks(a)):
+            return a
+        if b is None:
+            return None
+        after_a, before_b = excess(a, (a + b) / 2), excess(b, (a + b) / 2)
+        if before_b <= 0 < after_a:
+            return a + (b - a) * after_a / (after_a - before_b)
+    return None
+
+
+# -- the end of a bar --------------------------------------------------------------------------------------------------
+
+
+def lift(state: State, account: Account) -> None:
+    """Let the fund lift an account that holds nothing and owes something."""
+    if not account.holdings and account.free < 0:
+        state.write("lift", -1, account=account.number, amount=-account.free)
+        state.to_fund(0, account.free)
+        account.free = ZERO
+
+
+class Periods:
+    """Shared losses at the end of each settlement period."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.start = {a.number: a.equity(prices(state, "open")) for a in state.accounts}
+
+    def end_of_bar(self) -> None:
+        state, case = self.state, self.state.case
+        if case.venue.remainder != "share":
+            return
+        end = case.open_time[state.bar] + case.bar_ms
+        period = case.venue.share_hours * HOUR
+        is_last = state.bar == len(case.open_time) - 1
+        if end // period == case.open_time[state.bar] // period and not is_last:
+            return
+        equity = {a.number: a.equity(state.marks) for a in state.accounts}
+        profits = [equity[a.number] - self.start[a.number] for a in state.accounts]
+        for n, fund in enumerate(state.funds):
+            loss = -fund.able
+            if loss <= 0:
+                continue
+            rate, paid = shared_loss(loss, profits, [max(ZERO, equity[a.number]) for a in state.accounts])
+            for account, share in zip(state.accounts, paid, strict=True):
+                if share > 0:
+                    amount = shortened(share)
+                    account.free -= amount
+                    state.write("share", n, account=account.number, amount=amount, rate=rate)
+                    state.to_fund(n, amount)
+        self.start = {a.number: a.equity(state.marks) for a in state.accounts}
+
+
+def record_bar(state: State) -> None:
+    """Write what everybody has at the mark close."""
+    out, marks = state.out, state.marks
+    out.wallet.append([a.wallet for a in state.accounts])
+    out.equity.append([a.equity(marks) for a in state.accounts])
+    contracts = range(len(state.terms))
+    out.size.append([[a.holdings[i].size if i in a.holdings else ZERO for i in contracts] for a in state.accounts])
+    out.margin.append([[a.holdings[i].margin if i in a.holdings else ZERO for i in contracts] for a in state.accounts])
+    out.inventory.append([trunk.size for trunk in state.engine])
+    out.fund.append([fund.balance for fund in state.funds])
+    out.money.append(state.cash_of_all())
