@@ -51,8 +51,9 @@ def take_in(state: State, account: Account, i: int, share: Fraction) -> None:
         assert h.margin + realised == share
     paid = shortened(state.terms[i].paid(h.size, mark) - share)
     state.write(
-        "takeover", i, account=account.number, size=h.size, trigger=mark, paid=paid, realized=realised, lost=share
-    )
+        "takeover", i, account=account.number, size=h.size, trigger=mark, realized=realised, lost=share,
+        bankruptcy_price=state.price_of(i, h.size, paid),
+    )  # fmt: skip
     state.to_fund(i, state.engine[i].take(h.size, paid))
 
 

@@ -139,6 +139,11 @@ class State:
     def write(self, kind: str, i: int, **figures: Any) -> None:
         self.out.events.append({"bar": self.bar, "kind": kind, "contract": i, **figures})
 
+    def price_of(self, i: int, size: Fraction, paid: Fraction) -> Fraction | None:
+        """Return the price at which a size costs some cash; None where no price does."""
+        unit = -paid / size if self.terms[i].kind.inverse else paid / size
+        return None if unit <= 0 else 1 / unit if self.terms[i].kind.inverse else unit
+
 
 def at(marks: Mapping[int, Fraction], i: int, price: Fraction) -> dict[int, Fraction]:
     """Return marks with one of them replaced."""
