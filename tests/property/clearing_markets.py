@@ -51,7 +51,7 @@ def table_of(dice: random.Random, top: float, *, flat: bool | None = None) -> Ti
 
 def venue_of(dice: random.Random, money: float) -> Venue:
     """Draw the rules of a venue; ``money`` is what a typical takeover moves."""
-    step = dice.choice(["none", "none", "tier"])
+    step, exhausted = dice.choice(["none", "none", "tier"]), dice.random() < 0.8
     return Venue(
         takeover=dice.choice(["bankruptcy", "bankruptcy", "market"]),
         step=step,
@@ -61,18 +61,26 @@ def venue_of(dice: random.Random, money: float) -> Venue:
         step_once=dice.random() < 0.5,
         liquidation_fee=dice.choice([0.0, dice.uniform(0.0, 0.02)]),
         close_fee=dice.choice([0.0, 0.0006]),
-        slippage=dice.choice([0.0, dice.uniform(0.0, 0.02)]),
-        intrabar=dice.choice(["color", "color", "close"]),
         funding_paid_from=dice.choice(["margin", "margin", "wallet_first", "capped"]),
-        volume_share=dice.choice([None, dice.uniform(0.02, 0.5), 0.0]),
-        impact=dice.choice([0.0, dice.uniform(0.0, 0.4)]),
-        fund_scope=dice.choice(["settlement", "contract"]),
+        fund=dice.choice(["settlement", "contract"]),
         fund_start=dice.choice([0.0, money * dice.uniform(0.0, 2.0), money * 50]),
-        booking_hour=dice.choice([None, None, 8]),
-        drop=dice.choice([0.0, 0.3]),
-        remainder=dice.choice(["deleverage", "deleverage", "deleverage", "share", "owe"]),
-        ranking=dice.choice(["bitmex", "binance", "hyperliquid"]),
+        booking_hour=dice.choice([None, None, 8.0]),
+        waterfall=dice.choice(
+            ["market, fund, deleverage"] * 4
+            + ["market, fund", "market, fund, share", "market, fund, deleverage, share"]
+        ),
+        exhausted=exhausted,
+        drawdown=dice.choice([0.0, 0.3]) if exhausted else 0.3,
+        drawdown_hours=dice.choice([2.0, 8.0]),
+        ranking=dice.choice(["roi", "bitmex", "binance", "hyperliquid"]),
         deleverage_price=dice.choice(["bankruptcy", "bankruptcy", "mark", "previous_mark"]),
+        bankruptcy_band=dice.choice([0.0, 0.0, 0.05]),
+        sharing_hours=dice.choice([4.0, 24.0]),
+        sharing_offset_hours=dice.choice([0.0, 1.0]),
+        volume_share=dice.choice([None, dice.uniform(0.02, 0.5), 0.0]),
+        impact=dice.choice([0.0, dice.uniform(0.0, 0.3)]),
+        mark_share=dice.choice([1.0, 1.0, 0.0, dice.random()]),
+        half_life_minutes=dice.choice([10.0, 60.0, 600.0]),
     )
 
 
@@ -104,10 +112,9 @@ def market_of(accounts: int, bars: int, contracts: int, inverse: bool, seed: int
     ]
     full = []
     for i, (mark, trade, funding) in enumerate(listings):
-        base = most[i] / starts[i] if inverse else most[i]
         volume = None
         if dice.random() < 0.7:
-            volume = tuple(0.0 if dice.random() < 0.1 else base * dice.uniform(1.0, 12.0) for _ in range(bars))
+            volume = tuple(0.0 if dice.random() < 0.1 else most[i] * dice.uniform(1.0, 12.0) for _ in range(bars))
         table = table_of(dice, most[i] * worth[i])
         full.append(Listing(mark, table, inverse, trade, volume, funding))
     money = max((abs(h.size) * worth[h.contract] for t in traders for h in t.held), default=1.0) * 0.05
@@ -138,7 +145,7 @@ def traders_of(dice: random.Random, accounts: int, starts: list[float], inverse:
         margins = sum(h.margin for h in rows[a])
         spare = margins * dice.uniform(0.0, 0.5) if margins else scale * dice.uniform(0.1, 1.0)
         held = tuple(rows[a]) if isolated[a] else tuple(replace(h, margin=0.0) for h in rows[a])
-        found.append(Trader(margins + spare, held, isolated[a]))
+        found.append(Trader(margins + spare, held, isolated[a], leverages[a]))
     return found
 
 
@@ -161,5 +168,5 @@ def with_venue(market: Market, **changes: Any) -> Market:
 
 def without_limits(market: Market) -> Market:
     """Return the market where nothing is scarce, so that the order of failures does not matter."""
-    plain = with_venue(market, volume_share=None, impact=0.0, fund_start=1e12, drop=0.0, remainder="owe")
+    plain = with_venue(market, volume_share=None, impact=0.0, fund_start=1e12, drawdown=0.0, waterfall="market, fund")
     return replace(plain, listings=tuple(replace(c, volume=None) for c in market.listings))

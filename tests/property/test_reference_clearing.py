@@ -30,7 +30,7 @@ def check_money(state: State) -> None:
     for account in state.accounts:
         for h in account.holdings.values():
             assert h.size != 0
-        if state.case.venue.remainder != "share":
+        if not state.case.venue.shares:
             assert all(not account.fails(g, state.marks) for g in account.groups())
         if not account.holdings:
             assert account.free >= 0
@@ -41,7 +41,8 @@ def check_story(state: State) -> None:
     start = Fraction(state.case.venue.fund_start)
     for fund in state.funds:
         assert fund.able >= start - sum((abs(Fraction(t.wallet)) for t in state.case.traders), Fraction(0)) * 100
-    if state.case.venue.remainder == "deleverage" and state.case.venue.deleverage_price == "bankruptcy":
+    venue = state.case.venue
+    if venue.deleverage_price == "bankruptcy" and venue.bankruptcy_band == 0:
         assert all(abs(e["result"]) < CUT * 10**9 for e in state.out.events if e["kind"] == "deleverage")
     for e in state.out.events:
         if e["kind"] == "deleverage":
@@ -168,13 +169,8 @@ def linear_twin(market: Market) -> Market:
 
 
 def with_a_twin(market: Market) -> Market:
-    """Return the market without what has no mirror: slippage, impact and volumes count in prices and base units."""
-    changes = {"slippage": 0.0, "impact": 0.0}
-    if market.venue.volume_share:
-        changes["volume_share"] = None
-    if market.venue.ranking == "hyperliquid":  # looks at a ratio of prices
-        changes["ranking"] = "bitmex"
-    return with_venue(market, **changes)
+    """Return the market without what has no mirror: what counts in prices or in base units."""
+    return with_venue(market, impact=0.0, bankruptcy_band=0.0)
 
 
 @settings(CI, max_examples=100)

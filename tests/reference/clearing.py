@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 from tests.reference.case import Ohlc
 from tests.reference.clearing_accounts import Account
 from tests.reference.clearing_case import Cleared, Market
-from tests.reference.clearing_engine import treat, work_off
+from tests.reference.clearing_engine import treat, waterfall, work_off
 from tests.reference.clearing_queue import shared_loss
 from tests.reference.clearing_state import ZERO, State
 from tests.reference.prices import shortened
@@ -27,65 +26,74 @@ def replay_state(case: Market) -> State:
     """Replay a market and return it as it stands at the end."""
     state = State.opened(case)
     periods = Periods(state)
-    for fund in state.funds:
-        fund.levels.append((case.open_time[0], fund.balance))
     state.out.money.append(state.cash_of_all())
     for bar in range(len(case.open_time)):
         begin_bar(state, bar)
-        book(state)
         for i, record in due(state, at_open=True):
             settle(state, i, record.rate, record.mark_price)
         test_all(state)
         for i in range(len(state.terms)):
             work_off(state, i)
-            test_all(state)
+        waterfall(state)
+        test_all(state)
         inside = due(state, at_open=False)
         closes = prices(state, "close")
         for i, record in inside:
             settle(state, i, record.rate, record.mark_price, closes[i])
         walk(state)
-        periods.end_of_bar()
         for account in state.accounts:
             lift(state, account)
+        periods.end_of_bar()
+        book(state)
         record_bar(state)
     return state
 
 
 def prices(state: State, end: str) -> dict[int, Fraction]:
-    return {i: Fraction(getattr(c.mark, end)[state.bar]) for i, c in enumerate(state.case.listings)}
+    """Return the marks at a bar's open or close, moved as they are now."""
+    listings = enumerate(state.case.listings)
+    return {i: Fraction(getattr(c.mark, end)[state.bar]) * state.moved(i) for i, c in listings}
+
+
+def stand_at(state: State, end: str) -> None:
+    """Set marks and trades to a bar's open or close."""
+    for i, c in enumerate(state.case.listings):
+        state.path[i] = Fraction(getattr(c.mark, end)[state.bar])
+        state.traded[i] = Fraction(getattr(c.trade or c.mark, end)[state.bar])
 
 
 def begin_bar(state: State, bar: int) -> None:
     """Forget what holds for one bar alone."""
-    state.bar, state.sold = bar, {}
-    state.path = prices(state, "open")
+    if bar > 0:
+        state.previous = state.marks
+        for i in state.shift:
+            state.fade(i)
+    state.bar = bar
+    stand_at(state, "open")
     share = state.case.venue.volume_share
-    for i, listing in enumerate(state.case.listings):
-        volume = None if listing.volume is None else listing.volume[bar]
-        if volume is None or math.isnan(volume):
+    for i in range(len(state.terms)):
+        volume = state.volume(i)
+        if volume is None or (share is None and volume > 0):
             state.volume_left[i] = None
         else:
-            state.volume_left[i] = None if share is None and volume > 0 else Fraction(share or 0) * Fraction(volume)
-        if bar > 0:
-            state.previous[i] = Fraction(listing.mark.close[bar - 1])
+            state.volume_left[i] = Fraction(share or 0) * volume
     for account in state.accounts:
         for h in account.holdings.values():
             h.bound, h.stepped = None, False
 
 
 def book(state: State) -> None:
-    """Book what has been collected, where the hour has come."""
+    """Book what has been collected at the close that reaches the hour."""
     hour = state.case.venue.booking_hour
     if hour is None:
         return
     now = state.case.open_time[state.bar]
-    last = now - state.case.bar_ms
-    if (now - hour * HOUR) // (24 * HOUR) > (last - hour * HOUR) // (24 * HOUR) and state.bar > 0:
+    first, last = ((time - int(hour * HOUR)) // (24 * HOUR) for time in (now, now + state.case.bar_ms))
+    if last > first:
         for n, fund in enumerate(state.funds):
-            fund.balance, fund.waiting, amount = fund.balance + fund.waiting, ZERO, fund.waiting
-            fund.levels.append((now, fund.balance))
-            if amount != 0:
-                state.write("booking", n, amount=amount)
+            if fund.waiting != 0:
+                state.write("booking", n, amount=fund.waiting)
+            fund.balance, fund.waiting = fund.balance + fund.waiting, ZERO
 
 
 # -- funding -----------------------------------------------------------------------------------------------------------
@@ -131,36 +139,27 @@ def settle(state: State, i: int, rate: float, given: float | None, otherwise: Fr
 # -- the path ----------------------------------------------------------------------------------------------------------
 
 
-def stops_of(state: State, i: int) -> list[Fraction]:
-    """Return the marks that a bar visits: open, extremes by the traded bar's colour, close."""
-    listing, bar = state.case.listings[i], state.bar
-    mark, traded = listing.mark, listing.trade or listing.mark
-
-    def at(series: Ohlc, name: str) -> Fraction:
-        return Fraction(getattr(series, name)[bar])
-
-    if state.case.venue.intrabar == "close":
-        return [at(mark, "open"), at(mark, "close")]
-    rises = at(traded, "close") >= at(traded, "open")
-    order = ("open", "low", "high", "close") if rises else ("open", "high", "low", "close")
-    return [at(mark, name) for name in order]
-
-
 def walk(state: State) -> None:
-    """Walk all marks along the bar, treating every failure where it comes."""
-    stops = [stops_of(state, i) for i in range(len(state.terms))]
-    for leg in range(len(stops[0]) - 1):
-        ends = [(s[leg], s[leg + 1]) for s in stops]
+    """Walk all prices along the bar, treating every failure where it comes."""
+    bar = state.bar
+    rises = [(c.trade or c.mark).close[bar] >= (c.trade or c.mark).open[bar] for c in state.case.listings]
+    orders = [("open", "low", "high", "close") if r else ("open", "high", "low", "close") for r in rises]
+
+    def stops(series: Ohlc, i: int) -> list[Fraction]:
+        return [Fraction(getattr(series, name)[bar]) for name in orders[i]]
+
+    marks = [stops(c.mark, i) for i, c in enumerate(state.case.listings)]
+    trades = [stops(c.trade or c.mark, i) for i, c in enumerate(state.case.listings)]
+    for leg in range(3):
+        ends = [(s[leg], s[leg + 1]) for s in marks]
+        traded = [(s[leg], s[leg + 1]) for s in trades]
         f = ZERO
-        while True:
-            found = next_failure(state, ends, f)
-            if found is None:
-                break
+        while (found := next_failure(state, ends, f)) is not None:
             f, account, group = found
-            state.path = path_at(state, ends, f)
+            state.path, state.traded = path_at(state, ends, f), path_at(state, traded, f)
             treat(state, account, group)
             test_all(state)
-        state.path = path_at(state, ends, ONE)
+        state.path, state.traded = path_at(state, ends, ONE), path_at(state, traded, ONE)
 
 
 def path_at(state: State, ends: list[tuple[Fraction, Fraction]], f: Fraction) -> dict[int, Fraction]:
@@ -249,24 +248,23 @@ class Periods:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.start = {a.number: a.equity(prices(state, "open")) for a in state.accounts}
+        first = {i: Fraction(c.mark.open[0]) for i, c in enumerate(state.case.listings)}
+        self.start = {a.number: a.equity(first) for a in state.accounts}
 
     def end_of_bar(self) -> None:
-        state, case = self.state, self.state.case
-        if case.venue.remainder != "share":
-            return
-        end = case.open_time[state.bar] + case.bar_ms
-        period = case.venue.share_hours * HOUR
-        is_last = state.bar == len(case.open_time) - 1
-        if end // period == case.open_time[state.bar] // period and not is_last:
+        state, venue = self.state, self.state.case.venue
+        now = state.case.open_time[state.bar]
+        offset, length = int(venue.sharing_offset_hours * HOUR), int(venue.sharing_hours * HOUR)
+        first, last = ((time - offset) // length for time in (now, now + state.case.bar_ms))
+        is_last = state.bar == len(state.case.open_time) - 1
+        if not venue.shares or (last == first and not is_last):
             return
         equity = {a.number: a.equity(state.marks) for a in state.accounts}
         profits = [equity[a.number] - self.start[a.number] for a in state.accounts]
         for n, fund in enumerate(state.funds):
-            loss = -fund.able
-            if loss <= 0:
+            if fund.able >= 0:
                 continue
-            rate, paid = shared_loss(loss, profits, [max(ZERO, equity[a.number]) for a in state.accounts])
+            rate, paid = shared_loss(-fund.able, profits, [max(ZERO, equity[a.number]) for a in state.accounts])
             for account, share in zip(state.accounts, paid, strict=True):
                 if share > 0:
                     amount = shortened(share)
@@ -287,3 +285,5 @@ def record_bar(state: State) -> None:
     out.inventory.append([trunk.size for trunk in state.engine])
     out.fund.append([fund.balance for fund in state.funds])
     out.money.append(state.cash_of_all())
+    for n, fund in enumerate(state.funds):
+        fund.closes.append((state.case.open_time[state.bar] + state.case.bar_ms, state.worth_of(n)))

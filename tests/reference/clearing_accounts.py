@@ -67,12 +67,13 @@ class Account:
     terms: Sequence[Terms]
     isolated: bool
     free: Fraction
+    leverage: Fraction = ONE
     holdings: dict[int, Holding] = field(default_factory=dict)
 
     @classmethod
     def of(cls, number: int, trader: Trader, terms: Sequence[Terms]) -> Account:
         margins = sum((Fraction(h.margin) for h in trader.held), ZERO) if trader.isolated else ZERO
-        account = cls(number, terms, trader.isolated, Fraction(trader.wallet) - margins)
+        account = cls(number, terms, trader.isolated, Fraction(trader.wallet) - margins, Fraction(trader.leverage))
         for h in trader.held:
             margin = Fraction(h.margin) if trader.isolated else ZERO
             account.holdings[h.contract] = Holding(Fraction(h.size), Fraction(h.entry), margin)
@@ -149,7 +150,8 @@ class Account:
             wallet=self.backing(group),
             balance=self.balance(group, marks),
             maintenance=self.required(group, marks, closing=False),
-            mark_to_entry=marks[i] / h.entry,
+            gain=marks[i] / h.entry if h.size > 0 else h.entry / marks[i],
+            leverage=self.leverage,
         )
 
     def close(self, i: int, part: Fraction, price: Fraction, *, release: bool = True) -> Fraction:

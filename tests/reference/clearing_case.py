@@ -20,8 +20,8 @@ Number = Fraction | float
 class Listing:
     """One contract: its marks, what is traded, its brackets.
 
-    ``trade`` None: the traded bars are the marks. ``volume`` counts base units, None: without limit. ``lot`` 0: sizes
-    are not rounded.
+    ``trade`` None: the traded bars are the marks. ``volume`` counts units of size, None: without limit. ``lot`` 0:
+    sizes are not rounded.
     """
 
     mark: Ohlc
@@ -45,20 +45,21 @@ class Held:
 
 @dataclass(frozen=True)
 class Trader:
-    """One account at the start; ``wallet`` includes the margins of isolated positions."""
+    """One account at the start; ``wallet`` includes the margins of isolated positions, ``leverage`` ranks by return."""
 
     wallet: float
     held: tuple[Held, ...] = ()
     isolated: bool = False
+    leverage: float = 10.0
 
 
 @dataclass(frozen=True)
 class Venue:
     """The rules of the venue: liquidation as in the rule packs, then the waterfall.
 
-    ``fund_scope``: one fund per contract, or one for all. ``fund_start`` is each fund's first balance. ``booking_hour``
-    None: at once. ``drop`` is the fall from the peak of the last ``drop_hours`` that triggers, 0: none. ``remainder``
-    says what becomes of what fund and market do not bear: accounts are deleveraged, or winners share, or the fund owes.
+    ``fund_start`` is each fund's first balance; ``booking_hour`` None: at once; ``drawdown`` 0: no such trigger;
+    ``bankruptcy_band`` 0: none; ``volume_share`` None: without limit. ``impact`` is the move of the traded price, as a
+    fraction, for a bar's whole volume, ``mark_share`` the part of it that the mark follows.
     """
 
     takeover: Literal["bankruptcy", "market"] = "bankruptcy"
@@ -69,20 +70,33 @@ class Venue:
     step_once: bool = False
     liquidation_fee: float = 0.0
     close_fee: float = 0.0
-    slippage: float = 0.0
-    intrabar: Literal["color", "close"] = "color"
     funding_paid_from: Literal["margin", "wallet_first", "capped"] = "margin"
+    fund: Literal["contract", "settlement"] = "settlement"
+    fund_start: float = 0.0
+    booking_hour: float | None = None
+    waterfall: Literal[
+        "market, fund", "market, fund, deleverage", "market, fund, share", "market, fund, deleverage, share"
+    ] = "market, fund, deleverage"
+    exhausted: bool = True
+    drawdown: float = 0.0
+    drawdown_hours: float = 8.0
+    ranking: Literal["roi", "binance", "bitmex", "hyperliquid"] = "bitmex"
+    deleverage_price: Literal["bankruptcy", "mark", "previous_mark"] = "bankruptcy"
+    bankruptcy_band: float = 0.0
+    sharing_hours: float = 24.0
+    sharing_offset_hours: float = 0.0
     volume_share: float | None = None
     impact: float = 0.0
-    fund_scope: Literal["contract", "settlement"] = "settlement"
-    fund_start: float = 0.0
-    booking_hour: int | None = None
-    drop: float = 0.0
-    drop_hours: float = 8.0
-    remainder: Literal["deleverage", "share", "owe"] = "deleverage"
-    ranking: Literal["binance", "bitmex", "hyperliquid"] = "bitmex"
-    deleverage_price: Literal["bankruptcy", "mark", "previous_mark"] = "bankruptcy"
-    share_hours: int = 24
+    mark_share: float = 1.0
+    half_life_minutes: float = 10.0
+
+    @property
+    def deleverages(self) -> bool:
+        return "deleverage" in self.waterfall
+
+    @property
+    def shares(self) -> bool:
+        return "share" in self.waterfall
 
 
 @dataclass(frozen=True)
@@ -101,7 +115,8 @@ class Cleared:
     """Everything that comes out: figures by bar at the mark close, and the events in their order.
 
     ``wallet``, ``equity``: by account, then by bar. ``size``: by account, contract, bar. ``fund``: by fund and bar.
-    Kinds of events: ``step``, ``takeover``, ``market``, ``deleverage``, ``share``, ``booking``.
+    Kinds of events: ``step`` and ``market`` (closed for the account at the mark), ``takeover`` (at bankruptcy),
+    ``sale`` of the engine's, ``deleverage``, ``share``, ``booking``, ``lift``.
     """
 
     wallet: list[list[Number]] = field(default_factory=list)

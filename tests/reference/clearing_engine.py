@@ -15,17 +15,21 @@ CRUMB = 1 - Fraction(1, 10**9)  # without a lot, sizes stay this far below a bou
 
 
 def treat(state: State, account: Account, group: tuple[int, ...]) -> None:
-    """Step a group down or take it over until it passes its test or is gone."""
+    """Step a group down or take it over until it passes its test or is gone; then sell what the engine got."""
+    touched = set(group)
     while True:
         group = tuple(i for i in group if i in account.holdings)
         if not group or not account.fails(group, state.marks):
-            return
+            break
         if step_down(state, account, group):
             continue
         if state.case.venue.takeover == "bankruptcy":
             surrender(state, account, group)
         else:
             sell_out(state, account, group)
+    for i in sorted(touched):
+        work_off(state, i)
+    waterfall(state)
 
 
 # -- takeover ----------------------------------------------------------------------------------------------------------
@@ -37,8 +41,6 @@ def surrender(state: State, account: Account, group: tuple[int, ...]) -> None:
     shares = {i: account.share_of_balance(i, group, marks) for i in group}
     for i in group:
         take_in(state, account, i, shares[i])
-    for i in group:
-        work_off(state, i)
 
 
 def take_in(state: State, account: Account, i: int, share: Fraction) -> None:
@@ -58,50 +60,42 @@ def take_in(state: State, account: Account, i: int, share: Fraction) -> None:
 
 
 def sell_out(state: State, account: Account, group: tuple[int, ...]) -> None:
-    """Close positions at the market for the account, largest requirement first; the engine takes what does not sell."""
+    """Close the position with the largest requirement for the account at the mark, which the engine takes."""
     marks = state.marks
     i = max(group, key=lambda j: (account.requirement(j, marks), -j))
-    h = account.holdings[i]
-    part = state.market_takes(i, h.size)
-    if part != 0:
-        sell_for_account(state, account, i, part, final=part == h.size)
-    if i in account.holdings:
-        group = tuple(j for j in group if j in account.holdings)
-        take_in(state, account, i, account.share_of_balance(i, group, state.marks))
-        work_off(state, i)
+    size = account.holdings[i].size
+    realised, fee = close_for_account(state, account, i, size, group)
+    cover = ZERO
+    if len(group) == 1:
+        if account.isolated:
+            cover = max(ZERO, -account.holdings[i].margin)
+            account.free += account.holdings[i].margin + cover
+        else:
+            cover = max(ZERO, -account.free)
+            account.free += cover
+    account.free = shortened(account.free)
+    del account.holdings[i]
+    state.write(
+        "market", i, account=account.number, size=size, trigger=marks[i], realized=realised, fee=fee, cover=cover
+    )
+    state.to_fund(i, fee - cover)
 
 
-def sell_for_account(state: State, account: Account, i: int, part: Fraction, *, final: bool) -> None:
-    """Close a part at the market: the fee is cut to what is left, what is missing at the end comes from the fund."""
-    group, marks, h = account.group_of(i), state.marks, account.holdings[i]
-    price = state.sell(i, part)
-    kind = state.terms[i].kind
-    left = account.balance(group, marks) + kind.profit(part, marks[i], price)
-    fee = shortened(closing_fee(abs(part) * kind.worth(price), left, Fraction(state.case.venue.liquidation_fee)))
-    entry = h.entry
-    realised = kind.profit(part, entry, price)
-    alone = len(group) == 1
+def close_for_account(
+    state: State, account: Account, i: int, part: Fraction, group: tuple[int, ...]
+) -> tuple[Fraction, Fraction]:
+    """Hand a part to the engine at the mark; profit and fee stay with what backs the position."""
+    marks, h, terms = state.marks, account.holdings[i], state.terms[i]
+    fee_rate = Fraction(state.case.venue.liquidation_fee)
+    fee = shortened(closing_fee(terms.notional(part, marks[i]), account.balance(group, marks), fee_rate))
+    realised = shortened(terms.kind.profit(part, h.entry, marks[i]))
     if account.isolated:
         h.margin += realised - fee
-        h.size -= part
-        cover = ZERO
-        if h.size == 0:
-            cover = max(ZERO, -h.margin)
-            account.free += h.margin + cover
-            del account.holdings[i]
     else:
         account.free += realised - fee
-        h.size -= part
-        if h.size == 0:
-            del account.holdings[i]
-        cover = max(ZERO, -account.free) if alone and final else ZERO
-        account.free += cover
-    account.free = shortened(account.free)
-    state.write(
-        "market", i, account=account.number, size=part, trigger=marks[i], price=price, realized=realised, fee=fee,
-        cover=cover,
-    )  # fmt: skip
-    state.to_fund(i, fee - cover)
+    h.size -= part
+    state.to_fund(i, state.engine[i].take(part, terms.paid(part, marks[i])))
+    return realised, fee
 
 
 def closing_fee(notional: Fraction, left: Fraction, rate: Fraction) -> Fraction:
@@ -113,18 +107,16 @@ def closing_fee(notional: Fraction, left: Fraction, rate: Fraction) -> Fraction:
 
 
 def work_off(state: State, i: int) -> None:
-    """Sell the inventory of a contract as far as market and fund go; deleverage when the venue's trigger says so."""
+    """Sell the inventory of a contract as far as the market and, before a deleveraging, the fund go."""
     trunk, venue = state.engine[i], state.case.venue
-    if trunk.size == 0:
+    fund = state.funds[state.fund_of(i)]
+    if trunk.size == 0 or (venue.deleverages and fund.active):
         return
-    if not has_fallen(state, i):
-        part = state.market_takes(i, trunk.size)
-        if venue.remainder == "deleverage":
-            part = bearable(state, i, part)
-        if part != 0:
-            sell_inventory(state, i, part)
-    if trunk.size != 0 and venue.remainder == "deleverage" and (has_fallen(state, i) or is_exhausted(state, i)):
-        deleverage(state, i)
+    part = state.market_takes(i, trunk.size)
+    if venue.deleverages and venue.exhausted:
+        part = bearable(state, i, part)
+    if part != 0:
+        sell_inventory(state, i, part)
 
 
 def result_of_sale(state: State, i: int, part: Fraction) -> Fraction:
@@ -136,9 +128,9 @@ def result_of_sale(state: State, i: int, part: Fraction) -> Fraction:
 def bearable(state: State, i: int, part: Fraction) -> Fraction:
     """Return how much of a part can be sold before the fund would fall below zero."""
     able = state.funds[state.fund_of(i)].able
-    if part == 0 or able + result_of_sale(state, i, part) >= 0:
+    if part == 0 or result_of_sale(state, i, part) >= -max(ZERO, able):
         return part
-    if able < 0:
+    if able <= 0:
         return ZERO
     good, bad = ZERO, part
     for _ in range(HALVINGS):
@@ -160,22 +152,34 @@ def sell_inventory(state: State, i: int, part: Fraction) -> None:
     state.to_fund(i, result)
 
 
-def has_fallen(state: State, i: int) -> bool:
-    """Tell whether the fund stands the venue's part below its highest level of the last hours."""
-    drop = Fraction(state.case.venue.drop)
-    if drop == 0:
+# -- the waterfall -----------------------------------------------------------------------------------------------------
+
+
+def waterfall(state: State) -> None:
+    """Deleverage where a fund's trigger holds, until nothing more can be done."""
+    if not state.case.venue.deleverages:
+        return
+    again = True
+    while again:
+        again = False
+        for number, fund in enumerate(state.funds):
+            fund.active = trigger_holds(state, number)
+            if fund.active:
+                for i in state.contracts_of(number):
+                    if state.engine[i].size != 0:
+                        again = deleverage(state, i) or again
+
+
+def trigger_holds(state: State, number: int) -> bool:
+    """Tell whether a fund is exhausted, or has fallen from the highest close of the last hours."""
+    venue, worth = state.case.venue, state.worth_of(number)
+    if venue.exhausted and worth < 0:
+        return True
+    if venue.drawdown == 0:
         return False
-    fund = state.funds[state.fund_of(i)]
-    since = state.case.open_time[state.bar] - int(state.case.venue.drop_hours * 3_600_000)
-    before = [level for time, level in fund.levels if time < since][-1:]
-    peak = max([*before, *(level for time, level in fund.levels if time >= since)])
-    return fund.balance <= (1 - drop) * peak
-
-
-def is_exhausted(state: State, i: int) -> bool:
-    """Tell whether fund and inventory at the mark together are worth less than nothing, or the fund is gone."""
-    able = state.funds[state.fund_of(i)].able
-    return able + state.engine[i].unrealised(state.marks[i]) < 0
+    since = state.case.open_time[state.bar] - int(venue.drawdown_hours * 3_600_000)
+    peak = max((w for time, w in state.funds[number].closes if time >= since), default=worth)
+    return worth <= (1 - Fraction(venue.drawdown)) * peak
 
 
 # -- deleveraging ------------------------------------------------------------------------------------------------------
@@ -183,13 +187,16 @@ def is_exhausted(state: State, i: int) -> bool:
 
 def deleveraging_price(state: State, i: int) -> Fraction:
     """Return the price at which accounts are closed against the engine."""
-    trunk, venue = state.engine[i], state.case.venue
+    trunk, venue, mark = state.engine[i], state.case.venue, state.marks[i]
     if venue.deleverage_price == "mark":
-        return state.marks[i]
+        return mark
     if venue.deleverage_price == "previous_mark":
         return state.previous[i]
-    unit = trunk.paid / trunk.size
-    return -1 / unit if state.terms[i].kind.inverse else unit
+    price = state.price_of(i, trunk.size, trunk.paid)
+    band = Fraction(venue.bankruptcy_band)
+    if price is None or (band and abs(price - mark) > band * mark):
+        return mark
+    return price
 
 
 def offer(state: State, account: Account, i: int, price: Fraction) -> Fraction:
@@ -219,8 +226,8 @@ def queue_of(state: State, i: int, side: int) -> list[Account]:
     return [state.accounts[n] for n in order_of(scores)]
 
 
-def deleverage(state: State, i: int) -> None:
-    """Close the engine's inventory against the queue."""
+def deleverage(state: State, i: int) -> bool:
+    """Close the engine's inventory against the queue; tell whether anybody was there."""
     trunk, price = state.engine[i], deleveraging_price(state, i)
     side, marks, kind = sign(trunk.size), state.marks, state.terms[i].kind
     queue = queue_of(state, i, -side)
@@ -241,6 +248,7 @@ def deleverage(state: State, i: int) -> None:
             deleveraged=total - at_mark, result=result,
         )  # fmt: skip
         state.to_fund(i, result)
+    return any(given)
 
 
 # -- steps -------------------------------------------------------------------------------------------------------------
@@ -268,20 +276,9 @@ def step_down(state: State, account: Account, group: tuple[int, ...]) -> bool:
     remaining, bound = found
     closed = abs(h.size) - remaining
     side = sign(h.size)
-    if state.market_takes(i, side * closed) != side * closed:  # fill or kill
-        return False
-    price = state.sell(i, side * closed)
-    left = balance + terms.kind.profit(side * closed, marks[i], price)
-    fee = shortened(closing_fee(closed * terms.kind.worth(price), left, Fraction(venue.liquidation_fee)))
-    realised = account.close(i, side * closed, price, release=False)
-    if account.isolated:
-        h.margin -= fee
-    else:
-        account.free -= fee
+    realised, fee = close_for_account(state, account, i, side * closed, group)
     h.bound, h.stepped = bound, True
-    state.write(
-        "step", i, account=account.number, size=side * closed, trigger=marks[i], price=price, realized=realised, fee=fee
-    )
+    state.write("step", i, account=account.number, size=side * closed, trigger=marks[i], realized=realised, fee=fee)
     state.to_fund(i, fee)
     return True
 
@@ -294,11 +291,8 @@ def step_target(
     bracket = account.bracket(i, marks)
 
     def passes(remaining: Fraction, at: int) -> bool:
-        closed = sign(h.size) * (abs(h.size) - remaining)
-        price = state.sale_price(i, closed)
-        left = balance + terms.kind.profit(closed, marks[i], price)
-        left -= closing_fee(abs(closed) * terms.kind.worth(price), left, Fraction(venue.liquidation_fee))
-        return left > others + terms.requirement(remaining, marks[i], at)
+        fee = closing_fee(terms.notional(abs(h.size) - remaining, marks[i]), balance, Fraction(venue.liquidation_fee))
+        return balance - fee > others + terms.requirement(remaining, marks[i], at)
 
     if venue.step == "tier":
         targets = [max(0, bracket - venue.step_tiers)] if venue.step_tiers else list(range(bracket - 1, -1, -1))

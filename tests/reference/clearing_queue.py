@@ -17,6 +17,7 @@ class Standing:
 
     ``wallet`` and ``balance`` (wallet plus unrealised profit) are the isolated position's or the cross account's,
     ``maintenance`` likewise; ``cost`` and ``notional`` are the position's worth at its entry and at the mark.
+    ``gain`` is mark over entry for a long, entry over mark for a short; ``leverage`` the one that the account has set.
     """
 
     profit: Fraction
@@ -25,7 +26,8 @@ class Standing:
     wallet: Fraction
     balance: Fraction
     maintenance: Fraction
-    mark_to_entry: Fraction = ONE
+    gain: Fraction = ONE
+    leverage: Fraction = ONE
 
 
 def bitmex_score(s: Standing) -> Fraction:
@@ -40,11 +42,16 @@ def binance_score(s: Standing) -> Fraction:
 
 
 def hyperliquid_score(s: Standing) -> Fraction:
-    """Return mark over entry times notional over account value."""
-    return s.mark_to_entry * (s.notional / s.balance)
+    """Return the price's gain times notional over account value."""
+    return s.gain * (s.notional / s.balance)
 
 
-SCORES = {"bitmex": bitmex_score, "binance": binance_score, "hyperliquid": hyperliquid_score}
+def roi_score(s: Standing) -> Fraction:
+    """Return the profit over the margin that the position was opened with."""
+    return s.profit / (s.cost / s.leverage)
+
+
+SCORES = {"bitmex": bitmex_score, "binance": binance_score, "hyperliquid": hyperliquid_score, "roi": roi_score}
 
 
 def order_of(scores: Mapping[int, Fraction]) -> list[int]:

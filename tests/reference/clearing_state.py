@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -11,16 +11,20 @@ from tests.reference.clearing_accounts import ONE, ZERO, Account, Terms, Trunk
 from tests.reference.clearing_case import Cleared, Market
 from tests.reference.prices import shortened, sign
 
-LEAST_PRICE = Fraction(1, 2)  # of the path's: the engine's own sales never move a price farther
+MINUTE = 60_000
 
 
 @dataclass
 class Fund:
-    """One insurance fund: its balance, what waits to be booked, and the levels of the last hours."""
+    """One insurance fund: its balance, what waits to be booked, its worth at the closes so far.
+
+    ``active``: the trigger held when it was last looked at.
+    """
 
     balance: Fraction
     waiting: Fraction = ZERO
-    levels: list[tuple[int, Fraction]] = field(default_factory=list)
+    closes: list[tuple[int, Fraction]] = field(default_factory=list)
+    active: bool = False
 
     @property
     def able(self) -> Fraction:
@@ -30,7 +34,11 @@ class Fund:
 
 @dataclass
 class State:
-    """What changes during a replay; ``path`` holds the marks of the data, ``sold`` the engine's part of the volume."""
+    """What changes during a replay.
+
+    ``path`` and ``traded`` hold the marks and trades of the data at this moment, ``shift`` the fraction by which the
+    engine has moved the traded price.
+    """
 
     case: Market
     terms: list[Terms]
@@ -41,7 +49,8 @@ class State:
     outside_cash: Fraction = ZERO
     bar: int = 0
     path: dict[int, Fraction] = field(default_factory=dict)
-    sold: dict[int, Fraction] = field(default_factory=dict)
+    traded: dict[int, Fraction] = field(default_factory=dict)
+    shift: dict[int, Fraction] = field(default_factory=dict)
     volume_left: dict[int, Fraction | None] = field(default_factory=dict)
     previous: dict[int, Fraction] = field(default_factory=dict)
     out: Cleared = field(default_factory=Cleared)
@@ -50,7 +59,7 @@ class State:
     def opened(cls, case: Market) -> State:
         terms = [Terms.of(listing, case.venue.close_fee) for listing in case.listings]
         accounts = [Account.of(n, trader, terms) for n, trader in enumerate(case.traders)]
-        count = 1 if case.venue.fund_scope == "settlement" else len(terms)
+        count = 1 if case.venue.fund == "settlement" else len(terms)
         state = cls(
             case,
             terms,
@@ -64,64 +73,75 @@ class State:
             over = sum((a.holdings[i].size for a in accounts if i in a.holdings), ZERO)
             state.outside[i] = Trunk(terms[i], -over, terms[i].paid(-over, first))
             state.previous[i] = first
+            state.shift[i] = ZERO
         return state
 
-    # -- prices ------------------------------------------------------------------------------------------------------
-
-    def moved(self, i: int) -> Fraction:
-        """Return the factor by which the engine's sales of this bar have moved a contract's price."""
-        return max(LEAST_PRICE, 1 - Fraction(self.case.venue.impact) * self.sold.get(i, ZERO))
+    # -- prices --------------------------------------------------------------------------------------------------------
 
     @property
     def marks(self) -> dict[int, Fraction]:
         """The marks that accounts are tested at."""
         return {i: price * self.moved(i) for i, price in self.path.items()}
 
-    def part_of_volume(self, i: int, size: Fraction) -> Fraction:
-        """Return a signed size as a part of the bar's volume, 0 where volumes are not known."""
-        volumes = self.case.listings[i].volume
-        if volumes is None or not volumes[self.bar] > 0:
+    def moved(self, i: int) -> Fraction:
+        """Return the factor by which the engine has moved a contract's mark."""
+        return 1 + Fraction(self.case.venue.mark_share) * self.shift[i]
+
+    def impact_of(self, i: int, size: Fraction) -> Fraction:
+        """Return how far selling a signed size moves the traded price, as a positive fraction for a sale."""
+        volume = self.volume(i)
+        if volume is None or volume == 0:
             return ZERO
-        base = size / self.path[i] if self.terms[i].kind.inverse else size
-        return base / Fraction(volumes[self.bar])
+        return Fraction(self.case.venue.impact) * size / volume
+
+    def volume(self, i: int) -> Fraction | None:
+        volumes = self.case.listings[i].volume
+        return None if volumes is None or math.isnan(volumes[self.bar]) else Fraction(volumes[self.bar])
 
     def sale_price(self, i: int, size: Fraction) -> Fraction:
-        """Return the price at which a signed size is closed at the market."""
-        venue, part = self.case.venue, self.part_of_volume(i, size)
-        way = max(LEAST_PRICE, 1 - Fraction(venue.impact) * (self.sold.get(i, ZERO) + part / 2))
-        return self.path[i] * way * (1 - sign(size) * Fraction(venue.slippage))
+        """Return the price at which a signed size is closed at the market: the price gives way while it is sold."""
+        return self.traded[i] * (1 + self.shift[i] - self.impact_of(i, size) / 2)
 
     def market_takes(self, i: int, size: Fraction) -> Fraction:
         """Return how much of a size the market takes in what is left of this bar's share."""
         left = self.volume_left[i]
         if left is None:
             return size
-        most = left * self.path[i] if self.terms[i].kind.inverse else left
-        return sign(size) * min(abs(size), most)
+        return sign(size) * min(abs(size), left)
 
     def sell(self, i: int, size: Fraction) -> Fraction:
         """Pass a signed size on to the outside market and return the price."""
         price = self.sale_price(i, size)
-        part = self.part_of_volume(i, size)
-        self.sold[i] = self.sold.get(i, ZERO) + part
         left = self.volume_left[i]
         if left is not None:
-            base = abs(size) / self.path[i] if self.terms[i].kind.inverse else abs(size)
-            self.volume_left[i] = left - base
+            self.volume_left[i] = shortened(left - abs(size))
+        self.shift[i] = shortened(self.shift[i] - self.impact_of(i, size))
         self.outside_cash += self.outside[i].take(size, self.terms[i].paid(size, price))
         return price
 
-    # -- money -------------------------------------------------------------------------------------------------------
+    def fade(self, i: int) -> None:
+        """Let the engine's move of the price fade over one bar."""
+        venue = self.case.venue
+        self.shift[i] *= Fraction(0.5 ** (self.case.bar_ms / (venue.half_life_minutes * MINUTE)))
+
+    # -- money ---------------------------------------------------------------------------------------------------------
 
     def fund_of(self, i: int) -> int:
-        return 0 if self.case.venue.fund_scope == "settlement" else i
+        return 0 if self.case.venue.fund == "settlement" else i
+
+    def contracts_of(self, fund: int) -> list[int]:
+        return [i for i in range(len(self.terms)) if self.fund_of(i) == fund]
+
+    def worth_of(self, fund: int) -> Fraction:
+        """Return a fund with what waits to be booked and the inventory's open result at the mark."""
+        marks = self.marks
+        return self.funds[fund].able + sum((self.engine[i].unrealised(marks[i]) for i in self.contracts_of(fund)), ZERO)
 
     def to_fund(self, i: int, amount: Fraction) -> None:
         """Let a flow into the fund of a contract (negative: out of it), now or with the next booking."""
         fund = self.funds[self.fund_of(i)]
         if self.case.venue.booking_hour is None:
             fund.balance = shortened(fund.balance + amount)
-            fund.levels.append((self.case.open_time[self.bar], fund.balance))
         else:
             fund.waiting = shortened(fund.waiting + amount)
 
@@ -136,6 +156,8 @@ class State:
         held = sum((a.holdings[i].size for a in self.accounts if i in a.holdings), ZERO)
         return held + self.engine[i].size + self.outside[i].size
 
+    # -- records -------------------------------------------------------------------------------------------------------
+
     def write(self, kind: str, i: int, **figures: Any) -> None:
         self.out.events.append({"bar": self.bar, "kind": kind, "contract": i, **figures})
 
@@ -145,9 +167,4 @@ class State:
         return None if unit <= 0 else 1 / unit if self.terms[i].kind.inverse else unit
 
 
-def at(marks: Mapping[int, Fraction], i: int, price: Fraction) -> dict[int, Fraction]:
-    """Return marks with one of them replaced."""
-    return {**marks, i: price}
-
-
-__all__ = ["ONE", "ZERO", "Fund", "State", "at"]
+__all__ = ["ONE", "ZERO", "Fund", "State"]

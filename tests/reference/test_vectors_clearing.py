@@ -65,7 +65,7 @@ def dydx_account(v: Vector) -> tuple[Account, dict[int, Fraction]]:
     rows = [(Fraction(q), Fraction(p)) for q, p in v.inputs["positions"]]
     each = [terms(rate=v.inputs.get("mmf", "0.1")) for _ in rows]
     wallet = Fraction(v.inputs["usdc"]) + sum(q * p for q, p in rows)
-    return Account(0, each, False, wallet, {i: Holding(q, p) for i, (q, p) in enumerate(rows)}), {
+    return Account(0, each, False, wallet, holdings={i: Holding(q, p) for i, (q, p) in enumerate(rows)}), {
         i: p for i, (_, p) in enumerate(rows)
     }
 
@@ -149,22 +149,19 @@ def one_bar(price: float, end: float) -> Ohlc:
 
 @pytest.mark.parametrize("name", names("dydx-insurance-"))
 def test_the_same_through_a_whole_replay(name):
-    """The account fails at the mark (its requirement is 10 %), and the market pays the example's price."""
+    """The account fails where the mark is at the example's price (its requirement is nearly all of the worth)."""
     v = vector(name)
-    size, oracle = (float(x) for x in v.inputs["positions"][0])
-    price, usdc = float(v.inputs["fill_price"]), float(v.inputs["usdc"])
+    size, oracle = (Fraction(x) for x in v.inputs["positions"][0])
+    price = exact(v, "fill_price")
     table = Tiers((Tier(0.0, math.inf, 0.9999, 1.0),))
-    slip = Fraction(price) / Fraction(oracle) - 1
     venue = Venue(
         takeover="market",
-        liquidation_fee=Fraction(v.inputs["max_fee"]),  # type: ignore[arg-type]
-        slippage=-slip if size > 0 else slip,  # type: ignore[arg-type]
+        liquidation_fee=exact(v, "max_fee"),  # type: ignore[arg-type]
         fund_start=Fraction(10**6),  # type: ignore[arg-type]
-        remainder="owe",
+        waterfall="market, fund",
     )
-    exact_size = Fraction(v.inputs["positions"][0][0])
-    trader = Trader(Fraction(usdc) + exact_size * Fraction(oracle), (Held(0, exact_size, oracle),))  # type: ignore[arg-type]
-    market = Market((Listing(one_bar(oracle, oracle), table),), (trader,), venue, (0, 60_000), 60_000)
+    trader = Trader(exact(v, "usdc") + size * oracle, (Held(0, size, oracle),))  # type: ignore[arg-type]
+    market = Market((Listing(one_bar(price, price), table),), (trader,), venue, (0, 60_000), 60_000)
     out = replay(market)
     assert abs((out.fund[-1][0] - 10**6) / QUANTUM - Fraction(v.expected["delta_quote_quantums"])) < DIGITS
     assert abs(out.money[0] - out.money[-1]) < DIGITS
@@ -186,11 +183,11 @@ def test_a_deleveraged_account_gets_the_bankruptcy_price():
     v = vector("dydx-deleverage-54999")
     oracle = exact(v, "oracle")
     size, owned = exact(v, "liquidated_size"), exact(v, "liquidated_usdc")
-    failing = Account(0, [terms(rate="0.05")], False, owned + size * oracle, {0: Holding(size, oracle)})
+    failing = Account(0, [terms(rate="0.05")], False, owned + size * oracle, holdings={0: Holding(size, oracle)})
     price = failing.bankruptcy_price(0, {0: oracle})
     assert price == Fraction(v.expected["price"])
     size, owned = exact(v, "offsetting_size"), exact(v, "offsetting_usdc")
-    other = Account(1, [terms()], False, owned + size * oracle, {0: Holding(size, oracle)})
+    other = Account(1, [terms()], False, owned + size * oracle, holdings={0: Holding(size, oracle)})
     other.close(0, size, price)
     assert other.wallet == Fraction(v.expected["offset_usdc_after"])
 
@@ -201,7 +198,7 @@ def test_the_published_formula_of_profit_times_leverage():
     inverse, entry, mark = terms(inverse=True), exact(v, "entry"), exact(v, "mark")
     size = exact(v, "contracts")
     margin = size / entry / exact(v, "leverage")
-    account = Account(0, [inverse], True, ZERO, {0: Holding(size, entry, margin)})
+    account = Account(0, [inverse], True, ZERO, holdings={0: Holding(size, entry, margin)})
     score = bitmex_score(account.standing(0, {0: mark}))
     assert score > 0
     assert v.expected["score_positive"] is True
@@ -237,9 +234,10 @@ def test_a_step_to_the_first_tier():
         (Tier(0.0, most + 1, 0.01, 100.0), Tier(most + 1, math.inf, 0.02, 100.0)), form="flat", unit="contracts"
     )
     trader = Trader(250.0, (Held(0, held, 1.0),))  # between 1 % of 2,000 and 2 % of 15,000
-    venue = Venue(step="tier", step_tiers=1, remainder="owe")
+    venue = Venue(step="tier", step_tiers=1, waterfall="market, fund")
     market = Market((Listing(one_bar(1.0, 1.0), table, lot=1.0),), (trader,), venue, (0, 60_000), 60_000)
-    (step,) = replay(market).events
+    step, sale = replay(market).events
+    assert sale["size"] == step["size"]
     assert (step["kind"], step["size"]) == ("step", Fraction(v.expected["close_swaps"]))
 
 

@@ -134,7 +134,7 @@ SCENARIOS = (
             3    7       .     .
         """,
         terms=COIN,
-        rules={"remainder": "share"},
+        rules={"waterfall": "market, fund, share"},
         events="""
             bar  kind      acc  amount  rate    price  result
             1    takeover  0    .       .       .      .

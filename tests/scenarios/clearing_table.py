@@ -104,7 +104,7 @@ def market_of(scenario: ClearingScenario) -> Market:
     listings = tuple(listing_of(scenario, table) for table in tables)
     bar_ms = scenario.hours * HOUR
     times = tuple(scenario.first_hour * HOUR + k * bar_ms for k in range(len(listings[0].mark.open)))
-    venue = Venue(**{"intrabar": "close", **scenario.rules})
+    venue = Venue(**scenario.rules)
     return Market(listings, traders_of(scenario.accounts), venue, times, bar_ms)
 
 

@@ -113,7 +113,7 @@ SCENARIOS = (
         name="a fund that may owe",
         bars=FALL_TO_75,
         accounts=PAIR,
-        rules={"fund_start": 38.0, "remainder": "owe"},
+        rules={"fund_start": 38.0, "waterfall": "market, fund"},
         events="""
             bar  kind      acc  size  price  result
             1    takeover  0    10    .      .
@@ -201,7 +201,7 @@ SCENARIOS = (
             2    50      -4    100
             3    70      .     .
         """,
-        rules={"remainder": "share"},
+        rules={"waterfall": "market, fund, share"},
         events="""
             bar  kind      acc  amount  rate  price  result
             1    takeover  0    .       .     .      .
@@ -223,7 +223,7 @@ SCENARIOS = (
             1    1000    -2    100
             2    1000    3     100
         """,
-        rules={"remainder": "share"},
+        rules={"waterfall": "market, fund, share"},
         events="""
             bar  kind      acc  amount  rate
             1    takeover  0    .       .
@@ -265,7 +265,7 @@ SCENARIOS = (
             2    1000    0    -10   100
             3    1000    1    -10   100
         """,
-        rules={"fund_scope": "contract"},
+        rules={"fund": "contract"},
         events="""
             bar  kind        acc  sym  size  price  result  realized  taken
             1    takeover    0    0    10    .      .       .         .
