@@ -51,7 +51,7 @@ def table_of(dice: random.Random, top: float, *, flat: bool | None = None) -> Ti
 
 def venue_of(dice: random.Random, money: float) -> Venue:
     """Draw the rules of a venue; ``money`` is what a typical takeover moves."""
-    step, exhausted = dice.choice(["none", "none", "tier"]), dice.random() < 0.8
+    step, exhausted = dice.choice(["none", "none", "tier", "restore"]), dice.random() < 0.8
     return Venue(
         takeover=dice.choice(["bankruptcy", "bankruptcy", "market"]),
         step=step,
@@ -61,6 +61,8 @@ def venue_of(dice: random.Random, money: float) -> Venue:
         step_once=dice.random() < 0.5,
         liquidation_fee=dice.choice([0.0, dice.uniform(0.0, 0.02)]),
         close_fee=dice.choice([0.0, 0.0006]),
+        close_fee_basis=dice.choice(["mark", "mark", "bankruptcy"]),
+        mmr_basis=dice.choice(["mark", "mark", "entry"]),
         funding_paid_from=dice.choice(["margin", "margin", "wallet_first", "capped"]),
         fund=dice.choice(["settlement", "contract"]),
         fund_start=dice.choice([0.0, money * dice.uniform(0.0, 2.0), money * 50]),
@@ -116,7 +118,8 @@ def market_of(accounts: int, bars: int, contracts: int, inverse: bool, seed: int
         if dice.random() < 0.7:
             volume = tuple(0.0 if dice.random() < 0.1 else most[i] * dice.uniform(1.0, 12.0) for _ in range(bars))
         table = table_of(dice, most[i] * worth[i])
-        full.append(Listing(mark, table, inverse, trade, volume, funding))
+        lot = dice.choice([0.0, 1 / GRAIN])
+        full.append(Listing(mark, table, inverse, trade, volume, funding, lot))
     money = max((abs(h.size) * worth[h.contract] for t in traders for h in t.held), default=1.0) * 0.05
     times = tuple(FIRST + k * HOUR for k in range(bars))
     return Market(tuple(full), tuple(traders), venue_of(dice, money), times, HOUR)

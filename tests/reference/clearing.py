@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 from tests.reference.case import Ohlc
-from tests.reference.clearing_accounts import Account
+from tests.reference.clearing_accounts import Account, Marks
 from tests.reference.clearing_case import Cleared, Market
 from tests.reference.clearing_engine import treat, waterfall, work_off
 from tests.reference.clearing_queue import shared_loss
@@ -34,8 +35,7 @@ def replay_state(case: Market) -> State:
         test_all(state)
         for i in range(len(state.terms)):
             work_off(state, i)
-        waterfall(state)
-        test_all(state)
+        settle_point(state)
         inside = due(state, at_open=False)
         closes = prices(state, "close")
         for i, record in inside:
@@ -73,10 +73,10 @@ def begin_bar(state: State, bar: int) -> None:
     share = state.case.venue.volume_share
     for i in range(len(state.terms)):
         volume = state.volume(i)
-        if volume is None or (share is None and volume > 0):
+        if share != 0 and (volume is None or (share is None and volume > 0)):
             state.volume_left[i] = None
         else:
-            state.volume_left[i] = Fraction(share or 0) * volume
+            state.volume_left[i] = Fraction(share or 0) * (volume or 0)
     for account in state.accounts:
         for h in account.holdings.values():
             h.bound, h.stepped = None, False
@@ -160,20 +160,53 @@ def walk(state: State) -> None:
             treat(state, account, group)
             test_all(state)
         state.path, state.traded = path_at(state, ends, ONE), path_at(state, traded, ONE)
+        settle_point(state)
 
 
 def path_at(state: State, ends: list[tuple[Fraction, Fraction]], f: Fraction) -> dict[int, Fraction]:
     return {i: state.terms[i].kind.between(a, b, f) for i, (a, b) in enumerate(ends)}
 
 
+def settle_point(state: State) -> None:
+    """Treat who fails and deleverage, until nobody fails and nobody is deleveraged."""
+    again = True
+    while again:
+        test_all(state)
+        again = waterfall(state)
+
+
 def test_all(state: State) -> None:
     """Treat everybody who fails at the marks of this moment, one at a time."""
     for _ in range(MOST_ROUNDS):
-        found = next(((a, g) for a in state.accounts for g in a.groups() if a.fails(g, state.marks)), None)
-        if found is None:
+        marks = state.marks
+        failing = [(a, g) for a in state.accounts for g in a.groups() if a.fails(g, marks)]
+        if not failing:
             return
-        treat(state, *found)
+        treat(state, *min(failing, key=lambda pair: place_after_jump(*pair, marks)))
     raise AssertionError("a bar that does not end")
+
+
+def place_after_jump(account: Account, group: tuple[int, ...], marks: Marks) -> tuple[Any, ...]:
+    """Return what orders those who fail at one moment: contract, longs before shorts, the trigger passed first.
+
+    Accounts with several positions have no single trigger and come last.
+    """
+    if len(group) > 1:
+        return (1, account.number)
+    (i,) = group
+    h, kind, mark = account.holdings[i], account.terms[i].kind, marks[i]
+    bracket = account.bracket(i, mark)
+
+    def excess(price: Fraction) -> Fraction:
+        return account.balance(group, {i: price}) - account.needs(i, price, bracket)
+
+    def scale(price: Fraction) -> Fraction:  # balance and requirement are straight lines in it
+        return 1 / price if kind.inverse else price
+
+    here, there = excess(mark), excess(2 * mark)
+    trigger = scale(mark) - here * (scale(2 * mark) - scale(mark)) / (there - here)
+    rising = (h.size < 0) != kind.inverse  # a short fails as the price rises, where one over the price falls
+    return (0, i, h.size < 0, trigger if rising else -trigger, account.number)
 
 
 def next_failure(
@@ -201,7 +234,7 @@ def first_failure(
     factor = {i: state.moved(i) for i in group}
     for i in group:
         terms, h = state.terms[i], account.holdings[i]
-        if terms.table.counts_contracts:
+        if terms.table.counts_contracts or terms.by_entry:
             continue
         first, last = (terms.notional(h.size, end * factor[i]) for end in ends[i])
         if first != last:
@@ -217,8 +250,7 @@ def first_failure(
         here, there = marks(f), marks(middle)
         needed = ZERO
         for i in group:
-            h = account.holdings[i]
-            needed += state.terms[i].requirement(h.size, here[i], state.terms[i].bracket_at(h.size, there[i], h.bound))
+            needed += account.needs(i, here[i], account.bracket(i, there[i]))
         return account.balance(group, here) - needed
 
     for a, b in zip(ordered, [*ordered[1:], None], strict=True):
@@ -284,6 +316,7 @@ def record_bar(state: State) -> None:
     out.margin.append([[a.holdings[i].margin if i in a.holdings else ZERO for i in contracts] for a in state.accounts])
     out.inventory.append([trunk.size for trunk in state.engine])
     out.fund.append([fund.balance for fund in state.funds])
+    out.waiting.append([fund.waiting for fund in state.funds])
     out.money.append(state.cash_of_all())
     for n, fund in enumerate(state.funds):
         fund.closes.append((state.case.open_time[state.bar] + state.case.bar_ms, state.worth_of(n)))

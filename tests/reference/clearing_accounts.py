@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from tests.reference.brackets import Table, exact_table
-from tests.reference.clearing_case import Listing, Trader
+from tests.reference.clearing_case import Listing, Trader, Venue
 from tests.reference.clearing_queue import Standing
 from tests.reference.prices import Kind, shortened, sign
 
@@ -17,16 +17,26 @@ Marks = Mapping[int, Fraction]
 
 @dataclass(frozen=True)
 class Terms:
-    """What holds for one contract."""
+    """What holds for one contract; ``by_entry`` and ``fee_at_bankruptcy`` say on which prices margin is computed."""
 
     kind: Kind
     table: Table
     lot: Fraction
     close_fee: Fraction
+    by_entry: bool = False
+    fee_at_bankruptcy: bool = False
 
     @classmethod
-    def of(cls, listing: Listing, close_fee: float) -> Terms:
-        return cls(Kind(listing.inverse), exact_table(listing.table), Fraction(listing.lot), Fraction(close_fee))
+    def of(cls, listing: Listing, venue: Venue | None = None) -> Terms:
+        venue = venue or Venue()
+        return cls(
+            Kind(listing.inverse),
+            exact_table(listing.table),
+            Fraction(listing.lot),
+            Fraction(venue.close_fee),
+            venue.mmr_basis == "entry",
+            venue.close_fee_basis == "bankruptcy",
+        )
 
     def paid(self, size: Fraction, price: Fraction) -> Fraction:
         """Return what buying a signed size takes out of the cash: coins are owed for inverse contracts."""
@@ -34,18 +44,6 @@ class Terms:
 
     def notional(self, size: Fraction, price: Fraction) -> Fraction:
         return abs(size) * self.kind.worth(price)
-
-    def bracket_at(self, size: Fraction, price: Fraction, bound: int | None = None) -> int:
-        """Return the bracket that judges a size, never above the one that a step left it bound to."""
-        measure = abs(size) if self.table.counts_contracts else self.notional(size, price)
-        found = self.table.bracket_of(measure)
-        return found if bound is None else min(found, bound)
-
-    def requirement(self, size: Fraction, price: Fraction, bracket: int, *, closing: bool = True) -> Fraction:
-        """Return what a size must keep in a bracket, with the fee to close it or without."""
-        row = self.table.brackets[bracket]
-        rate = row.rate + row.slope * abs(size) + (self.close_fee if closing else ZERO)
-        return self.notional(size, price) * rate - row.deduction
 
 
 @dataclass
@@ -110,12 +108,35 @@ class Account:
     def balance(self, group: tuple[int, ...], marks: Marks) -> Fraction:
         return self.backing(group) + sum((self.profit(i, marks[i]) for i in group), ZERO)
 
-    def bracket(self, i: int, marks: Marks) -> int:
+    def measure_of_one(self, i: int, mark: Fraction) -> Fraction:
+        """Return what one unit of a position adds to the measure that chooses the bracket."""
+        terms = self.terms[i]
+        return (
+            ONE
+            if terms.table.counts_contracts
+            else terms.kind.worth(self.holdings[i].entry if terms.by_entry else mark)
+        )
+
+    def bracket(self, i: int, mark: Fraction, size: Fraction | None = None) -> int:
+        """Return the bracket that judges a position or what would remain of it, never above the one it is bound to."""
         h = self.holdings[i]
-        return self.terms[i].bracket_at(h.size, marks[i], h.bound)
+        found = self.terms[i].table.bracket_of(abs(h.size if size is None else size) * self.measure_of_one(i, mark))
+        return found if h.bound is None else min(found, h.bound)
+
+    def needs(
+        self, i: int, mark: Fraction, bracket: int, size: Fraction | None = None, *, closing: bool = True
+    ) -> Fraction:
+        """Return what a position, or what would remain of it, must keep in a bracket."""
+        h, terms = self.holdings[i], self.terms[i]
+        held, row = abs(h.size if size is None else size), terms.table.brackets[bracket]
+        kept = held * terms.kind.worth(h.entry if terms.by_entry else mark) * (row.rate + row.slope * held)
+        fee_worth = terms.kind.worth(mark)
+        if terms.fee_at_bankruptcy:
+            fee_worth = terms.kind.margin_exhausted(sign(h.size), h.entry, self.leverage)
+        return kept - row.deduction + (held * fee_worth * terms.close_fee if closing else ZERO)
 
     def requirement(self, i: int, marks: Marks, *, closing: bool = True) -> Fraction:
-        return self.terms[i].requirement(self.holdings[i].size, marks[i], self.bracket(i, marks), closing=closing)
+        return self.needs(i, marks[i], self.bracket(i, marks[i]), closing=closing)
 
     def required(self, group: tuple[int, ...], marks: Marks, *, closing: bool = True) -> Fraction:
         return sum((self.requirement(i, marks, closing=closing) for i in group), ZERO)

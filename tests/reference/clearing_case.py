@@ -70,6 +70,8 @@ class Venue:
     step_once: bool = False
     liquidation_fee: float = 0.0
     close_fee: float = 0.0
+    close_fee_basis: Literal["mark", "bankruptcy"] = "mark"
+    mmr_basis: Literal["mark", "entry"] = "mark"
     funding_paid_from: Literal["margin", "wallet_first", "capped"] = "margin"
     fund: Literal["contract", "settlement"] = "settlement"
     fund_start: float = 0.0
@@ -125,5 +127,6 @@ class Cleared:
     margin: list[list[list[Number]]] = field(default_factory=list)
     inventory: list[list[Number]] = field(default_factory=list)
     fund: list[list[Number]] = field(default_factory=list)
+    waiting: list[list[Number]] = field(default_factory=list)
     money: list[Number] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 from tests.reference.clearing_accounts import Account
 from tests.reference.clearing_queue import SCORES, hand_out, order_of
 from tests.reference.clearing_state import ZERO, State
 from tests.reference.prices import shortened, sign
+from tests.reference.remainder import _largest_multiple, _supremum
 
 HALVINGS = 200
 CRUMB = 1 - Fraction(1, 10**9)  # without a lot, sizes stay this far below a bound
@@ -29,7 +31,6 @@ def treat(state: State, account: Account, group: tuple[int, ...]) -> None:
             sell_out(state, account, group)
     for i in sorted(touched):
         work_off(state, i)
-    waterfall(state)
 
 
 # -- takeover ----------------------------------------------------------------------------------------------------------
@@ -155,19 +156,18 @@ def sell_inventory(state: State, i: int, part: Fraction) -> None:
 # -- the waterfall -----------------------------------------------------------------------------------------------------
 
 
-def waterfall(state: State) -> None:
-    """Deleverage where a fund's trigger holds, until nothing more can be done."""
+def waterfall(state: State) -> bool:
+    """Deleverage where a fund's trigger holds; tell whether anybody was."""
     if not state.case.venue.deleverages:
-        return
-    again = True
-    while again:
-        again = False
-        for number, fund in enumerate(state.funds):
-            fund.active = trigger_holds(state, number)
-            if fund.active:
-                for i in state.contracts_of(number):
-                    if state.engine[i].size != 0:
-                        again = deleverage(state, i) or again
+        return False
+    any_given = False
+    for number, fund in enumerate(state.funds):
+        fund.active = trigger_holds(state, number)
+        if fund.active:
+            for i in state.contracts_of(number):
+                if state.engine[i].size != 0:
+                    any_given = deleverage(state, i) or any_given
+    return any_given
 
 
 def trigger_holds(state: State, number: int) -> bool:
@@ -261,14 +261,14 @@ def step_down(state: State, account: Account, group: tuple[int, ...]) -> bool:
         return False
     once = venue.step_once or venue.step == "restore"
     lowest = max(1, venue.step_from_tier - 1)
-    able = [i for i in group if account.bracket(i, marks) >= lowest and not (once and account.holdings[i].stepped)]
+    able = [i for i in group if account.bracket(i, marks[i]) >= lowest and not (once and account.holdings[i].stepped)]
     if not able:
         return False
     i = max(able, key=lambda j: (account.requirement(j, marks), -j))
-    h, terms = account.holdings[i], state.terms[i]
+    h = account.holdings[i]
     others = account.required(group, marks) - account.requirement(i, marks)
     balance = account.balance(group, marks)
-    if venue.step_above_first and balance <= others + terms.requirement(h.size, marks[i], 0):
+    if venue.step_above_first and balance <= others + account.needs(i, marks[i], 0):
         return False
     found = step_target(state, account, i, balance, others)
     if found is None:
@@ -287,34 +287,48 @@ def step_target(
     state: State, account: Account, i: int, balance: Fraction, others: Fraction
 ) -> tuple[Fraction, int] | None:
     """Return the size that remains after a step and the bracket that binds it."""
-    venue, terms, marks, h = state.case.venue, state.terms[i], state.marks, account.holdings[i]
-    bracket = account.bracket(i, marks)
+    venue, terms, mark, h = state.case.venue, state.terms[i], state.marks[i], account.holdings[i]
 
-    def passes(remaining: Fraction, at: int) -> bool:
-        fee = closing_fee(terms.notional(abs(h.size) - remaining, marks[i]), balance, Fraction(venue.liquidation_fee))
-        return balance - fee > others + terms.requirement(remaining, marks[i], at)
+    def excess(remaining: Fraction, bracket: int) -> Fraction:
+        fee = closing_fee(terms.notional(abs(h.size) - remaining, mark), balance, Fraction(venue.liquidation_fee))
+        return balance - fee - others - account.needs(i, mark, bracket, remaining)
 
     if venue.step == "tier":
+        bracket = account.bracket(i, mark)
         targets = [max(0, bracket - venue.step_tiers)] if venue.step_tiers else list(range(bracket - 1, -1, -1))
         for target in targets:
-            remaining = below_floor(state, i, target + 1)
-            if remaining > 0 and (venue.step_tiers or passes(remaining, terms.bracket_at(remaining, marks[i], target))):
+            remaining = below_floor(account, i, mark, target + 1)
+            if remaining <= 0:
+                continue
+            if venue.step_tiers or excess(remaining, min(target, account.bracket(i, mark, remaining))) > 0:
                 return remaining, target
         return None
-    step = terms.lot
-    assert step > 0, "restoring steps are defined in lots"
-    lots = math.ceil(abs(h.size) / step) - 1
-    while lots > 0:
-        at = terms.bracket_at(lots * step, marks[i], h.bound)
-        if passes(lots * step, at):
-            return lots * step, at
-        lots -= 1
+    return restoring(account, i, mark, excess)
+
+
+def restoring(
+    account: Account, i: int, mark: Fraction, excess: Callable[[Fraction, int], Fraction]
+) -> tuple[Fraction, int] | None:
+    """Return the largest remaining size with a positive excess; found bracket by bracket, from the top."""
+    h, terms, unit = account.holdings[i], account.terms[i], account.measure_of_one(i, mark)
+    rows, lot, held = terms.table.brackets, terms.lot, abs(account.holdings[i].size)
+    for k in range(terms.table.bracket_of(held * unit), -1, -1):
+        bracket = k if h.bound is None else min(k, h.bound)
+        low, high, below = rows[k].floor / unit, held, held * CRUMB
+        if k + 1 < len(rows):
+            high, below = min(held, rows[k + 1].floor / unit), min(below, rows[k + 1].floor / unit * CRUMB)
+
+        def within(size: Fraction, bracket: int = bracket) -> Fraction:
+            return excess(size, bracket)
+
+        found = _largest_multiple(low, high, lot, within) if lot else _supremum(low, high, shortened(below), within)
+        if found is not None:
+            return found, (bracket if lot else account.bracket(i, mark, found))
     return None
 
 
-def below_floor(state: State, i: int, bracket: int) -> Fraction:
+def below_floor(account: Account, i: int, mark: Fraction, bracket: int) -> Fraction:
     """Return the largest size strictly below the floor of a bracket."""
-    terms = state.terms[i]
-    unit = Fraction(1) if terms.table.counts_contracts else terms.kind.worth(state.marks[i])
-    floor = terms.table.brackets[bracket].floor / unit
+    terms = account.terms[i]
+    floor = terms.table.brackets[bracket].floor / account.measure_of_one(i, mark)
     return (math.ceil(floor / terms.lot) - 1) * terms.lot if terms.lot else shortened(floor * CRUMB)

@@ -57,7 +57,7 @@ class State:
 
     @classmethod
     def opened(cls, case: Market) -> State:
-        terms = [Terms.of(listing, case.venue.close_fee) for listing in case.listings]
+        terms = [Terms.of(listing, case.venue) for listing in case.listings]
         accounts = [Account.of(n, trader, terms) for n, trader in enumerate(case.traders)]
         count = 1 if case.venue.fund == "settlement" else len(terms)
         state = cls(

@@ -50,7 +50,7 @@ def exact(v: Vector, key: str) -> Fraction:
 
 def terms(*, inverse: bool = False, rate: str = "0", table: Tiers | None = None, lot: float = 0.0) -> Terms:
     table = table or Tiers((Tier(0.0, math.inf, Fraction(rate), 100.0),))  # type: ignore[arg-type]
-    return Terms.of(Listing(Ohlc((), (), (), ()), table, inverse=inverse, lot=lot), 0.0)
+    return Terms.of(Listing(Ohlc((), (), (), ()), table, inverse=inverse, lot=lot))
 
 
 def names(prefix: str) -> list[str]:
