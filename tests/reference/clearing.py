@@ -73,10 +73,10 @@ def begin_bar(state: State, bar: int) -> None:
     share = state.case.venue.volume_share
     for i in range(len(state.terms)):
         volume = state.volume(i)
-        if share != 0 and (volume is None or (share is None and volume > 0)):
+        if share is None or (share > 0 and volume is None):
             state.volume_left[i] = None
         else:
-            state.volume_left[i] = Fraction(share or 0) * (volume or 0)
+            state.volume_left[i] = Fraction(share) * (volume or 0)
     for account in state.accounts:
         for h in account.holdings.values():
             h.bound, h.stepped = None, False
@@ -109,7 +109,7 @@ def due(state: State, *, at_open: bool) -> list:
 
 def settle(state: State, i: int, rate: float, given: float | None, otherwise: Fraction | None = None) -> None:
     """Let everybody who holds a contract pay or receive funding; the engine's part is the fund's."""
-    price = Fraction(given) if given is not None else otherwise if otherwise is not None else state.path[i]
+    price = Fraction(given) if given is not None else otherwise if otherwise is not None else state.marks[i]
     unit, venue = state.terms[i].kind.worth(price) * Fraction(rate), state.case.venue
     short_of = ZERO
     marks = {**state.marks, i: price}
@@ -288,8 +288,7 @@ class Periods:
         now = state.case.open_time[state.bar]
         offset, length = int(venue.sharing_offset_hours * HOUR), int(venue.sharing_hours * HOUR)
         first, last = ((time - offset) // length for time in (now, now + state.case.bar_ms))
-        is_last = state.bar == len(state.case.open_time) - 1
-        if not venue.shares or (last == first and not is_last):
+        if not venue.shares or last == first:
             return
         equity = {a.number: a.equity(state.marks) for a in state.accounts}
         profits = [equity[a.number] - self.start[a.number] for a in state.accounts]

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from tests.reference.clearing_accounts import Account
 from tests.reference.clearing_queue import SCORES, hand_out, order_of
-from tests.reference.clearing_state import ZERO, State
+from tests.reference.clearing_state import ONE, ZERO, State
 from tests.reference.prices import shortened, sign
 from tests.reference.remainder import _largest_multiple, _supremum
 
@@ -113,42 +113,27 @@ def work_off(state: State, i: int) -> None:
     fund = state.funds[state.fund_of(i)]
     if trunk.size == 0 or (venue.deleverages and fund.active):
         return
-    part = state.market_takes(i, trunk.size)
+    offered = state.market_takes(i, trunk.size)
+    if offered == 0:
+        return
+    price = state.sale_price(i, offered)
+    part = offered
     if venue.deleverages and venue.exhausted:
-        part = bearable(state, i, part)
+        result = state.terms[i].paid(offered, price) - trunk.paid * offered / trunk.size
+        if result < 0:  # each unit costs the same: as many as the fund can pay
+            part = shortened(offered * min(ONE, max(ZERO, fund.able) / -result))
     if part != 0:
-        sell_inventory(state, i, part)
+        sell_inventory(state, i, part, price)
 
 
-def result_of_sale(state: State, i: int, part: Fraction) -> Fraction:
-    """Return what the engine would earn by selling a part of its inventory."""
+def sell_inventory(state: State, i: int, part: Fraction, price: Fraction) -> None:
+    """Sell a part of the inventory at a price; the result is the fund's."""
     trunk = state.engine[i]
-    return state.terms[i].paid(part, state.sale_price(i, part)) - trunk.paid * part / trunk.size
-
-
-def bearable(state: State, i: int, part: Fraction) -> Fraction:
-    """Return how much of a part can be sold before the fund would fall below zero."""
-    able = state.funds[state.fund_of(i)].able
-    if part == 0 or result_of_sale(state, i, part) >= -max(ZERO, able):
-        return part
-    if able <= 0:
-        return ZERO
-    good, bad = ZERO, part
-    for _ in range(HALVINGS):
-        middle = (good + bad) / 2
-        good, bad = (middle, bad) if able + result_of_sale(state, i, middle) >= 0 else (good, middle)
-    return shortened(good)
-
-
-def sell_inventory(state: State, i: int, part: Fraction) -> None:
-    """Sell a part of the inventory; the result is the fund's."""
-    trunk, result = state.engine[i], shortened(result_of_sale(state, i, part))
     cost = trunk.paid * part / trunk.size
-    price = state.sell(i, part)
-    trunk.size, trunk.paid = (
-        shortened(trunk.size - part),
-        (shortened(trunk.paid - cost) if part != trunk.size else ZERO),
-    )
+    result = shortened(state.terms[i].paid(part, price) - cost)
+    state.sell(i, part, price)
+    trunk.paid = shortened(trunk.paid - cost) if part != trunk.size else ZERO
+    trunk.size = shortened(trunk.size - part)
     state.write("sale", i, size=part, price=price, result=result)
     state.to_fund(i, result)
 
@@ -178,8 +163,8 @@ def trigger_holds(state: State, number: int) -> bool:
     if venue.drawdown == 0:
         return False
     since = state.case.open_time[state.bar] - int(venue.drawdown_hours * 3_600_000)
-    peak = max((w for time, w in state.funds[number].closes if time >= since), default=worth)
-    return worth <= (1 - Fraction(venue.drawdown)) * peak
+    peak = max((w for time, w in state.funds[number].closes if time >= since), default=ZERO)
+    return peak > 0 and worth <= (1 - Fraction(venue.drawdown)) * peak
 
 
 # -- deleveraging ------------------------------------------------------------------------------------------------------

@@ -109,15 +109,13 @@ class State:
             return size
         return sign(size) * min(abs(size), left)
 
-    def sell(self, i: int, size: Fraction) -> Fraction:
-        """Pass a signed size on to the outside market and return the price."""
-        price = self.sale_price(i, size)
+    def sell(self, i: int, size: Fraction, price: Fraction) -> None:
+        """Pass a signed size on to the outside market."""
         left = self.volume_left[i]
         if left is not None:
             self.volume_left[i] = shortened(left - abs(size))
         self.shift[i] = shortened(self.shift[i] - self.impact_of(i, size))
         self.outside_cash += self.outside[i].take(size, self.terms[i].paid(size, price))
-        return price
 
     def fade(self, i: int) -> None:
         """Let the engine's move of the price fade over one bar."""

@@ -134,7 +134,7 @@ SCENARIOS = (
             3    7       .     .
         """,
         terms=COIN,
-        rules={"waterfall": "market, fund, share"},
+        rules={"waterfall": "market, fund, share", "sharing_hours": 2.0},
         events="""
             bar  kind      acc  amount  rate    price  result
             1    takeover  0    .       .       .      .

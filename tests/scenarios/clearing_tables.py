@@ -201,7 +201,7 @@ SCENARIOS = (
             2    50      -4    100
             3    70      .     .
         """,
-        rules={"waterfall": "market, fund, share"},
+        rules={"waterfall": "market, fund, share", "sharing_hours": 2.0},
         events="""
             bar  kind      acc  amount  rate  price  result
             1    takeover  0    .       .     .      .
@@ -223,7 +223,7 @@ SCENARIOS = (
             1    1000    -2    100
             2    1000    3     100
         """,
-        rules={"waterfall": "market, fund, share"},
+        rules={"waterfall": "market, fund, share", "sharing_hours": 2.0},
         events="""
             bar  kind      acc  amount  rate
             1    takeover  0    .       .
