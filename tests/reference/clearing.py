@@ -301,7 +301,7 @@ class Periods:
                     amount = shortened(share)
                     account.free -= amount
                     state.write("share", n, account=account.number, amount=amount, rate=rate)
-                    state.to_fund(n, amount)
+                    state.to_fund(n, amount, at_once=True)
         self.start = {a.number: a.equity(state.marks) for a in state.accounts}
 
 

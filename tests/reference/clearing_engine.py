@@ -12,7 +12,7 @@ from tests.reference.clearing_state import ONE, ZERO, State
 from tests.reference.prices import shortened, sign
 from tests.reference.remainder import _largest_multiple, _supremum
 
-HALVINGS = 200
+DUST = Fraction(1, 10**12)  # of all the money: stored amounts are cut, and what is that little is nothing
 CRUMB = 1 - Fraction(1, 10**9)  # without a lot, sizes stay this far below a bound
 
 
@@ -158,7 +158,7 @@ def waterfall(state: State) -> bool:
 def trigger_holds(state: State, number: int) -> bool:
     """Tell whether a fund is exhausted, or has fallen from the highest close of the last hours."""
     venue, worth = state.case.venue, state.worth_of(number)
-    if venue.exhausted and worth < 0:
+    if venue.exhausted and worth < -DUST * state.money_at_start:
         return True
     if venue.drawdown == 0:
         return False

@@ -122,6 +122,10 @@ class State:
         venue = self.case.venue
         self.shift[i] *= Fraction(0.5 ** (self.case.bar_ms / (venue.half_life_minutes * MINUTE)))
 
+    @property
+    def money_at_start(self) -> Fraction:
+        return sum((abs(Fraction(t.wallet)) for t in self.case.traders), ZERO)
+
     # -- money ---------------------------------------------------------------------------------------------------------
 
     def fund_of(self, i: int) -> int:
@@ -135,10 +139,10 @@ class State:
         marks = self.marks
         return self.funds[fund].able + sum((self.engine[i].unrealised(marks[i]) for i in self.contracts_of(fund)), ZERO)
 
-    def to_fund(self, i: int, amount: Fraction) -> None:
+    def to_fund(self, i: int, amount: Fraction, *, at_once: bool = False) -> None:
         """Let a flow into the fund of a contract (negative: out of it), now or with the next booking."""
         fund = self.funds[self.fund_of(i)]
-        if self.case.venue.booking_hour is None:
+        if at_once or self.case.venue.booking_hour is None:
             fund.balance = shortened(fund.balance + amount)
         else:
             fund.waiting = shortened(fund.waiting + amount)
