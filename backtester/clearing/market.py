@@ -15,7 +15,7 @@ from backtester.domain.margin_tiers import MarginTier, TierTable, table_in_force
 from backtester.errors import AccountError, DataError, UsageError
 
 if TYPE_CHECKING:
-    from backtester.market.panel import Panel
+    from backtester.market.panel import Bars, Panel
     from backtester.market.store import Store
 
 Floats = NDArray[np.float64]
@@ -218,7 +218,8 @@ def market_from_panel(panel: Panel, instruments: Sequence[Instrument], tiers: Se
     Parameters
     ----------
     panel : Panel
-        Trade, mark and funding on one clock; the mark on the clock of the trades.
+        Trade, mark and funding on one clock. A mark on coarser bars follows the traded price from each of its opens,
+        kept within the mark bar's low and high; ``notes`` says so.
     instruments : sequence of Instrument
         Terms of each contract, in the panel's order.
     tiers : sequence of TierTable
@@ -227,15 +228,12 @@ def market_from_panel(panel: Panel, instruments: Sequence[Instrument], tiers: Se
     Raises
     ------
     DataError
-        The mark is known on coarser bars alone, or the panel has holes.
+        The panel has holes.
     """
+    mark = panel.mark
+    notes = tuple(panel.notes)
     if panel.mark_timeframe_ms != panel.timeframe_ms:
-        raise DataError(
-            f"{panel.venue} {panel.symbols[0]} mark",
-            "is known on coarser bars than the trades",
-            None,
-            "Choose the timeframe of the mark series.",
-        )
+        mark = fine_mark(panel.trade, panel.mark, panel.mark_timeframe_ms // panel.timeframe_ms)
     volume = np.full(panel.trade.close.shape, np.nan) if panel.volume is None else np.array(panel.volume)
     for c, instrument in enumerate(instruments):
         if instrument.kind is ContractKind.INVERSE:
@@ -250,15 +248,37 @@ def market_from_panel(panel: Panel, instruments: Sequence[Instrument], tiers: Se
         low=panel.trade.low,
         close=panel.trade.close,
         volume=volume,
-        mark_open=panel.mark.open,
-        mark_high=panel.mark.high,
-        mark_low=panel.mark.low,
-        mark_close=panel.mark.close,
+        mark_open=mark.open,
+        mark_high=mark.high,
+        mark_low=mark.low,
+        mark_close=mark.close,
         funding=funding,
         instruments=tuple(instruments),
         tiers=tuple(tiers),
-        notes=tuple(panel.notes),
+        notes=notes,
     )
+
+
+def fine_mark(trade: Bars, mark: Bars, coarseness: int) -> Bars:
+    """Return the mark of fine bars: the traded price times mark over trade at the mark bar's open, within its range.
+
+    Parameters
+    ----------
+    trade : Bars
+        Traded prices of the fine bars, the first at a mark bar's open.
+    mark : Bars
+        Mark prices of the coarse bars that cover them.
+    coarseness : int
+        Fine bars in a coarse one.
+    """
+    from backtester.market.panel import Bars  # noqa: PLC0415 - heavy
+
+    bars = trade.open.shape[1]
+    coarse = np.arange(bars) // coarseness
+    ratio = mark.open[:, coarse] / trade.open[:, coarse * coarseness]
+    lowest, highest = mark.low[:, coarse], mark.high[:, coarse]
+    parts = (trade.open, trade.high, trade.low, trade.close)
+    return Bars(*(np.clip(part * ratio, lowest, highest) for part in parts))
 
 
 def load_market(

@@ -16,11 +16,13 @@ import numpy as np
 
 from backtester.clearing.market import ClearingMarket
 from backtester.clearing.population import Floats, Ints, Population
+from backtester.domain.enums import TierUnit
 from backtester.errors import UnknownNameError, UsageError
 
 ONCHAIN_MIX: dict[float, float] = {1.0: 0.12, 2.0: 0.24, 4.0: 0.24, 6.0: 0.24, 10.0: 0.10, 20.0: 0.045, 40.0: 0.015}
 RETAIL_MIX: dict[float, float] = {5.0: 0.15, 10.0: 0.25, 20.0: 0.24, 50.0: 0.15, 125.0: 0.21}
 HOUR_MS = 3_600_000
+FEE_RESERVE = 0.001  # for a closing fee in the liquidation test
 TRIES = 8  # times that an age is drawn again before a position opens at the first mark
 
 
@@ -95,10 +97,11 @@ def from_open_interest(
     # the mix is by open interest: an account's leverage does not depend on its size, so that shares by number agree
     leverage = leverages[rng.choice(len(leverages), accounts, p=shares / shares.sum())]
     quantity = _scaled_to(raw * side, contract, sizes)
-    rates = np.array([t.tiers[0].maintenance_margin_rate for t in market.tiers])
     entry = market.mark_open[contract, 0].astype(np.float64)
     if past is not None:
-        room = np.maximum(1.0 / leverage[account] - rates[contract], 0.0)
+        initial = 1.0 / leverage[account]
+        rates = _rates(market, contract, quantity) + FEE_RESERVE
+        room = np.maximum(initial - rates, 0.0) / (1.0 + initial)  # the least of longs and shorts, linear and inverse
         ages = rng.exponential(holding_hours * HOUR_MS / past.bar_ms, len(contract))
         rows = np.array([past.place(symbol) for symbol in market.symbols])
         entry = _entries(rng, _Past(past, rows), entry, contract, side=side, room=room, ages=ages)
@@ -191,6 +194,21 @@ def _scaled_to(raw: Floats, contract: Ints, sizes: Floats) -> Floats:
             out[mine] *= size / np.abs(raw[mine]).sum()
         mine = np.flatnonzero(contract == c)
         out[mine[np.argmax(np.abs(out[mine]))]] -= out[mine].sum()
+    return out
+
+
+def _rates(market: ClearingMarket, contract: Ints, quantity: Floats) -> Floats:
+    """Return the maintenance rate of each position's bracket at the first mark."""
+    size = np.abs(quantity)
+    out = np.zeros(len(quantity))
+    for c, table in enumerate(market.tiers):
+        mine = contract == c
+        unit = abs(float(market.values(market.mark_open[:, :1])[c, 0]))
+        by_notional = table.unit is TierUnit.NOTIONAL
+        measure = size[mine] * (unit if by_notional else 1.0 / market.instruments[c].contract_size)
+        floors = np.array([t.notional_floor for t in table.tiers])
+        rates = np.array([t.maintenance_margin_rate for t in table.tiers])
+        out[mine] = rates[np.searchsorted(floors, measure, side="right") - 1]
     return out
 
 

@@ -272,6 +272,7 @@ def _with_watch(
     state["outside_quantity"] = outside
     state["outside_cash"] = -outside * first
     funds["balance"] = _fund_start(market, population, rules, places, len(funds))
+    funds["start"] = funds["balance"]
     totals = np.zeros(TOTALS)
     totals[SCALE] = float(accounts["wallet"].sum() + positions["margin"].sum())
     return Books(

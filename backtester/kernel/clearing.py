@@ -27,11 +27,13 @@ from backtester.kernel.clearing_joint import NEVER, find_reaches, next_joint
 from backtester.kernel.clearing_queue import (
     light_at,
     note_peak,
+    peak_of,
     run_waterfall,
     share_losses,
     start_period,
 )
 from backtester.kernel.clearing_state import (
+    ALONE,
     BELOW_LIMIT,
     CASH,
     CHECKED,
@@ -40,24 +42,35 @@ from backtester.kernel.clearing_state import (
     ENDLESS,
     GUEST,
     GUEST_NEXT,
-    JOINT,
+    LAST_CHECK,
     MONEY_LOST,
     MOVED_IN,
     PINNED,
     SCALE,
     SIZES_APART,
     START,
+    SUMMED,
     Books,
     Journal,
     World,
 )
-from backtester.kernel.clearing_watch import cross_edge, new_bracket, next_high, next_low, watch_again, watch_all
+from backtester.kernel.clearing_watch import (
+    backing,
+    cross_edge,
+    line_at,
+    new_bracket,
+    next_high,
+    next_low,
+    watch_again,
+    watch_all,
+)
 from backtester.kernel.funding import funding_payment
 from backtester.kernel.value import average_entry, unrealized_pnl
 
 TOLERANCE = 1e-9
 OPEN, HIGH, LOW, CLOSE = 0, 1, 2, 3
 LEGS = 3
+CHECK_MS = 24 * 3_600_000  # between two checks that ask each account for its limit
 
 
 @step
@@ -140,22 +153,50 @@ def settle_point(world: World, books: Books, journal: Journal, bar: int, now: in
 
 
 @step
-def settle_funding(world: World, books: Books, c: int, rate: float, value: float) -> None:
-    """Let every holder of a contract pay or receive one settlement: accounts, engine, guest and outside market."""
-    flow = funding_payment(1.0, value, rate)
-    state = books.state[c]
+def pay_accounts(books: Books) -> None:
+    """Let every account pay or receive what is due, and sum up what all of them have, in one pass.
+
+    The sums are compared with the running ones, which are then replaced.
+    """
+    state = books.state
+    for c in range(state.size):
+        state[c]["counted"] = 0.0
     paid = 0.0
-    for p in range(books.positions.size):
-        position = books.positions[p]
-        if position["contract"] == c and position["quantity"] != 0.0:
-            payment = position["quantity"] * flow
-            a = position["account"]
-            if books.accounts[a]["isolated"] == 1:
+    cash = 0.0
+    for a in range(books.accounts.size):
+        account = books.accounts[a]
+        wallet = account["wallet"]
+        isolated = account["isolated"] == 1
+        for p in range(account["first"], account["stop"]):
+            position = books.positions[p]
+            quantity = position["quantity"]
+            if quantity == 0.0:
+                cash += position["margin"]
+                continue
+            row = state[position["contract"]]
+            payment = quantity * row["flow"]
+            if isolated:
                 position["margin"] -= payment
             else:
-                books.accounts[a]["wallet"] -= payment
+                wallet -= payment
             paid += payment
-    books.totals[CASH] -= paid
+            cash += position["margin"] - quantity * position["entry"]
+            row["counted"] += quantity
+        account["wallet"] = wallet
+        cash += wallet
+    running = books.totals[CASH] - paid
+    books.totals[SUMMED] = max(books.totals[SUMMED], abs(cash - running) / books.totals[SCALE])
+    books.totals[CASH] = cash
+    for c in range(state.size):
+        apart = abs(state[c]["counted"] - state[c]["account_quantity"])
+        if state[c]["largest_interest"] > 0.0:
+            books.totals[SUMMED] = max(books.totals[SUMMED], apart / state[c]["largest_interest"])
+
+
+@step
+def pay_venue(world: World, books: Books, c: int, flow: float) -> None:
+    """Let the engine, for its fund, and the outside market pay one settlement, and loosen the keys by it."""
+    state = books.state[c]
     from_engine = state["engine_quantity"] * flow
     fund = books.funds[world.contracts[c]["fund"]]
     if world.rules[0]["booking_ms"] == 0:
@@ -174,6 +215,7 @@ def settle_funding(world: World, books: Books, c: int, rate: float, value: float
 @step
 def settle_due(world: World, books: Books, bar: int, row: int, inside: int) -> int:
     """Settle the funding due at the open of a bar (``inside`` 0) or within it; return the next row of settlements."""
+    first = row
     while row < world.settlements.size:
         due = world.settlements[row]
         if due["bar"] != bar or due["inside"] != inside:
@@ -184,8 +226,14 @@ def settle_due(world: World, books: Books, bar: int, row: int, inside: int) -> i
             mark = world.mark[CLOSE if inside == 1 else OPEN, c, bar]
             shift = world.rules[0]["mark_share"] * books.state[c]["shift"]
             value = displaced(mark, shift, world.contracts[c]["sign"])
-        settle_funding(world, books, c, due["rate"], value)
+        flow = funding_payment(1.0, value, due["rate"])
+        pay_venue(world, books, c, flow)
+        books.state[c]["flow"] += flow
         row += 1
+    if row > first:
+        pay_accounts(books)
+        for c in range(world.contracts.size):
+            books.state[c]["flow"] = 0.0
     return row
 
 
@@ -319,8 +367,7 @@ def end_bar(world: World, books: Books, journal: Journal, bar: int) -> None:
         target["shared"] = source["shared"]
         target["deleveraging"] = source["active"]
         note_peak(books, journal, fund, bar)
-        head = journal.funds[fund, books.peak_queue[fund, source["queue_head"]]]
-        target["peak"] = head["balance"] + head["pending"] + head["unrealized"]
+        target["peak"] = peak_of(world, books, journal, fund, close)
 
 
 @step
@@ -353,53 +400,61 @@ def lowest_excess(world: World, books: Books) -> float:
     worst = math.inf
     for p in range(books.positions.size):
         position = books.positions[p]
-        kind = position["kind"]
-        if position["quantity"] == 0.0 or kind == GUEST or position["pinned"] == 1:
+        if position["quantity"] == 0.0 or position["kind"] == GUEST or position["pinned"] == 1:
             continue
-        if kind == JOINT:
-            account = books.accounts[position["account"]]
-            for j in range(account["first"], account["stop"]):
-                new_bracket(world, books, j, books.state[books.positions[j]["contract"]]["mark"])
+        mark = books.state[position["contract"]]["mark"]
+        if position["kind"] == ALONE:
+            constant, slope = line_at(world, books, p, position["tier"])
+            excess = backing(books, p) + unrealized_pnl(position["quantity"], position["entry"], mark)
+            excess -= constant + slope * abs(mark)
+        else:
+            first = books.accounts[position["account"]]["first"]
+            if p > first:  # the account was looked at with its first position, unless that is flat
+                excess = math.inf if books.positions[p - 1]["quantity"] != 0.0 else joint_excess(world, books, p)
+            else:
+                excess = joint_excess(world, books, p)
         books.counters[CHECKED] += 1
-        excess = group_balance(books, p) - group_requirement(world, books, p)
-        worst = min(worst, excess / abs(position["quantity"] * books.state[position["contract"]]["mark"]))
+        if excess < worst * abs(position["quantity"] * mark):
+            worst = excess / abs(position["quantity"] * mark)
     return worst
 
 
 @step
-def sizes_differ(books: Books, full: bool) -> bool:
+def joint_excess(world: World, books: Books, p: int) -> float:
+    """Return balance less requirement of an account with several cross positions."""
+    account = books.accounts[books.positions[p]["account"]]
+    for j in range(account["first"], account["stop"]):
+        new_bracket(world, books, j, books.state[books.positions[j]["contract"]]["mark"])
+    return group_balance(books, p) - group_requirement(world, books, p)
+
+
+@step
+def sizes_differ(books: Books) -> bool:
     """Return whether the positions of any contract do not sum to zero, engine and outside market included."""
     for c in range(books.state.size):
         state = books.state[c]
-        held = state["account_quantity"]
         size = state["long_quantity"] + abs(state["engine_quantity"]) + abs(state["outside_quantity"])
         state["largest_interest"] = max(size, state["largest_interest"])
-        if full:
-            held = 0.0
-            for p in range(books.positions.size):
-                if books.positions[p]["contract"] == c:
-                    held += books.positions[p]["quantity"]
-        if abs(held + state["engine_quantity"] + state["outside_quantity"]) > TOLERANCE * state["largest_interest"]:
+        held = state["account_quantity"] + state["engine_quantity"] + state["outside_quantity"]
+        if abs(held) > TOLERANCE * state["largest_interest"]:
             return True
     return False
 
 
 @step
-def close_books(world: World, books: Books, journal: Journal, bar: int, full: bool) -> int:
-    """Check a bar's books, in full where asked; return what is wrong with them."""
+def close_books(world: World, books: Books, journal: Journal, bar: int, thorough: bool) -> int:
+    """Check a bar's books; return what is wrong with them.
+
+    The heaps tell whether any account stands below its limit; a thorough check asks each of them.
+    """
     error = abs(everything(books) - books.totals[START]) / books.totals[SCALE]
-    if full:
-        cash = sum_of_accounts(books)
-        error = max(error, abs(cash - books.totals[CASH]) / books.totals[SCALE])
-        books.totals[CASH] = cash
-        error = max(error, abs(everything(books) - books.totals[START]) / books.totals[SCALE])
+    error = max(error, books.totals[SUMMED])
+    books.totals[SUMMED] = 0.0
     journal.error[bar] = error
     if not error <= TOLERANCE:
         return MONEY_LOST
-    if sizes_differ(books, full):
+    if sizes_differ(books):
         return SIZES_APART
-    if full:
-        return CLOSED if lowest_excess(world, books) >= -TOLERANCE else BELOW_LIMIT
     for c in range(world.contracts.size):
         here = books.state[c]["mark"]
         p, _ = next_low(world, books, c, here, here)
@@ -407,6 +462,10 @@ def close_books(world: World, books: Books, journal: Journal, bar: int, full: bo
             return BELOW_LIMIT
         p, _ = next_high(world, books, c, here, here)
         if p >= 0 and cash_below(world, books, p):
+            return BELOW_LIMIT
+    if thorough:
+        books.counters[LAST_CHECK] = bar
+        if not lowest_excess(world, books) >= -TOLERANCE:
             return BELOW_LIMIT
     return CLOSED
 
@@ -497,8 +556,11 @@ def clear_market(world: World, books: Books, journal: Journal, light_every: int)
                 if not walk_leg(world, books, journal, bar):
                     return ENDLESS, bar
         end_bar(world, books, journal, bar)
-        full = row > first_row or bar == bars - 1
-        outcome = close_books(world, books, journal, bar, full)
+        if bar == bars - 1:
+            pay_accounts(books)  # nothing is due: this only sums up
+        since = (bar - books.counters[LAST_CHECK]) * world.bar_ms
+        thorough = bar == bars - 1 or (row > first_row and since >= CHECK_MS)
+        outcome = close_books(world, books, journal, bar, thorough)
         if outcome != CLOSED:
             return outcome, bar
         if light_every > 0 and (

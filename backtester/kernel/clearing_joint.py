@@ -19,7 +19,7 @@ from backtester.kernel.value import unrealized_pnl
 
 NEVER = 2.0  # a fraction of a leg that no path reaches
 MOST_LOOKED_AT = 32  # beyond this many, or a part of all, the reaches are found anew
-PART_LOOKED_AT = 64
+PART_LOOKED_AT = 16
 
 
 @step

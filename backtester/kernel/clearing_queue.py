@@ -11,6 +11,7 @@ from backtester.kernel._jit import step
 from backtester.kernel.clearing_engine import (
     engine_trades,
     fund_worth,
+    lift_debt,
     own_requirement,
     pay_wallet,
     set_holding,
@@ -21,6 +22,7 @@ from backtester.kernel.clearing_state import (
     AT_MARK,
     CLAWBACKS,
     DELEVERAGINGS,
+    GUEST,
     RANK_BINANCE,
     RANK_BITMEX,
     RANK_HYPERLIQUID,
@@ -204,6 +206,8 @@ def close_against_engine(world: World, books: Books, p: int, closed: float, valu
     set_holding(books, p, left, position["entry"] if left != 0.0 else 0.0)
     if left != 0.0:
         new_bracket(world, books, p, books.state[position["contract"]]["mark"])
+    elif position["kind"] != GUEST:
+        lift_debt(world, books, a, position["contract"])
     watch_account(world, books, a)
 
 
@@ -257,17 +261,18 @@ def deleverage(world: World, books: Books, journal: Journal, bar: int, c: int) -
 
 @step
 def peak_of(world: World, books: Books, journal: Journal, fund: int, now: int) -> float:
-    """Return the largest worth of a fund at the closes of the bars within the trigger's hours before ``now`` [ms]."""
+    """Return the largest worth of a fund, at the start and at closes, within the trigger's hours before ``now``."""
     head = books.funds[fund]["queue_head"]
     tail = books.funds[fund]["queue_tail"]
     horizon = now - world.rules[0]["drawdown_ms"]
     while head + 1 < tail and world.open_time[books.peak_queue[fund, head]] + world.bar_ms < horizon:
         head += 1
     books.funds[fund]["queue_head"] = head
-    if head >= tail:
-        return -math.inf
-    row = journal.funds[fund, books.peak_queue[fund, head]]
-    return row["balance"] + row["pending"] + row["unrealized"]
+    peak = books.funds[fund]["start"] if world.open_time[0] >= horizon else -math.inf
+    if head < tail:
+        row = journal.funds[fund, books.peak_queue[fund, head]]
+        peak = max(peak, row["balance"] + row["pending"] + row["unrealized"])
+    return peak
 
 
 @step

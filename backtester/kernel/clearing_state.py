@@ -21,7 +21,8 @@ CASH = 0  # sum over accounts of free wallet, isolated margins and minus Q * v_e
 MOVED_IN = 1  # transfers so far, the guest's cash changes
 START = 2  # what everything together was before the first bar
 SCALE = 3  # sum of the wallets at the start
-TOTALS = 4
+SUMMED = 4  # largest difference between a full sum and the running one since the last bar, as a fraction
+TOTALS = 5
 
 # counters
 LIQUIDATIONS = 0
@@ -30,8 +31,9 @@ CLAWBACKS = 2
 PINNED = 3
 JOINT_DIRTY = 4
 GUEST_NEXT = 5
-CHECKED = 6  # units looked at by the full audits
-COUNTERS = 7
+CHECKED = 6  # positions whose limit the thorough checks looked at
+LAST_CHECK = 7  # bar of the last thorough check
+COUNTERS = 8
 
 # outcome
 CLOSED = 0
@@ -144,6 +146,8 @@ STATE = np.dtype(  # one row a contract
         ("joint_mark", np.float64),  # when the joint accounts were looked at
         ("joint_funding", np.float64),
         ("funding_sum", np.float64),
+        ("flow", np.float64),  # of the settlement that is due, per unit of quantity
+        ("counted", np.float64),  # quantity of all accounts, summed in full
         ("liquidated", np.float64),  # of this bar
         ("deleveraged", np.float64),
         ("sold", np.float64),
@@ -154,6 +158,7 @@ FUND = np.dtype(
     [
         ("balance", np.float64),  # as booked
         ("pending", np.float64),  # not booked yet
+        ("start", np.float64),
         ("active", np.int64),  # the deleveraging trigger holds
         ("surplus", np.float64),  # of this bar, and so on
         ("deficit", np.float64),
