@@ -143,7 +143,10 @@ def first_trigger(world: World, books: Books, a: int) -> float:
 
 @njit
 def next_joint(world: World, books: Books) -> tuple[int, float]:
-    """Return the joint account that is liquidated first on what is left of the leg, and where; -1: none."""
+    """Return the joint account that is liquidated first on what is left of the leg, and where; -1: none.
+
+    Ties, as after a jump, go to the account with the lower number, in whatever order they are looked at.
+    """
     best = -1
     soonest = NEVER
     count = books.joint_accounts.size
@@ -160,7 +163,7 @@ def next_joint(world: World, books: Books) -> tuple[int, float]:
     for n in range(books.counters[JOINT_DIRTY]):
         a = books.joint_dirty[n]
         at = first_trigger(world, books, a)
-        if at < soonest:
+        if at < soonest or (at == soonest and a < best):
             best = a
             soonest = at
     for j in range(count):
@@ -169,7 +172,7 @@ def next_joint(world: World, books: Books) -> tuple[int, float]:
             break
         a = books.joint_accounts[place]
         at = first_trigger(world, books, a)
-        if at < soonest:
+        if at < soonest or (at == soonest and a < best):
             best = a
             soonest = at
     return best, soonest

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from tests.reference.case import Ohlc
-from tests.reference.clearing_accounts import Account, Marks
+from tests.reference.clearing_accounts import Account
 from tests.reference.clearing_case import Cleared, Market
 from tests.reference.clearing_engine import treat, waterfall, work_off
 from tests.reference.clearing_queue import shared_loss
@@ -182,16 +182,17 @@ def test_all(state: State) -> None:
         failing = [(a, g) for a in state.accounts for g in a.groups() if a.fails(g, marks)]
         if not failing:
             return
-        treat(state, *min(failing, key=lambda pair: place_after_jump(*pair, marks)))
+        treat(state, *min(failing, key=lambda pair: place_after_jump(state, *pair)))
     raise AssertionError("a bar that does not end")
 
 
-def place_after_jump(account: Account, group: tuple[int, ...], marks: Marks) -> tuple[Any, ...]:
+def place_after_jump(state: State, account: Account, group: tuple[int, ...]) -> tuple[Any, ...]:
     """Return what orders those who fail at one moment: contract, longs before shorts, the trigger passed first.
 
-    Accounts with several positions have no single trigger and come last.
+    Cross accounts of several positions (at the start) have no single trigger and come last, by number.
     """
-    if len(group) > 1:
+    marks = state.marks
+    if not account.isolated and len(state.case.traders[account.number].held) > 1:
         return (1, account.number)
     (i,) = group
     h, kind, mark = account.holdings[i], account.terms[i].kind, marks[i]
@@ -292,10 +293,11 @@ class Periods:
             return
         equity = {a.number: a.equity(state.marks) for a in state.accounts}
         profits = [equity[a.number] - self.start[a.number] for a in state.accounts]
-        for n, fund in enumerate(state.funds):
-            if fund.able >= 0:
+        for n in range(len(state.funds)):
+            lacking = -state.worth_of(n)
+            if lacking <= 0:
                 continue
-            rate, paid = shared_loss(-fund.able, profits, [max(ZERO, equity[a.number]) for a in state.accounts])
+            rate, paid = shared_loss(lacking, profits, [max(ZERO, equity[a.number]) for a in state.accounts])
             for account, share in zip(state.accounts, paid, strict=True):
                 if share > 0:
                     amount = shortened(share)

@@ -18,7 +18,8 @@ CRUMB = 1 - Fraction(1, 10**9)  # without a lot, sizes stay this far below a bou
 
 def treat(state: State, account: Account, group: tuple[int, ...]) -> None:
     """Step a group down or take it over until it passes its test or is gone; then sell what the engine got."""
-    touched = set(group)
+    own = {h.contract for h in state.case.traders[account.number].held}
+    touched = set(group) if account.isolated else own
     while True:
         group = tuple(i for i in group if i in account.holdings)
         if not group or not account.fails(group, state.marks):
@@ -29,6 +30,7 @@ def treat(state: State, account: Account, group: tuple[int, ...]) -> None:
             surrender(state, account, group)
         else:
             sell_out(state, account, group)
+        break
     for i in sorted(touched):
         work_off(state, i)
 
@@ -61,25 +63,27 @@ def take_in(state: State, account: Account, i: int, share: Fraction) -> None:
 
 
 def sell_out(state: State, account: Account, group: tuple[int, ...]) -> None:
-    """Close the position with the largest requirement for the account at the mark, which the engine takes."""
+    """Close positions for the account at the mark, the largest requirement first, until the rest is safe."""
     marks = state.marks
-    i = max(group, key=lambda j: (account.requirement(j, marks), -j))
-    size = account.holdings[i].size
-    realised, fee = close_for_account(state, account, i, size, group)
-    cover = ZERO
-    if len(group) == 1:
-        if account.isolated:
-            cover = max(ZERO, -account.holdings[i].margin)
-            account.free += account.holdings[i].margin + cover
-        else:
-            cover = max(ZERO, -account.free)
-            account.free += cover
-    account.free = shortened(account.free)
-    del account.holdings[i]
-    state.write(
-        "market", i, account=account.number, size=size, trigger=marks[i], realized=realised, fee=fee, cover=cover
-    )
-    state.to_fund(i, fee - cover)
+    while group and account.fails(group, marks):
+        i = max(group, key=lambda j: (account.requirement(j, marks), -j))
+        size = account.holdings[i].size
+        realised, fee = close_for_account(state, account, i, size, group)
+        cover = ZERO
+        if len(group) == 1:
+            if account.isolated:
+                cover = max(ZERO, -account.holdings[i].margin)
+                account.free += account.holdings[i].margin + cover
+            else:
+                cover = max(ZERO, -account.free)
+                account.free += cover
+        account.free = shortened(account.free)
+        del account.holdings[i]
+        state.write(
+            "market", i, account=account.number, size=size, trigger=marks[i], realized=realised, fee=fee, cover=cover
+        )
+        state.to_fund(i, fee - cover)
+        group = tuple(j for j in group if j != i)
 
 
 def close_for_account(

@@ -37,8 +37,8 @@ def bitmex_score(s: Standing) -> Fraction:
 
 
 def binance_score(s: Standing) -> Fraction:
-    """Return profit over wallet (at least one unit) times the margin ratio."""
-    return max(ZERO, s.profit) / max(ONE, s.wallet) * (s.maintenance / s.balance)
+    """Return profit over wallet (at least one unit) times the margin ratio, of the account under cross margin."""
+    return max(ZERO, s.balance - s.wallet) / max(ONE, s.wallet) * (s.maintenance / s.balance)
 
 
 def hyperliquid_score(s: Standing) -> Fraction:
