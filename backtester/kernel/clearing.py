@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import math
 
-from backtester.kernel._jit import njit, step
+from backtester.kernel._jit import constant, entry, step
 from backtester.kernel.clearing_engine import (
     displaced,
     fund_worth,
-    group_balance,
-    group_requirement,
-    liquidate,
     mark_at_end,
     outside_trades,
     pay_wallet,
@@ -23,7 +20,9 @@ from backtester.kernel.clearing_engine import (
     sell_inventory,
     set_holding,
 )
-from backtester.kernel.clearing_joint import NEVER, find_reaches, next_joint
+from backtester.kernel.clearing_groups import group_balance, group_requirement, joint_changed
+from backtester.kernel.clearing_joint import NEVER, leave_leg, next_joint, open_joint
+from backtester.kernel.clearing_liquidation import liquidate
 from backtester.kernel.clearing_queue import (
     light_at,
     note_peak,
@@ -39,6 +38,7 @@ from backtester.kernel.clearing_state import (
     CHECKED,
     CLOSED,
     DELEVERAGINGS,
+    DISTANCE,
     ENDLESS,
     GUEST,
     GUEST_NEXT,
@@ -70,6 +70,7 @@ from backtester.kernel.value import average_entry, unrealized_pnl
 TOLERANCE = 1e-9
 OPEN, HIGH, LOW, CLOSE = 0, 1, 2, 3
 LEGS = 3
+AT_OPEN, INSIDE = constant(0), constant(1)
 CHECK_MS = 24 * 3_600_000  # between two checks that ask each account for its limit
 
 
@@ -104,15 +105,15 @@ def next_alone(world: World, books: Books, f: float) -> tuple[int, float, float,
     return best, value, soonest, falling
 
 
-@njit
+@step
 def walk_leg(world: World, books: Books, journal: Journal, bar: int) -> bool:
     """Walk all contracts along the present leg, from trigger to trigger; return whether the end was reached."""
     f = 0.0
     for _ in range(1000 + 64 * books.positions.size):
         p, value, soonest, falling = next_alone(world, books, f)
-        joint, at = next_joint(world, books)
-        if joint >= 0 and (f + (1.0 - f) * at < soonest or p < 0):
-            f = f + (1.0 - f) * at
+        joint, at = next_joint(world, books, f)
+        if joint >= 0 and (at < soonest or p < 0):
+            f = at
             for c in range(world.contracts.size):
                 place_mark(world, books, c, f)
             liquidate(world, books, journal, bar, books.accounts[joint]["first"], f)
@@ -120,6 +121,7 @@ def walk_leg(world: World, books: Books, journal: Journal, bar: int) -> bool:
         if p < 0:
             for c in range(world.contracts.size):
                 place_mark(world, books, c, 1.0)
+            leave_leg(world, books)
             return True
         f = soonest
         for c in range(world.contracts.size):
@@ -140,7 +142,7 @@ def stand_still(world: World, books: Books) -> None:
         place_mark(world, books, c, 1.0)
 
 
-@njit
+@step
 def settle_point(world: World, books: Books, journal: Journal, bar: int, now: int) -> bool:
     """Run the waterfall at a point of the path until it asks for nothing more; return whether that came to an end."""
     for _ in range(1000):
@@ -205,7 +207,7 @@ def pay_venue(world: World, books: Books, c: int, flow: float) -> None:
         fund["pending"] -= from_engine
     fund["funding"] -= from_engine
     state["outside_cash"] -= state["outside_quantity"] * flow
-    state["funding_sum"] += abs(flow)
+    books.totals[DISTANCE] += abs(flow / state["mark"])
     if flow > 0.0:
         state["low_creep"] += flow * world.contracts[c]["low_factor"]
     else:
@@ -302,6 +304,7 @@ def begin_bar(world: World, books: Books, bar: int) -> None:
         books.positions[p]["pinned"] = 0
         new_bracket(world, books, p, books.state[books.positions[p]["contract"]]["mark"])
         watch_again(world, books, p)
+        joint_changed(books, books.positions[p]["account"])
     books.counters[PINNED] = 0
 
 
@@ -500,7 +503,7 @@ def open_books(world: World, books: Books) -> None:
     start_period(books)
 
 
-@njit
+@entry
 def clear_market(world: World, books: Books, journal: Journal, light_every: int) -> tuple[int, int]:
     """Replay a population of accounts over a market.
 
@@ -522,7 +525,7 @@ def clear_market(world: World, books: Books, journal: Journal, light_every: int)
     """
     bars = world.open_time.size
     open_books(world, books)
-    find_reaches(world, books)
+    open_joint(world, books)
     row = 0
     rules = world.rules[0]
     for bar in range(bars):
@@ -531,7 +534,7 @@ def clear_market(world: World, books: Books, journal: Journal, light_every: int)
         first_row = row
         deleveragings = books.counters[DELEVERAGINGS]
         begin_bar(world, books, bar)
-        row = settle_due(world, books, bar, row, 0)
+        row = settle_due(world, books, bar, row, AT_OPEN)
         if not walk_leg(world, books, journal, bar):
             return ENDLESS, bar
         for c in range(world.contracts.size):
@@ -541,7 +544,7 @@ def clear_market(world: World, books: Books, journal: Journal, light_every: int)
         if not walk_leg(world, books, journal, bar) or not settle_point(world, books, journal, bar, now):
             return ENDLESS, bar
         guest_trades(world, books, bar)
-        row = settle_due(world, books, bar, row, 1)
+        row = settle_due(world, books, bar, row, INSIDE)
         for leg in range(LEGS):
             aim_leg(world, books, bar, leg)
             if not walk_leg(world, books, journal, bar) or not settle_point(world, books, journal, bar, now):

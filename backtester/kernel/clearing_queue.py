@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import math
 
-from backtester.kernel._jit import step
-from backtester.kernel.clearing_engine import (
-    engine_trades,
-    fund_worth,
-    lift_debt,
-    own_requirement,
-    pay_wallet,
-    set_holding,
-    watch_account,
-)
+from backtester.kernel._jit import constant, step
+from backtester.kernel.clearing_engine import engine_trades, fund_worth, pay_wallet, set_holding
+from backtester.kernel.clearing_groups import own_requirement, watch_account
+from backtester.kernel.clearing_liquidation import lift_debt
 from backtester.kernel.clearing_state import (
+    ALONE,
     AT_BANKRUPTCY,
     AT_MARK,
     CLAWBACKS,
@@ -35,6 +30,8 @@ from backtester.kernel.clearing_state import (
 from backtester.kernel.clearing_watch import new_bracket
 from backtester.kernel.margin import initial_margin
 from backtester.kernel.value import unrealized_pnl
+
+TOP = constant(0)
 
 
 @step
@@ -90,6 +87,8 @@ def rank_score(world: World, books: Books, p: int) -> float:
     account = books.accounts[position["account"]]
     mark = books.state[position["contract"]]["mark"]
     quantity = position["quantity"]
+    if position["kind"] != ALONE:
+        new_bracket(world, books, p, mark)
     profit = unrealized_pnl(quantity, position["entry"], mark)
     ranking = world.rules[0]["ranking"]
     if ranking == RANK_BINANCE:
@@ -229,7 +228,7 @@ def deleverage(world: World, books: Books, journal: Journal, bar: int, c: int) -
         p = books.order[0]
         count -= 1
         books.order[0] = books.order[count]
-        sink(books.score, books.order, count, 0)
+        sink(books.score, books.order, count, TOP)
         if books.score[p] == -math.inf:
             break
         rank += 1

@@ -122,7 +122,10 @@ def market_of(accounts: int, bars: int, contracts: int, inverse: bool, seed: int
         full.append(Listing(mark, table, inverse, trade, volume, funding, lot))
     money = max((abs(h.size) * worth[h.contract] for t in traders for h in t.held), default=1.0) * 0.05
     times = tuple(FIRST + k * HOUR for k in range(bars))
-    return Market(tuple(full), tuple(traders), venue_of(dice, money), times, HOUR)
+    venue = venue_of(dice, money)
+    if venue.step == "restore":  # without a lot it closes a billionth again and again
+        full = [replace(c, lot=1 / GRAIN) for c in full]
+    return Market(tuple(full), tuple(traders), venue, times, HOUR)
 
 
 def traders_of(dice: random.Random, accounts: int, starts: list[float], inverse: bool, scale: float) -> list[Trader]:

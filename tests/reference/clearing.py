@@ -36,6 +36,7 @@ def replay_state(case: Market) -> State:
         for i in range(len(state.terms)):
             work_off(state, i)
         settle_point(state)
+        state.jumped_from = {}
         inside = due(state, at_open=False)
         closes = prices(state, "close")
         for i, record in inside:
@@ -68,6 +69,7 @@ def begin_bar(state: State, bar: int) -> None:
         state.previous = state.marks
         for i in state.shift:
             state.fade(i)
+        state.jumped_from = state.previous
     state.bar = bar
     stand_at(state, "open")
     share = state.case.venue.volume_share
@@ -191,23 +193,38 @@ def place_after_jump(state: State, account: Account, group: tuple[int, ...]) -> 
 
     Cross accounts of several positions (at the start) have no single trigger and come last, by number.
     """
-    marks = state.marks
     if not account.isolated and len(state.case.traders[account.number].held) > 1:
         return (1, account.number)
     (i,) = group
-    h, kind, mark = account.holdings[i], account.terms[i].kind, marks[i]
-    bracket = account.bracket(i, mark)
-
-    def excess(price: Fraction) -> Fraction:
-        return account.balance(group, {i: price}) - account.needs(i, price, bracket)
-
-    def scale(price: Fraction) -> Fraction:  # balance and requirement are straight lines in it
-        return 1 / price if kind.inverse else price
-
-    here, there = excess(mark), excess(2 * mark)
-    trigger = scale(mark) - here * (scale(2 * mark) - scale(mark)) / (there - here)
+    h, kind = account.holdings[i], account.terms[i].kind
+    trigger = passed_trigger(state, account, i)
     rising = (h.size < 0) != kind.inverse  # a short fails as the price rises, where one over the price falls
     return (0, i, h.size < 0, trigger if rising else -trigger, account.number)
+
+
+def passed_trigger(state: State, account: Account, i: int) -> Fraction:
+    """Return where a position that fails met its trigger: on the way of a jump, else in the bracket that holds now.
+
+    In the scale in which balance and requirement are straight lines: the price, or one over it.
+    """
+    kind, mark = account.terms[i].kind, state.marks[i]
+
+    def scale(price: Fraction) -> Fraction:
+        return 1 / price if kind.inverse else price
+
+    before = state.jumped_from.get(i, mark)
+    if not account.fails((i,), {i: before}):
+        ends = [(before / state.moved(i), state.path[i]) if j == i else (ONE, ONE) for j in range(len(state.terms))]
+        f = first_failure(state, account, (i,), ends, ZERO)
+        if f is not None:
+            return scale(path_at(state, ends, f)[i] * state.moved(i))
+    bracket = account.bracket(i, before)
+
+    def excess(price: Fraction) -> Fraction:
+        return account.balance((i,), {i: price}) - account.needs(i, price, bracket)
+
+    here, there = excess(mark), excess(2 * mark)
+    return scale(mark) - here * (scale(2 * mark) - scale(mark)) / (there - here)
 
 
 def next_failure(

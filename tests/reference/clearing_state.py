@@ -53,6 +53,7 @@ class State:
     shift: dict[int, Fraction] = field(default_factory=dict)
     volume_left: dict[int, Fraction | None] = field(default_factory=dict)
     previous: dict[int, Fraction] = field(default_factory=dict)
+    jumped_from: dict[int, Fraction] = field(default_factory=dict)
     out: Cleared = field(default_factory=Cleared)
 
     @classmethod
