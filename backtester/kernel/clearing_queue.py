@@ -9,7 +9,7 @@ import math
 
 from backtester.kernel._jit import constant, step
 from backtester.kernel.clearing_engine import engine_trades, fund_worth, pay_wallet, set_holding
-from backtester.kernel.clearing_groups import own_requirement, watch_account
+from backtester.kernel.clearing_groups import group_requirement, group_span, watch_account
 from backtester.kernel.clearing_liquidation import lift_debt
 from backtester.kernel.clearing_state import (
     ALONE,
@@ -88,14 +88,16 @@ def rank_score(world: World, books: Books, p: int) -> float:
     mark = books.state[position["contract"]]["mark"]
     quantity = position["quantity"]
     if position["kind"] != ALONE:
-        new_bracket(world, books, p, mark)
+        first, stop = group_span(books, p)
+        for j in range(first, stop):
+            new_bracket(world, books, j, books.state[books.positions[j]["contract"]]["mark"])
     profit = unrealized_pnl(quantity, position["entry"], mark)
     ranking = world.rules[0]["ranking"]
     if ranking == RANK_BINANCE:
         wallet = position["margin"] if account["isolated"] == 1 else account["wallet"]
         if account["isolated"] == 0:
             profit = balance - wallet
-        return binance_score(profit, wallet, own_requirement(world, books, p), balance)
+        return binance_score(profit, wallet, group_requirement(world, books, p), balance)
     if ranking == RANK_BITMEX:
         return bitmex_score(profit, abs(quantity * position["entry"]), abs(quantity * mark), balance)
     if ranking == RANK_HYPERLIQUID:

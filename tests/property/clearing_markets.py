@@ -51,6 +51,7 @@ def table_of(dice: random.Random, top: float, *, flat: bool | None = None) -> Ti
 
 def venue_of(dice: random.Random, money: float) -> Venue:
     """Draw the rules of a venue; ``money`` is what a typical takeover moves."""
+    ranking = dice.choice(["roi", "bitmex", "binance", "hyperliquid"])
     step, exhausted = dice.choice(["none", "none", "tier", "restore"]), dice.random() < 0.8
     return Venue(
         takeover=dice.choice(["bankruptcy", "bankruptcy", "market"]),
@@ -60,7 +61,7 @@ def venue_of(dice: random.Random, money: float) -> Venue:
         step_above_first=dice.random() < 0.3,
         step_once=dice.random() < 0.5,
         liquidation_fee=dice.choice([0.0, dice.uniform(0.0, 0.02)]),
-        close_fee=dice.choice([0.0, 0.0006]),
+        close_fee=dice.choice([0.0, 0.0006]) if ranking != "binance" else 0.0,
         close_fee_basis=dice.choice(["mark", "mark", "bankruptcy"]),
         mmr_basis=dice.choice(["mark", "mark", "entry"]),
         funding_paid_from=dice.choice(["margin", "margin", "wallet_first", "capped"]),
@@ -74,7 +75,7 @@ def venue_of(dice: random.Random, money: float) -> Venue:
         exhausted=exhausted,
         drawdown=dice.choice([0.0, 0.3]) if exhausted else 0.3,
         drawdown_hours=dice.choice([2.0, 8.0]),
-        ranking=dice.choice(["roi", "bitmex", "binance", "hyperliquid"]),
+        ranking=ranking,
         deleverage_price=dice.choice(["bankruptcy", "bankruptcy", "mark", "previous_mark"]),
         bankruptcy_band=dice.choice([0.0, 0.0, 0.05]),
         sharing_hours=dice.choice([4.0, 24.0]),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from tests.reference.clearing_accounts import Account
-from tests.reference.clearing_queue import SCORES, hand_out, order_of
+from tests.reference.clearing_queue import SCORES, order_of
 from tests.reference.clearing_state import ONE, ZERO, State
 from tests.reference.prices import shortened, sign
 from tests.reference.remainder import _largest_multiple, _supremum
@@ -188,19 +188,14 @@ def deleveraging_price(state: State, i: int) -> Fraction:
     return price
 
 
-def offer(state: State, account: Account, i: int, price: Fraction) -> Fraction:
-    """Return how much an account can give at a price before its balance would fall below zero.
+def bears(state: State, account: Account, i: int, amount: Fraction, price: Fraction) -> bool:
+    """Tell whether an account's balance stays at or above zero when it closes an amount at a price.
 
-    What an isolated position gives takes its margin along in proportion, so that there it is all or nothing.
+    What an isolated position gives takes its margin along in proportion, so that there the whole position is asked.
     """
     h, marks, kind = account.holdings[i], state.marks, state.terms[i].kind
-    balance = account.balance(account.group_of(i), marks)
-    if balance < 0:
-        return ZERO
-    loss = -kind.profit(h.size, marks[i], price)  # of closing all of it at that price instead of the mark
-    if loss <= balance:
-        return abs(h.size)
-    return ZERO if account.isolated else abs(h.size) * balance / loss
+    part = h.size if account.isolated else sign(h.size) * amount
+    return account.balance(account.group_of(i), marks) + kind.profit(part, marks[i], price) >= 0
 
 
 def queue_of(state: State, i: int, side: int) -> list[Account]:
@@ -220,10 +215,14 @@ def deleverage(state: State, i: int) -> bool:
     trunk, price = state.engine[i], deleveraging_price(state, i)
     side, marks, kind = sign(trunk.size), state.marks, state.terms[i].kind
     queue = queue_of(state, i, -side)
-    given = hand_out(abs(trunk.size), [offer(state, account, i, price) for account in queue])
-    for account, amount in zip(queue, given, strict=True):
+    any_given = False
+    for account in queue:
+        amount = min(abs(trunk.size), abs(account.holdings[i].size))
         if amount == 0:
+            break
+        if not bears(state, account, i, amount, price):
             continue
+        any_given = True
         part = -side * amount
         at_mark = kind.profit(part, account.holdings[i].entry, marks[i])
         total = account.close(i, part, price)
@@ -237,7 +236,7 @@ def deleverage(state: State, i: int) -> bool:
             deleveraged=total - at_mark, result=result,
         )  # fmt: skip
         state.to_fund(i, result)
-    return any(given)
+    return any_given
 
 
 # -- steps -------------------------------------------------------------------------------------------------------------

@@ -73,16 +73,6 @@ def fifths_of_queue(quantities: Sequence[Fraction]) -> list[int]:
     return [math.ceil(LIGHTS * share) for share in shares_of_queue(quantities)]
 
 
-def hand_out(needed: Fraction, offers: Sequence[Fraction]) -> list[Fraction]:
-    """Return what each place of a queue gives until all that is needed is given."""
-    given = []
-    for offer in offers:
-        part = min(needed, offer)
-        given.append(part)
-        needed -= part
-    return given
-
-
 def shared_loss(
     loss: Fraction, profits: Sequence[Fraction], equities: Sequence[Fraction]
 ) -> tuple[Fraction, list[Fraction]]:
