@@ -308,20 +308,31 @@ class Periods:
         first, last = ((time - offset) // length for time in (now, now + state.case.bar_ms))
         if not venue.shares or last == first:
             return
-        equity = {a.number: a.equity(state.marks) for a in state.accounts}
-        profits = [equity[a.number] - self.start[a.number] for a in state.accounts]
         for n in range(len(state.funds)):
             lacking = -state.worth_of(n)
             if lacking <= 0:
                 continue
-            rate, paid = shared_loss(lacking, profits, [max(ZERO, equity[a.number]) for a in state.accounts])
+            equity = [a.equity(state.marks) for a in state.accounts]
+            profits = [e - self.start[a.number] for e, a in zip(equity, state.accounts, strict=True)]
+            rate, paid = shared_loss(lacking, profits, [max(ZERO, e) for e in equity])
             for account, share in zip(state.accounts, paid, strict=True):
                 if share > 0:
                     amount = shortened(share)
-                    account.free -= amount
+                    pay_share(state, account, amount)
                     state.write("share", n, account=account.number, amount=amount, rate=rate)
                     state.to_fund(n, amount, at_once=True)
         self.start = {a.number: a.equity(state.marks) for a in state.accounts}
+
+
+def pay_share(state: State, account: Account, amount: Fraction) -> None:
+    """Take a shared loss: from the free wallet first, then from isolated margins by what stands behind each."""
+    behind = {g[0]: max(ZERO, account.balance(g, state.marks)) for g in account.groups()} if account.isolated else {}
+    total = sum(behind.values(), ZERO)
+    from_margins = min(max(ZERO, amount - max(ZERO, account.free)), total)
+    for i, part in behind.items():
+        if from_margins > 0:
+            account.holdings[i].margin -= shortened(from_margins * part / total)
+    account.free -= amount - sum((shortened(from_margins * p / total) for p in behind.values() if total), ZERO)
 
 
 def record_bar(state: State) -> None:
