@@ -21,6 +21,7 @@ from backtester.kernel.clearing_state import (
     RANK_BINANCE,
     RANK_BITMEX,
     RANK_HYPERLIQUID,
+    SCALE,
     Books,
     Floats,
     Ints,
@@ -32,6 +33,7 @@ from backtester.kernel.margin import initial_margin
 from backtester.kernel.value import unrealized_pnl
 
 TOP = constant(0)
+DUST = 1e-12  # of all wallets: what rounding leaves of a worth of nothing is no exhaustion
 
 
 @step
@@ -297,7 +299,7 @@ def trigger_holds(world: World, books: Books, journal: Journal, fund: int, now: 
     """Return whether a fund is exhausted, or has fallen from its peak as far as the venue's trigger says."""
     rules = world.rules[0]
     worth = fund_worth(world, books, fund)
-    if rules["on_exhaustion"] == 1 and worth < 0.0:
+    if rules["on_exhaustion"] == 1 and worth < -DUST * books.totals[SCALE]:
         return True
     if rules["drawdown"] == math.inf:
         return False
