@@ -31,6 +31,10 @@ SEARCH_FILES = ("sweep.toml", "optimize.toml", "walk_forward.toml", CLEARING_FIL
 """Files by which what is no run is known: searches, and the clearing of a market."""
 
 
+class NameTakenError(StoreError):
+    """Another run got the name of a folder first."""
+
+
 @contextmanager
 def staged_folder(out: Path, run_id: str) -> Iterator[Path]:
     """Give a temporary folder that becomes ``out/run_id`` when the block ends well and vanishes when it does not.
@@ -45,7 +49,7 @@ def staged_folder(out: Path, run_id: str) -> Iterator[Path]:
     Raises
     ------
     StoreError
-        The disk is full or the folder may not be written.
+        The disk is full or the folder may not be written; a `NameTakenError` where there is such a folder already.
     """
     stage: Path | None = None
     try:
@@ -54,7 +58,7 @@ def staged_folder(out: Path, run_id: str) -> Iterator[Path]:
         stage.chmod(0o755)
         with owned(stage):
             yield stage
-            stage.rename(out / run_id)
+            _publish(stage, out / run_id)
     except (FileExistsError, NotADirectoryError) as error:
         raise StoreError(
             f"The run's folder {out / run_id} cannot be written: a file is in the place of a folder.",
@@ -68,6 +72,16 @@ def staged_folder(out: Path, run_id: str) -> Iterator[Path]:
     finally:
         if stage is not None:
             shutil.rmtree(stage, ignore_errors=True)
+
+
+def _publish(stage: Path, folder: Path) -> None:
+    """Give a whole folder its name."""
+    try:
+        stage.rename(folder)
+    except OSError as error:
+        if folder.is_dir():
+            raise NameTakenError(f"There is a run {folder} already.", "Run it again.") from error
+        raise
 
 
 def free_run_id(out: Path, run_id: str) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 
 from backtester.kernel._jit import constant, step
-from backtester.kernel.clearing_engine import engine_trades, fund_worth, pay_wallet, set_holding
-from backtester.kernel.clearing_groups import own_requirement, watch_account
+from backtester.kernel.clearing_engine import engine_trades, fund_worth, pay_margin, pay_wallet, set_holding
+from backtester.kernel.clearing_groups import group_requirement, group_span, watch_account
 from backtester.kernel.clearing_liquidation import lift_debt
 from backtester.kernel.clearing_state import (
     ALONE,
@@ -21,6 +21,7 @@ from backtester.kernel.clearing_state import (
     RANK_BINANCE,
     RANK_BITMEX,
     RANK_HYPERLIQUID,
+    SCALE,
     Books,
     Floats,
     Ints,
@@ -32,6 +33,7 @@ from backtester.kernel.margin import initial_margin
 from backtester.kernel.value import unrealized_pnl
 
 TOP = constant(0)
+DUST = 1e-12  # of all wallets: what rounding leaves of a worth of nothing is no exhaustion
 
 
 @step
@@ -88,14 +90,16 @@ def rank_score(world: World, books: Books, p: int) -> float:
     mark = books.state[position["contract"]]["mark"]
     quantity = position["quantity"]
     if position["kind"] != ALONE:
-        new_bracket(world, books, p, mark)
+        first, stop = group_span(books, p)
+        for j in range(first, stop):
+            new_bracket(world, books, j, books.state[books.positions[j]["contract"]]["mark"])
     profit = unrealized_pnl(quantity, position["entry"], mark)
     ranking = world.rules[0]["ranking"]
     if ranking == RANK_BINANCE:
         wallet = position["margin"] if account["isolated"] == 1 else account["wallet"]
         if account["isolated"] == 0:
             profit = balance - wallet
-        return binance_score(profit, wallet, own_requirement(world, books, p), balance)
+        return binance_score(profit, wallet, group_requirement(world, books, p), balance)
     if ranking == RANK_BITMEX:
         return bitmex_score(profit, abs(quantity * position["entry"]), abs(quantity * mark), balance)
     if ranking == RANK_HYPERLIQUID:
@@ -295,7 +299,7 @@ def trigger_holds(world: World, books: Books, journal: Journal, fund: int, now: 
     """Return whether a fund is exhausted, or has fallen from its peak as far as the venue's trigger says."""
     rules = world.rules[0]
     worth = fund_worth(world, books, fund)
-    if rules["on_exhaustion"] == 1 and worth < 0.0:
+    if rules["on_exhaustion"] == 1 and worth < -DUST * books.totals[SCALE]:
         return True
     if rules["drawdown"] == math.inf:
         return False
@@ -335,6 +339,26 @@ def net_profit(books: Books, a: int) -> float:
 
 
 @step
+def pay_share(books: Books, a: int, amount: float) -> None:
+    """Take a shared loss from an account: the free wallet first, then isolated margins by what stands behind each."""
+    account = books.accounts[a]
+    from_margins = 0.0
+    if account["isolated"] == 1:
+        from_margins = max(amount - max(account["wallet"], 0.0), 0.0)
+    behind = 0.0
+    if from_margins > 0.0:
+        for p in range(account["first"], account["stop"]):
+            behind += max(margin_balance(books, p), 0.0)
+    if behind <= 0.0:
+        pay_wallet(books, a, -amount)
+        return
+    from_margins = min(from_margins, behind)
+    for p in range(account["first"], account["stop"]):
+        pay_margin(books, p, -from_margins * max(margin_balance(books, p), 0.0) / behind)
+    pay_wallet(books, a, from_margins - amount)
+
+
+@step
 def share_losses(world: World, books: Books, journal: Journal, bar: int) -> None:
     """Take what the funds lack from the winners of the settlement period, in proportion to their net profits."""
     for fund in range(books.funds.size):
@@ -363,7 +387,7 @@ def share_losses(world: World, books: Books, journal: Journal, bar: int) -> None
                 row["profit"] = profit
                 row["rate"] = rate
                 row["paid"] = paid
-            pay_wallet(books, a, -paid)
+            pay_share(books, a, paid)
             books.funds[fund]["balance"] += paid
             books.funds[fund]["shared"] += paid
             watch_account(world, books, a)

@@ -24,9 +24,11 @@ _WORDS: dict[Tone, str] = {
     "optimistic": "Optimistic",
     "assumption": "Assumption",
 }
-_FLATTERING = ("optimistic_fill", "extremes_untested", "favorable_path", "funding_assumed")
+_FLATTERING = ("optimistic_fill", "extremes_untested", "favorable_path")
 """Notices of settings that make a run look better than a venue would have let it be."""
 _REPAIRED = ("filled", "series_ended", "span_cut", "funding_unknown", "fills_without_bar")
+_FIRST = ("ruined", "wiped_out", "liquidated", "synthetic")
+"""What stands before all else that is as grave."""
 _TOLD_HERE = ("liquidated", "synthetic")
 """Notices that findings of this module replace."""
 
@@ -65,8 +67,10 @@ def verdict(result: Result) -> list[Finding]:
         An analysed run.
     """
     found = from_notices(notice for notice in result.notices if notice.code not in _TOLD_HERE)
+    if result.config.funding.source == "none":
+        found = [_flattering(finding) if finding.code == "funding_assumed" else finding for finding in found]
     found += [*_data(result), *_liquidations(result), *_settings(result), *_few_trades(result)]
-    return sorted(found, key=lambda finding: _GRAVITY[finding.tone])
+    return sorted(found, key=_rank)
 
 
 def from_notices(notices: Iterable[Notice]) -> list[Finding]:
@@ -79,7 +83,17 @@ def from_notices(notices: Iterable[Notice]) -> list[Finding]:
         word = "Repaired data" if notice.code in _REPAIRED and tone == "warning" else _WORDS[tone]
         text = notice.text.removeprefix("Optimistic: ") if tone == "optimistic" else notice.text
         found.append(Finding(notice.code, tone, word, text[:1].upper() + text[1:]))
-    return sorted(found, key=lambda finding: _GRAVITY[finding.tone])
+    return sorted(found, key=_rank)
+
+
+def _flattering(finding: Finding) -> Finding:
+    return replace(finding, tone="optimistic", word=_WORDS["optimistic"])
+
+
+def _rank(finding: Finding) -> tuple[int, int]:
+    """Return the place of a finding: by gravity, then what decides more than the rest."""
+    place = _FIRST.index(finding.code) if finding.code in _FIRST else len(_FIRST)
+    return _GRAVITY[finding.tone], place
 
 
 def grouped(findings: Sequence[Finding]) -> dict[str, Any]:

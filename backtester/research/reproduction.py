@@ -13,6 +13,7 @@ import polars as pl
 
 from backtester.analytics import complete
 from backtester.analytics.assumptions import assumption_table
+from backtester.analytics.details import with_details
 from backtester.engine.assume import try_assumptions
 from backtester.engine.folder import load_result
 from backtester.engine.manifest import sha256
@@ -119,6 +120,7 @@ def reproduce(folder: Path | str, store: Store | Path | str | None = None, progr
     strategy = strategy_of_copy(path, stored)
     made, replayed = execute_kept(stored.config, opened, strategy=strategy, progress=progress)
     again = complete(made)
+    again = with_details(again) if stored.details else again
     if stored.assumptions.height:
         again = replace(again, assumptions=assumption_table(again, try_assumptions(replayed, again, progress)))
     told = {which: _only(one, other) for which, one, other in (("stored", stored, again), ("now", again, stored))}
@@ -184,8 +186,7 @@ def _metrics(result: Result) -> dict[str, Any]:
     left_out = {"run_id", *_OF_NOTICES, *result.counts}
     values = {key: value for key, value in result.summary.items() if key not in left_out}
     values |= {f"counts.{key}": value for key, value in result.counts.items()}
-    details = getattr(result, "details", {})
-    return values | {f"details.{name}.{key}": v for name, inner in details.items() for key, v in inner.items()}
+    return values | {f"details.{name}.{key}": v for name, inner in result.details.items() for key, v in inner.items()}
 
 
 def _same(one: Any, other: Any) -> bool:

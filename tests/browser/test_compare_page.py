@@ -75,7 +75,7 @@ def check(browser: Browser, path: Path) -> str:
     page, faults = visit(browser, path)
     scroll_through(page)
     page.wait_for_function(
-        "[...document.querySelectorAll('.plot:not([hidden])')].every(f => f.querySelector('.main-svg'))"
+        "() => [...document.querySelectorAll('.plot:not([hidden])')].every(f => f.querySelector('.main-svg'))"
     )
     before = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.locator("#theme-switch").click()
@@ -144,7 +144,7 @@ def test_what_stands_in_the_way_of_comparing_is_said(
     browser: Browser, pages: dict[str, tuple[Comparison, Path]]
 ) -> None:
     page, _ = visit(browser, pages["mixed"][1])
-    told = page.locator("#notices").inner_text()
+    told = page.locator("#verdict").inner_text()
     for text in ("cover different spans", "settle in different currencies", "never traded", "are equal"):
         assert text in told
     assert page.locator('[data-grid="common"]').count() == 1

@@ -50,7 +50,7 @@ def test_a_close_call_leads_to_the_price_chart(browser: Browser, page_file: Path
     page.locator('[data-table="close-calls"]').scroll_into_view_if_needed()
     row = page.locator('[data-table="close-calls"] tbody tr').first
     row.locator("button").first.click()
-    page.wait_for_function("document.activeElement.matches('.plot[data-plot^=price-]')")
+    page.wait_for_function("() => document.activeElement.matches('.plot[data-plot^=price-]')")
     assert faults == []
     page.close()
 

@@ -101,7 +101,7 @@ def test_ticked_runs_become_a_command(browser: Browser, shelf: Path) -> None:
     command = page.locator("#compare-command").inner_text()
     assert command == f"backtester compare 20260104-d 20260101-a --out {shelf.parent}"
     page.locator("#compare").get_by_role("button", name="Copy").click()
-    page.wait_for_function("['Copied', 'Selected'].includes(document.querySelector('[data-copy]').textContent)")
+    page.wait_for_function("() => ['Copied', 'Selected'].includes(document.querySelector('[data-copy]').textContent)")
     page.get_by_role("button", name="Untick").click()
     assert not page.locator("#compare").is_visible()
     assert faults == []

@@ -25,6 +25,7 @@ def blocks(document: str) -> list[tuple[str, str]]:
     [
         "README.md",
         "docs/runs.md",
+        "docs/report_page.md",
         "docs/accounting.md",
         "docs/research.md",
         "docs/sweeps.md",

@@ -21,8 +21,8 @@ MARKERS = 250
 LEVELS = 300
 CROWD = 150
 """More markers than this are small and let the line show through."""
-STRIPES = 1_000
-"""Two holdings closer than this part of the whole span are shaded as one."""
+SHADED = 400
+"""More holdings than this would shade everything; they are when fewer are in sight."""
 
 STOPS = ("stop_loss", "trailing_stop", "drawdown_stop")
 TARGETS = ("take_profit",)
@@ -73,7 +73,9 @@ def price_figure(
     _add_liquidations(figure, liquidations, bars)
     _soften_crowd(figure)
     figure.update_layout(**theme.layout(480))
-    figure.update_layout(hovermode="closest", meta={"explore": "price"}, uirevision="kept")
+    figure.update_layout(
+        hovermode="closest", meta={"explore": "price"}, uirevision="kept", legend={"traceorder": "normal"}
+    )
     figure.update_xaxes(**theme.time_axis(rangeslider={"visible": False}, range=_span(bars)))
     figure.update_layout(
         yaxis={"range": [0, 1], "visible": False, "fixedrange": True},
@@ -153,7 +155,7 @@ def _price_traces(bars: pl.DataFrame, points: int) -> list[go.Scatter | go.Candl
             hovertemplate="%{x|%Y-%m-%d %H:%M} UTC<br>%{y:,.8~g}<extra>Traded</extra>", meta={"slot": "close"},
         ),
         go.Candlestick(
-            **({"x": x} if few else {}), **candles, name="Traded", legendgroup="traded", showlegend=False,
+            **({"x": x} if few else {}), **candles, name="Traded", legendgroup="traded", showlegend=few,
             yaxis=_PRICE, increasing={"line": {"color": theme.GAIN, "width": 1}, "fillcolor": theme.GAIN},
             decreasing={"line": {"color": theme.LOSS, "width": 1}, "fillcolor": theme.LOSS},
             opacity=0.85, meta={"slot": "candles"},
@@ -186,31 +188,20 @@ def _beside(bars: pl.DataFrame, points: int) -> list[go.Scatter]:
 def _shades(bars: pl.DataFrame, trades: pl.DataFrame) -> list[go.Scatter]:
     """Return the background of the times at which a position was held, one trace a direction."""
     found = []
-    first, last = (int(bars["open_time"].cast(pl.Int64)[row]) for row in (0, -1))
+    last = int(bars["open_time"].cast(pl.Int64)[-1])
     for side, color in (("long", theme.GAIN_SHADE), ("short", theme.LOSS_SHADE)):
         own = trades.filter(pl.col("position_side") == side)
         if own.is_empty():
             continue
         starts = own["entry_time"].cast(pl.Int64).to_list()
         ends = own["exit_time"].cast(pl.Int64).fill_null(last).to_list()
-        x, y = _rectangles(_joined(starts, ends, (last - first) / STRIPES))
+        x, y = _rectangles(list(zip(starts, ends, strict=True)) if trades.height <= SHADED else [])
         found.append(
             go.Scatter(
                 x=x, y=y, mode="lines", fill="toself", fillcolor=color, line={"width": 0}, hoverinfo="skip",
                 name=f"{side.capitalize()} held", meta={"slot": f"held-{side}"},
             )
         )  # fmt: skip
-    return found
-
-
-def _joined(starts: Sequence[int], ends: Sequence[int], gap: float) -> list[tuple[int, int]]:
-    """Return spans in order of time, those closer than ``gap`` joined."""
-    found: list[tuple[int, int]] = []
-    for start, end in sorted(zip(starts, ends, strict=True)):
-        if found and start - found[-1][1] <= gap:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
-        else:
-            found.append((start, end))
     return found
 
 

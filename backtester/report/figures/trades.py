@@ -12,7 +12,7 @@ from backtester.report import theme
 from backtester.report.downsample import thin
 from backtester.report.figures.returns import histogram
 
-POINTS = 1500
+POINTS = 1200
 _BINS = 48
 
 
@@ -36,7 +36,7 @@ def excursion_figure(trades: pl.DataFrame) -> go.Figure:
             [entry.to_list(), part["position_side"].to_list(), part["net_pnl"].round(2).to_list()], object
         ).T
         figure.add_trace(
-            go.Scattergl(
+            go.Scatter(
                 x=part["mae"].to_numpy(),
                 y=part["mfe"].to_numpy(),
                 mode="markers",

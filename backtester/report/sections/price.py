@@ -56,6 +56,8 @@ def _note(result: Result) -> str:
             f"Seen whole, the {shown} largest of {busiest:,} round trips are marked, one in each stretch of time; "
             "zoomed in, all of those in sight, up to 150."
         )
+    if busiest > figures.price.SHADED:
+        said.append(f"Holdings are shaded where at most {figures.price.SHADED} are in sight.")
     if busiest > MOST_EVENTS:
         said.append(f"The page holds the {MOST_EVENTS:,} largest.")
     size = bars_merged(result)

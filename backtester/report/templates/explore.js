@@ -3,7 +3,7 @@
 (function () {
   const report = window.report, data = report.data;
   if (!data) return;
-  const DENSE = 2000, COLUMNS = 600, AROUND = 0.25, MARKS = 150, LEVELS = 300, LEAST_BARS = 4;
+  const DENSE = 2000, COLUMNS = 600, AROUND = 0.25, MARKS = 150, SHADED = 400, LEVELS = 300, LEAST_BARS = 4;
   const STOPS = ["stop_loss", "trailing_stop", "drawdown_stop"], TARGETS = ["take_profit"], UNMARKED = ["liquidation", "flip", "open"];
   const minus = "\u2212", states = new Map(), element = report.element;
 
@@ -116,10 +116,10 @@
     const empty = { x: [], y: [] }, columns = Math.round(COLUMNS * rows.around);
     const all = dense ? [] : extremes(bars.close, rows.start, rows.stop, rows.stop - rows.start);
     if (few) {
-      slots.candles = { x: at(bars.time, all), open: at(bars.open, all), high: at(bars.high, all), low: at(bars.low, all), close: at(bars.close, all) };
+      slots.candles = { x: at(bars.time, all), open: at(bars.open, all), high: at(bars.high, all), low: at(bars.low, all), close: at(bars.close, all), showlegend: true };
       slots.low = slots.high = slots.close = empty;
     } else {
-      slots.candles = { x: [], open: [], high: [], low: [], close: [] };
+      slots.candles = { x: [], open: [], high: [], low: [], close: [], showlegend: false };
       const n = rows.stop - rows.start, parts = dense ? columns : n, x = [], low = [], high = [];
       for (let c = 0; c < parts; c += 1) {
         const from = rows.start + Math.floor(c * n / parts), to = rows.start + Math.floor((c + 1) * n / parts), part = [Infinity, -Infinity];
@@ -137,10 +137,10 @@
       slots[name] = { x: at(bars.time, kept), y: at(bars[name], kept) };
       rangeOf(bars[name], rows.first, rows.last, range);
     }
-    const span = { from: bars.time[rows.start], to: bars.time[rows.stop - 1] + bars.step, pixel: (bars.time[rows.last - 1] - bars.time[rows.first]) / width };
+    const span = { from: bars.time[rows.start], to: bars.time[rows.stop - 1] + bars.step };
     const said = [counted(dense, state, rows, bars.time.length, "bars", bars.step)];
     const trades = await data.events(plot, "trades");
-    if (trades) { held(trades, span, slots); said.push(marked(trades, bars, span, slots, spec)); }
+    if (trades) said.push(marked(trades, bars, span, slots), held(trades, span, slots));
     const levels = await data.events(plot, "levels");
     if (levels) said.push(resting(levels, span, slots));
     const lost = await data.events(plot, "liquidations");
@@ -162,21 +162,17 @@
   function atOpen(bars, time) { return bars.time[Math.max(0, firstFrom(bars.time, time + 1) - 1)]; }
 
   function held(trades, span, slots) {
-    const sides = [["held-long", 0], ["held-short", 1]];
-    sides.forEach(function (pair) {
-      const x = [], y = [];
-      let start = null, end = 0;
-      function close() { if (start !== null) { x.push(start, start, end, end, null); y.push(0, 1, 1, 0, null); } }
-      for (let i = 0; i < trades.entry.length; i += 1) {
-        if (trades.side[i] !== pair[1]) continue;
-        const from = Math.max(trades.entry[i], span.from), to = Math.min(trades.exit[i] || span.to, span.to);
-        if (to < from) continue;
-        if (start !== null && from - end <= span.pixel) { end = Math.max(end, to); continue; }
-        close(); start = from; end = to;
-      }
-      close();
-      slots[pair[0]] = { x: x, y: y };
+    const rows = [], sides = [{ x: [], y: [] }, { x: [], y: [] }];
+    for (let i = 0; i < trades.entry.length; i += 1) {
+      if (trades.entry[i] <= span.to && (trades.exit[i] || span.to) >= span.from) rows.push(i);
+    }
+    slots["held-long"] = sides[0]; slots["held-short"] = sides[1];
+    if (rows.length > SHADED) return "holdings are shaded when zoomed in further";
+    rows.forEach(function (i) {
+      const side = sides[trades.side[i]], from = Math.max(trades.entry[i], span.from), to = Math.min(trades.exit[i] || span.to, span.to);
+      if (side) { side.x.push(from, from, to, to, null); side.y.push(0, 1, 1, 0, null); }
     });
+    return "";
   }
   function marked(trades, bars, span, slots) {
     let rows = [];

@@ -62,8 +62,9 @@ def test_the_waterfall_adds_up(result: Result) -> None:
 
 def test_a_symbol_is_named_by_its_beginning(result: Result) -> None:
     first, second = result.symbols
-    marks = [result.figures.price(name).data[0].y[0] for name in (None, first, second[:3])]
-    opens = [result.bars.filter(symbol=name)["mark_low"][0] for name in (first, first, second)]
+    figures = [result.figures.price(name) for name in (None, first, second[:3])]
+    marks = [next(trace for trace in figure.data if trace.name == "Mark").y[0] for figure in figures]
+    opens = [result.bars.filter(symbol=name)["mark_close"][0] for name in (first, first, second)]
     assert marks == pytest.approx(opens, rel=0.05)
     with pytest.raises(UnknownNameError, match="Unknown symbol 'XRP'"):
         result.figures.price("XRP")

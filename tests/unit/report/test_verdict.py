@@ -56,7 +56,10 @@ def test_settings_that_cost_nothing_are_named(result: Result) -> None:
     for code in ("no_fees", "no_slippage", "mark_is_trade", "no_funding"):
         assert found[code] == "optimistic"
     told = replace(free, notices=(Notice("funding_assumed", "assumption", "Funding is left out."),))
-    assert "no_funding" not in codes(changed(told, "funding", source="none"))
+    left_out = codes(changed(told, "funding", source="none"))
+    assert "no_funding" not in left_out
+    assert left_out["funding_assumed"] == "optimistic"
+    assert codes(changed(told, "funding", source="constant"))["funding_assumed"] == "assumption"
     own = changed(free, "strategy", fills="fills.csv")
     assert not {"no_fees", "no_slippage"} & set(codes(own))
 
@@ -76,6 +79,13 @@ def test_made_up_data_and_few_trades_are_warnings(result: Result) -> None:
     assert codes(few) == {"synthetic": "warning", "few_trades": "warning"}
     assert "3 round trips" in next(f.text for f in verdict(few) if f.code == "few_trades")
     assert "few_trades" not in codes(analytics.complete(sample.flat()))
+
+
+def test_the_end_of_the_account_comes_first() -> None:
+    run = analytics.complete(sample.liquidated())
+    told = (Notice("orders_rejected", "warning", "25 orders."), Notice("ruined", "warning", "Equity fell."))
+    found = [finding.code for finding in verdict(replace(run, notices=told))]
+    assert found[:4] == ["ruined", "liquidated", "synthetic", "orders_rejected"]
 
 
 def test_the_headline_counts(result: Result) -> None:
