@@ -185,13 +185,18 @@ def build_report(
     quiet: QuietOption = False,
 ) -> None:
     """Write a run's page again, from its folder alone."""
-    from backtester.engine.folder import REPORT_FILE, load_result
+    from backtester.engine.folder import CLEARING_FILE, REPORT_FILE, load_result
     from backtester.errors import UsageError
     from backtester.report.page import write_page
 
     if assets not in {None, "inline", "shared"}:
         raise UsageError(f"--assets {assets} is unknown.", "Give inline or shared.")
     folder = run_folder(run, out)
+    if (folder / CLEARING_FILE).is_file():
+        raise UsageError(
+            f"{folder.name} is the folder of a clearing, whose page is written with it.",
+            f"Make it again: `backtester clearing run --config {folder / CLEARING_FILE}`.",
+        )
     page = write_page(load_result(folder), folder / REPORT_FILE, assets)  # type: ignore[arg-type]  # checked above
     if folder.parent.resolve() == out.resolve():
         renew_shelf(out)

@@ -10,12 +10,14 @@ import pytest
 
 from backtester import analytics
 from backtester.analytics.comparison import Comparison
+from backtester.report.clearing_page import write_clearing_page
 from backtester.report.compare_page import write_compare_page
 from backtester.report.compare_sweeps import compared_sweeps, write_sweeps_page
 from backtester.report.optimize_page import write_optimize_page
 from backtester.report.page import write_page
 from backtester.report.sweep_page import write_sweep_page
 from backtester.report.walk_page import write_walk_page
+from tests.browser.test_clearing_page import STUDIES as CLEARINGS
 from tests.browser.test_compare_page import mixed, pair
 from tests.browser.test_page import RUNS
 from tests.browser.test_search_pages import OPTIMISED, WALKS
@@ -76,6 +78,7 @@ MORE_PAGES: dict[str, Callable[[Path], Path]] = {
     "failed sweep": _sweep(sweep_sample.all_failed),
     "comparison of two": _comparison(pair),
     "sweeps": _sweeps,
+    "clearing": lambda folder: write_clearing_page(CLEARINGS["whole"](), folder / "page.html"),
 }
 
 

@@ -61,6 +61,8 @@ def test_the_demo_needs_nothing_and_writes_a_folder(shell, tmp_path: Path) -> No
     assert [(row["run"], row["kind"], row["state"]) for row in json.loads(out)] == [(told["run"], "clearing", "whole")]
     assert json.loads(shell("reports", "list", "--json")[1]) == []
     assert "Clearing" in (tmp_path / "reports" / "index.html").read_text()
+    code, _, err = shell("reports", "build", told["run_dir"])
+    assert (code, "clearing run --config" in err) == (2, True)
 
 
 def test_its_file_makes_it_again(shell, tmp_path: Path) -> None:
