@@ -122,7 +122,7 @@ def clearing_file(
         tree = clearing_tree(Path(config))
     packs = [rules] if isinstance(rules, str) else list(rules or ())
     if packs:
-        given = merge(given, {"clearing": {"venue": packs[0], "compare": packs[1:]}})
+        given = merge(given, {"clearing": {"venue": packs[0]}, "compare": packs[1:]})
     if contracts is not None:
         given["contracts"] = contracts
     return build_clearing(merge(merge(tree, settings or {}), given))

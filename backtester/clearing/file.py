@@ -90,12 +90,9 @@ class AccountsConfig(ClearingConfig):
     ----------
     runs : tuple of str
         Folders of runs that are the accounts; the outside market holds the other side.
-    compare : tuple of str
-        Rule packs under which the same market is cleared too; ``all``: every venue whose clearing is known.
     """
 
     runs: Names = ()
-    compare: Names = ()
 
 
 class ClearingFile(Section):
@@ -111,12 +108,15 @@ class ClearingFile(Section):
         Accounts and rules.
     contracts : {"linear", "inverse", "both"}
         ``inverse``: the same prices on coin-margined contracts, ``both``: one after the other.
+    compare : tuple of str
+        Rule packs under which the same market is cleared too; ``all``: every venue whose clearing is known.
     """
 
     market: MarketConfig | None = None
     shock: ShockConfig | None = None
     clearing: AccountsConfig = AccountsConfig()
     contracts: Literal["linear", "inverse", "both"] = "linear"
+    compare: Names = ()
 
     @property
     def model(self) -> str:

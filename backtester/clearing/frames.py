@@ -273,6 +273,7 @@ def _summary(
     clawbacks: pl.DataFrame,
 ) -> dict[str, float | int | str | None]:
     last = fund.group_by("fund", maintain_order=True).last()
+    together = fund.group_by("open_time").agg(pl.col("worth").sum())["worth"]
     others = accounts.filter(~pl.col("guest"))
     taken = liquidations.filter(pl.col("kind") == "takeover")
     return {
@@ -293,7 +294,7 @@ def _summary(
         "clawed_back": float(clawbacks["paid"].sum()),
         "fund_start": float(books.funds["start"].sum()),
         "fund_end": float(last["worth"].sum()),
-        "fund_low": float(fund["worth"].min() or 0.0),  # type: ignore[arg-type]
+        "fund_low": float(together.min() or 0.0),  # type: ignore[arg-type]
         "fund_surplus": float(fund["surplus"].sum()),
         "fund_deficit": float(fund["deficit"].sum()),
         "fund_fees": float(fund["fees"].sum()),

@@ -187,8 +187,8 @@ def rule_names(file: ClearingFile) -> list[str]:
         There is no such pack.
     """
     own = file.clearing.venue or (DEFAULT_PACK if file.market is None else file.market.venue)
-    wanted = [own, *file.clearing.compare]
-    if own == ALL or ALL in file.clearing.compare:
+    wanted = [own, *file.compare]
+    if own == ALL or ALL in file.compare:
         known = [name for name in pack_names() if _says_of_clearing(name)]
         wanted = [*(name for name in wanted if name != ALL), *known]
     return list(dict.fromkeys(wanted))

@@ -15,13 +15,13 @@ from backtester.errors import BacktesterError, UnknownNameError, UsageError
 
 WHOLE = """
 contracts = "both"
+compare = ["bybit", "okx"]
 [market]
 venue = "binance"
 symbols = ["BTC/USDT:USDT"]
 start = 2025-10-10
 [clearing]
 venue = "okx"
-compare = ["bybit", "okx"]
 open_interest = 5_000_000_000
 accounts = 500
 leverage_mix = { "5" = 0.6, "20" = 0.4 }

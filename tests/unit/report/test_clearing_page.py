@@ -21,7 +21,8 @@ from backtester.analytics.clearing_tables import (
 )
 from backtester.clearings import clear_market
 from backtester.report.clearing_page import render_clearing_page
-from tests.unit.report.clearing_sample import LONG, SHORT, SLOW_SHORT, case, study
+from tests.unit.clearing.scene import market, population
+from tests.unit.report.clearing_sample import LONG, SHORT, SLOW_SHORT, case, cleared, study
 
 ATTACK = "<script>alert('x')</script>\"'&" + "a" * 10_000
 CALM = ((100.0, 100.0), (100.0, 101.0))
@@ -75,6 +76,18 @@ def test_the_queue_ranks_as_the_replay_does(venue: str) -> None:
     assert queue(one, one.market.symbols[0], crash_moment(one))["account"].to_list() == rows["account"].to_list()
     lights = queue(one, one.market.symbols[0], crash_moment(one))
     assert lights["light"].to_list() == rows["light"].to_list()
+
+
+def test_the_lowest_of_several_funds_is_that_of_their_sum() -> None:
+    """Two contracts with a fund of 4 each, of which one pays 4: together they fall from 8 to 4."""
+    gap = [(100.0, 100.0), (100.0, 100.0), (80.0, 80.0)]
+    series = market(gap, [(50.0, 50.0)] * 3)
+    accounts = population(series, LONG, SHORT, SLOW_SHORT)
+    two = cleared(series, accounts, "bybit", fund_start=4.0, impact=0.0, bankruptcy_band=0.0)
+    assert two.result.fund["fund"].n_unique() == 2
+    assert two.result.summary["fund_start"] == 8.0
+    assert two.result.summary["fund_low"] == pytest.approx(4.0)
+    assert "fell from 8.0000 to 4.0000" in text_of(render_clearing_page(study(two)))
 
 
 def test_tables_count_what_happened() -> None:
