@@ -52,7 +52,7 @@ def result_of(
         bars=bars,
         lights=_lights(names, journal),
         guest=_guest_events(deleveragings, clawbacks),
-        summary=_summary(rules, journal, fund, accounts, bars, **events),
+        summary=_summary(rules, books, journal, fund=fund, accounts=accounts, bars=bars, **events),
         notes=(*market.notes, *population.notes),
     )
 
@@ -262,11 +262,12 @@ def _guest_events(deleveragings: pl.DataFrame, clawbacks: pl.DataFrame) -> pl.Da
 
 def _summary(
     rules: ClearingRules,
+    books: Books,
     journal: Journal,
+    *,
     fund: pl.DataFrame,
     accounts: pl.DataFrame,
     bars: pl.DataFrame,
-    *,
     liquidations: pl.DataFrame,
     deleveragings: pl.DataFrame,
     clawbacks: pl.DataFrame,
@@ -290,9 +291,7 @@ def _summary(
         "profit_lost": float(deleveragings["profit_lost"].sum()),
         "clawed_back_accounts": clawbacks["account"].n_unique(),
         "clawed_back": float(clawbacks["paid"].sum()),
-        "fund_start": float(fund.group_by("fund", maintain_order=True).first()["balance"].sum())
-        if rules.fund_start is None
-        else rules.fund_start * len(last),
+        "fund_start": float(books.funds["start"].sum()),
         "fund_end": float(last["worth"].sum()),
         "fund_low": float(fund["worth"].min() or 0.0),  # type: ignore[arg-type]
         "fund_surplus": float(fund["surplus"].sum()),

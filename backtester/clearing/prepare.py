@@ -57,7 +57,6 @@ from backtester.kernel.clearing_state import (
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
 DAY_MS = 24 * HOUR_MS
-MOST_DIRTY = 4096
 RANKINGS = {"roi": RANK_ROI, "binance": RANK_BINANCE, "bitmex": RANK_BITMEX, "hyperliquid": RANK_HYPERLIQUID}
 PRICES = {"bankruptcy": AT_BANKRUPTCY, "mark": AT_MARK, "previous_mark": AT_PREVIOUS_MARK}
 LONGEST_MS = 10_000 * DAY_MS
@@ -293,9 +292,11 @@ def _with_watch(
         score=np.zeros(size),
         order=np.zeros(size, np.int32),
         joint_accounts=joint,
-        joint_radius=np.zeros(len(joint)),
-        joint_order=np.arange(len(joint), dtype=np.int64),
-        joint_dirty=np.zeros(min(len(joint), MOST_DIRTY) + 1, np.int32),
+        joint_key=np.zeros(len(joint)),
+        joint_heap=np.arange(len(joint), dtype=np.int32),
+        joint_place=np.arange(len(joint), dtype=np.int32),
+        joint_near=np.zeros(len(joint), np.int32),
+        joint_at=np.zeros(len(joint)),
         peak_queue=np.zeros((len(funds), len(market.open_time) + 1), np.int64),
     )
 

@@ -20,8 +20,8 @@ from backtester.kernel.clearing_engine import (
     sell_inventory,
     set_holding,
 )
-from backtester.kernel.clearing_groups import group_balance, group_requirement
-from backtester.kernel.clearing_joint import NEVER, find_reaches, next_joint
+from backtester.kernel.clearing_groups import group_balance, group_requirement, joint_changed
+from backtester.kernel.clearing_joint import NEVER, leave_leg, next_joint, open_joint
 from backtester.kernel.clearing_liquidation import liquidate
 from backtester.kernel.clearing_queue import (
     light_at,
@@ -38,6 +38,7 @@ from backtester.kernel.clearing_state import (
     CHECKED,
     CLOSED,
     DELEVERAGINGS,
+    DISTANCE,
     ENDLESS,
     GUEST,
     GUEST_NEXT,
@@ -110,9 +111,9 @@ def walk_leg(world: World, books: Books, journal: Journal, bar: int) -> bool:
     f = 0.0
     for _ in range(1000 + 64 * books.positions.size):
         p, value, soonest, falling = next_alone(world, books, f)
-        joint, at = next_joint(world, books)
-        if joint >= 0 and (f + (1.0 - f) * at < soonest or p < 0):
-            f = f + (1.0 - f) * at
+        joint, at = next_joint(world, books, f)
+        if joint >= 0 and (at < soonest or p < 0):
+            f = at
             for c in range(world.contracts.size):
                 place_mark(world, books, c, f)
             liquidate(world, books, journal, bar, books.accounts[joint]["first"], f)
@@ -120,6 +121,7 @@ def walk_leg(world: World, books: Books, journal: Journal, bar: int) -> bool:
         if p < 0:
             for c in range(world.contracts.size):
                 place_mark(world, books, c, 1.0)
+            leave_leg(world, books)
             return True
         f = soonest
         for c in range(world.contracts.size):
@@ -205,7 +207,7 @@ def pay_venue(world: World, books: Books, c: int, flow: float) -> None:
         fund["pending"] -= from_engine
     fund["funding"] -= from_engine
     state["outside_cash"] -= state["outside_quantity"] * flow
-    state["funding_sum"] += abs(flow)
+    books.totals[DISTANCE] += abs(flow / state["mark"])
     if flow > 0.0:
         state["low_creep"] += flow * world.contracts[c]["low_factor"]
     else:
@@ -302,6 +304,7 @@ def begin_bar(world: World, books: Books, bar: int) -> None:
         books.positions[p]["pinned"] = 0
         new_bracket(world, books, p, books.state[books.positions[p]["contract"]]["mark"])
         watch_again(world, books, p)
+        joint_changed(books, books.positions[p]["account"])
     books.counters[PINNED] = 0
 
 
@@ -522,7 +525,7 @@ def clear_market(world: World, books: Books, journal: Journal, light_every: int)
     """
     bars = world.open_time.size
     open_books(world, books)
-    find_reaches(world, books)
+    open_joint(world, books)
     row = 0
     rules = world.rules[0]
     for bar in range(bars):

@@ -7,7 +7,7 @@ outside market is the other side of its trades. Source: accounting specification
 from __future__ import annotations
 
 from backtester.kernel._jit import step
-from backtester.kernel.clearing_state import CASH, Books, World
+from backtester.kernel.clearing_state import CASH, LEG_BENT, Books, World
 from backtester.kernel.value import average_entry, unrealized_pnl
 
 LEAST_PRICE = 0.05  # the engine's own trades never push a price below this part of the market's
@@ -164,5 +164,7 @@ def sell_inventory(world: World, books: Books, c: int, f: float) -> None:
     outside_trades(books, c, -quantity, value)
     state["budget"] -= sold
     state["sold"] += sold * abs(value)
-    state["shift"] -= side * part * sold
+    if part > 0.0:
+        state["shift"] -= side * part * sold
+        books.counters[LEG_BENT] = 1
     place_mark(world, books, c, f)

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import math
 
-from backtester.kernel._jit import step
-from backtester.kernel.clearing_state import ALONE, JOINT_DIRTY, Books, World
-from backtester.kernel.clearing_watch import line_at, watch_again
+from backtester.kernel._jit import constant, step
+from backtester.kernel.clearing_state import ALONE, DISTANCE, Books, World
+from backtester.kernel.clearing_watch import line_at, sift_up, watch_again
 from backtester.kernel.value import unrealized_pnl
+
+TOP = constant(0)
+UNKNOWN = -1.0  # where on the leg a joint account is liquidated
 
 
 @step
 def joint_changed(books: Books, a: int) -> None:
-    """Have an account with several cross positions looked at on each leg until its reach is known anew."""
-    if books.accounts[a]["joint"] >= 0:
-        n = books.counters[JOINT_DIRTY]
-        if n < books.joint_dirty.size:
-            books.joint_dirty[n] = a
-        books.counters[JOINT_DIRTY] = n + 1
+    """Have an account with several cross positions looked at again, after it or its margin changed."""
+    j = books.accounts[a]["joint"]
+    if j < 0:
+        return
+    books.joint_at[j] = UNKNOWN
+    if books.joint_key[j] > -math.inf:
+        books.joint_key[j] = -books.totals[DISTANCE]
+        sift_up(books.joint_key, books.joint_heap, books.joint_place, TOP, books.joint_place[j])
 
 
 @step

@@ -1,28 +1,26 @@
 """Accounts with several cross positions: when one of them can next be liquidated.
 
-Their balance depends on several marks at once, so that no key in one price tells. Each has a reach instead: how far, as
-a fraction, every mark may move before its balance can meet its requirement. Only accounts whose reach is used up are
-looked at in full, and all reaches are found anew when these become many. Source: accounting specification, section 5.
+Their balance depends on several marks at once, so that no key in one price tells. The kernel counts a distance
+instead: the sum of the largest relative move of any mark, funding included, from point to point. An account that is
+looked at has a reach, a fraction that every mark may move before its balance can meet its requirement; nothing can
+happen to it before the distance has grown by ``log(1 + reach)``. A heap tells which account is to be looked at next.
+Source: accounting specification, section 5.
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
 from backtester.kernel._jit import constant, step
 from backtester.kernel.clearing_engine import mark_at_end
-from backtester.kernel.clearing_groups import group_balance, group_requirement
-from backtester.kernel.clearing_state import JOINT_DIRTY, Books, Floats, World
-from backtester.kernel.clearing_watch import edges, line_at, new_bracket
+from backtester.kernel.clearing_groups import UNKNOWN, group_balance, group_requirement
+from backtester.kernel.clearing_state import DISTANCE, JOINT_NEAR, LEG_BENT, Books, World
+from backtester.kernel.clearing_watch import edges, line_at, new_bracket, sift_down, sift_up
 from backtester.kernel.value import unrealized_pnl
 
 TOP = constant(0)
+CAUTION = 1.0 - 1e-9  # for rounding
 NEVER = 2.0  # a fraction of a leg that no path reaches
-MOST_LOOKED_AT = 32  # beyond this many, or a part of all, the reaches are found anew
-PART_LOOKED_AT = 16
 
 
 @step
@@ -49,57 +47,54 @@ def reach_of(world: World, books: Books, a: int) -> float:
 
 
 @step
-def sink_near(radius: Floats, order: NDArray[np.int64], stop: int, at: int) -> None:
-    """Restore the heap below a place, the farthest reach at the top."""
-    j = order[at]
-    while True:
-        below = 2 * at + 1
-        if below >= stop:
-            break
-        if below + 1 < stop and radius[order[below + 1]] > radius[order[below]]:
-            below += 1
-        if radius[order[below]] <= radius[j]:
-            break
-        order[at] = order[below]
-        at = below
-    order[at] = j
+def set_joint_key(books: Books, j: int, key: float) -> None:
+    """Give a joint account its key and its place in the heap, the one to be looked at next at the top."""
+    before = books.joint_key[j]
+    books.joint_key[j] = key
+    if key > before:
+        sift_up(books.joint_key, books.joint_heap, books.joint_place, TOP, books.joint_place[j])
+    elif key < before:
+        sift_down(
+            books.joint_key, books.joint_heap, books.joint_place, TOP, books.joint_heap.size, books.joint_place[j]
+        )
 
 
 @step
-def sort_by_radius(radius: Floats, order: NDArray[np.int64]) -> None:
-    """Sort the joint accounts by their reach, in place."""
-    count = order.size
-    for j in range(count // 2):
-        sink_near(radius, order, count, count // 2 - 1 - j)
-    for j in range(count - 1):
-        last = count - 1 - j
-        order[0], order[last] = order[last], order[0]
-        sink_near(radius, order, last, TOP)
-
-
-@step
-def find_reaches(world: World, books: Books) -> None:
-    """Find the reach of every joint account at the present marks, and sort them by it."""
-    for j in range(books.joint_accounts.size):
-        books.joint_radius[j] = reach_of(world, books, books.joint_accounts[j])
-    sort_by_radius(books.joint_radius, books.joint_order)
-    books.counters[JOINT_DIRTY] = 0
-    for c in range(world.contracts.size):
-        books.state[c]["joint_mark"] = books.state[c]["mark"]
-        books.state[c]["joint_funding"] = books.state[c]["funding_sum"]
-
-
-@step
-def distance(world: World, books: Books) -> float:
-    """Return how far any mark is, or will be at the leg's end, from where the reaches were found, funding included."""
+def note_distance(world: World, books: Books) -> None:
+    """Add to the distance how far the marks have come since it was last counted."""
     farthest = 0.0
     for c in range(world.contracts.size):
         state = books.state[c]
-        origin = state["joint_mark"]
-        moved = max(abs(state["mark"] - origin), abs(mark_at_end(world, books, c) - origin))
-        moved += state["funding_sum"] - state["joint_funding"]
-        farthest = max(farthest, moved / abs(origin))
-    return farthest
+        farthest = max(farthest, abs(state["mark"] - state["joint_mark"]) / abs(state["joint_mark"]))
+        state["joint_mark"] = state["mark"]
+    books.totals[DISTANCE] += farthest
+
+
+@step
+def watch_joint(world: World, books: Books, j: int) -> None:
+    """Put a joint account back into the heap, by its reach at the present marks."""
+    reach = max(reach_of(world, books, books.joint_accounts[j]) * CAUTION, 0.0)
+    set_joint_key(books, j, -(books.totals[DISTANCE] + math.log1p(reach)))
+
+
+@step
+def open_joint(world: World, books: Books) -> None:
+    """Find the reach of every joint account before the first bar."""
+    for c in range(world.contracts.size):
+        books.state[c]["joint_mark"] = books.state[c]["mark"]
+    for j in range(books.joint_accounts.size):
+        watch_joint(world, books, j)
+
+
+@step
+def leave_leg(world: World, books: Books) -> None:
+    """Put the accounts that were near on a leg back into the heap, at its end."""
+    if books.joint_accounts.size == 0:
+        return
+    note_distance(world, books)
+    for n in range(books.counters[JOINT_NEAR]):
+        watch_joint(world, books, books.joint_near[n])
+    books.counters[JOINT_NEAR] = 0
 
 
 @step
@@ -155,8 +150,13 @@ def next_edge(world: World, books: Books, a: int, t: float) -> tuple[float, int,
 def first_trigger(world: World, books: Books, a: int) -> float:
     """Return the fraction of what is left of the leg at which an account is liquidated; 2: it is not."""
     account = books.accounts[a]
+    is_flat = True
     for p in range(account["first"], account["stop"]):
+        if books.positions[p]["quantity"] != 0.0:
+            is_flat = False
         new_bracket(world, books, p, books.state[books.positions[p]["contract"]]["mark"])
+    if is_flat:
+        return NEVER
     t = 0.0
     excess = excess_on_leg(world, books, a, t)
     while excess > 0.0:
@@ -174,34 +174,44 @@ def first_trigger(world: World, books: Books, a: int) -> float:
 
 
 @step
-def next_joint(world: World, books: Books) -> tuple[int, float]:
-    """Return the joint account that is liquidated first on what is left of the leg, and where; -1: none."""
+def gather_near(world: World, books: Books) -> None:
+    """Take the accounts to which something could happen on what is left of the leg out of the heap."""
+    note_distance(world, books)
+    span = 0.0
+    for c in range(world.contracts.size):
+        here = books.state[c]["mark"]
+        span = max(span, abs(mark_at_end(world, books, c) - here) / abs(here))
+    reach = books.totals[DISTANCE] + span
+    while True:
+        j = books.joint_heap[0]
+        if books.joint_key[j] == -math.inf or -books.joint_key[j] > reach:
+            return
+        set_joint_key(books, j, -math.inf)
+        books.joint_at[j] = UNKNOWN
+        books.joint_near[books.counters[JOINT_NEAR]] = j
+        books.counters[JOINT_NEAR] += 1
+
+
+@step
+def next_joint(world: World, books: Books, f: float) -> tuple[int, float]:
+    """Return the joint account that is liquidated first on the leg after ``f``, and at which fraction; -1: none.
+
+    What is known of the near ones holds until the engine moves a price. Of several at once the lowest number is taken.
+    """
     best = -1
     soonest = NEVER
-    count = books.joint_accounts.size
-    if count == 0:
+    if books.joint_accounts.size == 0:
         return best, soonest
-    most = max(MOST_LOOKED_AT, count // PART_LOOKED_AT)
-    far = distance(world, books)
-    crowd = min(most, count - 1)
-    if books.counters[JOINT_DIRTY] > min(most, books.joint_dirty.size) or (
-        count > most and books.joint_radius[books.joint_order[crowd]] <= far
-    ):
-        find_reaches(world, books)
-        far = distance(world, books)
-    for n in range(books.counters[JOINT_DIRTY]):
-        a = books.joint_dirty[n]
-        at = first_trigger(world, books, a)
-        if at < soonest:
+    gather_near(world, books)
+    bent = books.counters[LEG_BENT] == 1
+    books.counters[LEG_BENT] = 0
+    for n in range(books.counters[JOINT_NEAR]):
+        j = books.joint_near[n]
+        if bent or books.joint_at[j] < 0.0:
+            left = first_trigger(world, books, books.joint_accounts[j])
+            books.joint_at[j] = NEVER if left > 1.0 else f + (1.0 - f) * left
+        a = books.joint_accounts[j]
+        if books.joint_at[j] < soonest or (books.joint_at[j] == soonest < NEVER and a < best):
             best = a
-            soonest = at
-    for j in range(count):
-        place = books.joint_order[j]
-        if books.joint_radius[place] > far:
-            break
-        a = books.joint_accounts[place]
-        at = first_trigger(world, books, a)
-        if at < soonest:
-            best = a
-            soonest = at
+            soonest = books.joint_at[j]
     return best, soonest

@@ -27,7 +27,7 @@ from backtester.kernel.clearing_groups import (
     watch_account,
 )
 from backtester.kernel.clearing_state import CASH, LIQUIDATIONS, PINNED, Books, Journal, World
-from backtester.kernel.clearing_watch import line_at, new_bracket, tier_lookup
+from backtester.kernel.clearing_watch import line_at, tier_lookup
 from backtester.kernel.fills import SNAP, add_on_grid, floor_to_step, largest_below, trading_fee
 from backtester.kernel.margin import bankruptcy_value
 from backtester.kernel.value import unrealized_pnl
@@ -365,12 +365,12 @@ def lift_debt(world: World, books: Books, a: int, c: int) -> None:
 
 @step
 def liquidate(world: World, books: Books, journal: Journal, bar: int, p: int, f: float) -> None:
-    """Liquidate the group of position ``p`` at the present marks: steps while they help, then the takeover."""
+    """Liquidate the group of position ``p`` at the present marks: steps while they help, then the takeover.
+
+    The brackets are those in which the trigger was found: on a boundary a mark would not tell.
+    """
     a = books.positions[p]["account"]
     first, stop = group_span(books, p)
-    if stop - first > 1:
-        for j in range(first, stop):
-            new_bracket(world, books, j, books.state[books.positions[j]["contract"]]["mark"])
     begun = True  # at the trigger itself balance and requirement are equal up to rounding
     while True:
         balance = group_balance(books, p)

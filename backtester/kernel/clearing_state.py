@@ -22,18 +22,20 @@ MOVED_IN = 1  # transfers so far, the guest's cash changes
 START = 2  # what everything together was before the first bar
 SCALE = 3  # sum of the wallets at the start
 SUMMED = 4  # largest difference between a full sum and the running one since the last bar, as a fraction
-TOTALS = 5
+DISTANCE = 5  # how far the marks have come, as a sum of fractions: see clearing_joint
+TOTALS = 6
 
 # counters
 LIQUIDATIONS = 0
 DELEVERAGINGS = 1
 CLAWBACKS = 2
 PINNED = 3
-JOINT_DIRTY = 4
+JOINT_NEAR = 4  # joint accounts that are looked at on the present leg
 GUEST_NEXT = 5
 CHECKED = 6  # positions whose limit the thorough checks looked at
 LAST_CHECK = 7  # bar of the last thorough check
-COUNTERS = 8
+LEG_BENT = 8  # 1: the engine has moved a price since the joint accounts were looked at
+COUNTERS = 9
 
 # outcome
 CLOSED = 0
@@ -143,9 +145,7 @@ STATE = np.dtype(  # one row a contract
         ("budget", np.float64),
         ("low_creep", np.float64),  # what funding can have raised the low keys by
         ("high_creep", np.float64),
-        ("joint_mark", np.float64),  # when the joint accounts were looked at
-        ("joint_funding", np.float64),
-        ("funding_sum", np.float64),
+        ("joint_mark", np.float64),  # up to which the distance is counted
         ("flow", np.float64),  # of the settlement that is due, per unit of quantity
         ("counted", np.float64),  # quantity of all accounts, summed in full
         ("liquidated", np.float64),  # of this bar
@@ -289,9 +289,11 @@ class Books(NamedTuple):
     score: Floats
     order: Ints
     joint_accounts: Ints
-    joint_radius: Floats
-    joint_order: NDArray[np.int64]
-    joint_dirty: Ints
+    joint_key: Floats  # minus the distance up to which nothing can happen to it; -inf: it is among the near ones
+    joint_heap: Ints
+    joint_place: Ints
+    joint_near: Ints
+    joint_at: Floats  # fraction of the present leg at which a near one is liquidated; negative: not known
     peak_queue: NDArray[np.int64]  # shape (funds, bars)
 
 
