@@ -12,6 +12,9 @@ from backtester.version import __version__ as __version__
 if TYPE_CHECKING:
     from backtester.api import load_result as load_result
     from backtester.api import run as run
+    from backtester.api import save as save
+    from backtester.comparing import CompareResult as CompareResult
+    from backtester.comparing import compare as compare
     from backtester.domain.config import RunConfig as RunConfig
     from backtester.domain.instrument import Instrument as Instrument
     from backtester.domain.margin_tiers import MarginTier as MarginTier
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from backtester.market.store import Store as Store
     from backtester.optimizing import OptimizeResult as OptimizeResult
     from backtester.optimizing import optimize as optimize
+    from backtester.report.result_figures import ResultFigures as ResultFigures
+    from backtester.research.reproduction import Reproduction as Reproduction
+    from backtester.research.reproduction import reproduce as reproduce
     from backtester.strategy import Indicator as Indicator
     from backtester.strategy import Param as Param
     from backtester.strategy import Strategy as Strategy
@@ -68,13 +74,16 @@ if TYPE_CHECKING:
 # Module of each public name.
 _HOMES = {
     "BacktesterError": "backtester.errors",
+    "CompareResult": "backtester.comparing",
     "Indicator": "backtester.strategy",
     "Instrument": "backtester.domain.instrument",
     "MarginTier": "backtester.domain.margin_tiers",
     "Notice": "backtester.engine.result",
     "OptimizeResult": "backtester.optimizing",
     "Param": "backtester.strategy",
+    "Reproduction": "backtester.research.reproduction",
     "Result": "backtester.engine.result",
+    "ResultFigures": "backtester.report.result_figures",
     "RunConfig": "backtester.domain.config",
     "Store": "backtester.market.store",
     "Strategy": "backtester.strategy",
@@ -86,6 +95,7 @@ _HOMES = {
     "atr": "backtester.strategy",
     "bollinger_high": "backtester.strategy",
     "bollinger_low": "backtester.strategy",
+    "compare": "backtester.comparing",
     "donchian_high": "backtester.strategy",
     "donchian_low": "backtester.strategy",
     "ema": "backtester.strategy",
@@ -100,6 +110,7 @@ _HOMES = {
     "optimize": "backtester.optimizing",
     "plus_di": "backtester.strategy",
     "ref": "backtester.strategy",
+    "reproduce": "backtester.research.reproduction",
     "returns": "backtester.strategy",
     "roc": "backtester.strategy",
     "rolling_beta": "backtester.strategy",
@@ -112,6 +123,7 @@ _HOMES = {
     "rolling_sum": "backtester.strategy",
     "rsi": "backtester.strategy",
     "run": "backtester.api",
+    "save": "backtester.api",
     "session_vwap": "backtester.strategy",
     "sma": "backtester.strategy",
     "supertrend": "backtester.strategy",

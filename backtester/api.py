@@ -10,14 +10,21 @@ from typing import Any
 
 from backtester.analytics import complete
 from backtester.analytics.assumptions import assumption_table
-from backtester.analytics.venue_events import with_venue_details
+from backtester.analytics.details import with_details
 from backtester.arguments import EventRows, call_tree, event_tree, folder_options, from_here, opened_store
 from backtester.domain.config import ClearingConfig, RunConfig
 from backtester.domain.margin_tiers import MarginTier
 from backtester.engine.assembly import Inputs
 from backtester.engine.assume import try_assumptions
 from backtester.engine.decisions import find_strategy, references_of
-from backtester.engine.folder import REPORT_FILE, free_run_id, load_result, staged_folder, write_files
+from backtester.engine.folder import (
+    REPORT_FILE,
+    NameTakenError,
+    free_run_id,
+    load_result,
+    staged_folder,
+    write_files,
+)
 from backtester.engine.loose_frame import FrameLike
 from backtester.engine.result import Result
 from backtester.engine.run import Progress, Striker, Struck, execute_kept, load_run, silent
@@ -30,6 +37,7 @@ from backtester.strategy import Strategy
 __all__ = ["load_result", "run", "save"]
 
 DEFAULT_OUT = Path("reports")
+_NAMES = 20  # names that a run tries where others take them first
 
 
 def run(
@@ -217,9 +225,31 @@ def save(
         With ``run_dir``.
     """
     folder = Path(out)
+    for left in reversed(range(_NAMES)):
+        try:
+            named = _written(result, folder, progress, folders)
+            break
+        except NameTakenError:  # the same run, begun in the same second, was faster
+            if not left:
+                raise
+    from backtester.report.shelf_page import refreshed_shelf  # noqa: PLC0415 - only where runs are written
+
+    problem = refreshed_shelf(folder)
+    notices = named.notices if problem is None else (*named.notices, problem)
+    return replace(named, notices=notices, run_dir=folder / named.run_id)
+
+
+def _written(result: Result, folder: Path, progress: Progress, folders: Sequence[tuple[str, Path]]) -> Result:
+    """Write a run under a free name and return it with that name.
+
+    Raises
+    ------
+    NameTakenError
+        Another process took the name meanwhile.
+    """
     run_id = free_run_id(folder, result.run_id)
     named = replace(
-        with_venue_details(result),
+        with_details(result),
         run_id=run_id,
         summary={**result.summary, "run_id": run_id},
         manifest={**result.manifest, "command": _command(folder, run_id, folders)},
@@ -232,7 +262,7 @@ def save(
 
             progress("Writing the report", None)
             write_page(named, stage / REPORT_FILE)
-    return replace(named, run_dir=folder / named.run_id)
+    return named
 
 
 def _command(out: Path, run_id: str, folders: Sequence[tuple[str, Path]]) -> str:

@@ -22,7 +22,7 @@ from backtester.market.atomic import writer_lock
 from backtester.market.series import SYNTHETIC_VENUE
 from backtester.market.store import Store
 from backtester.research.constraint import parse_constraints
-from backtester.research.dimension import parse_dimensions
+from backtester.research.dimension import fitted, parse_dimensions
 from backtester.research.evaluation import refuse_column_names, refuse_market_axes
 from backtester.research.holdout import refuse_sealed
 from backtester.research.importance import importances
@@ -191,6 +191,7 @@ class _Search:
         refuse_market_axes(plan.names, "An optimisation")
         self.job = run.job(run.config)
         _refuse(self.job, plan)
+        self.plan = plan = replace(plan, dimensions=fitted(plan.dimensions, self.job.strategy))
         panel = self.job.base.panel
         sealed_in = DEFAULT_OUT if root is None else root
         refuse_sealed(sealed_in, panel.venue, symbols_seen(self.job), panel.start, panel.end, what="The optimisation")
@@ -217,6 +218,11 @@ class _Search:
 
                     progress("Writing the report", None)
                     write_optimize_page(result, self.folder / REPORT_FILE)
+        if self.folder is not None:
+            from backtester.report.shelf_page import refreshed_shelf  # noqa: PLC0415 - only where studies are written
+
+            problem = refreshed_shelf(self.folder.parent)
+            result = result if problem is None else replace(result, notices=(*result.notices, problem))
         _refuse_nothing(result)
         return result
 

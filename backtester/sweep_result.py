@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from backtester.analytics.directions import DIRECTIONS
 from backtester.api import DEFAULT_OUT, save
 from backtester.arguments import from_here
 from backtester.engine.result import Notice, Result, listed
@@ -23,7 +24,7 @@ from backtester.engine.run_file import parse_time
 from backtester.errors import UsageError, format_time
 from backtester.research.job import Job
 from backtester.research.plan import SWEEP_FILE, SweepPlan
-from backtester.research.ranking import check_metric, is_lower_better, lost_text, ranked
+from backtester.research.ranking import check_metric, lost_text, ranked
 from backtester.research.rows import ParamValue
 from backtester.research.space import SET
 from backtester.research.sweep import duration_text, rate_text
@@ -174,7 +175,8 @@ class SweepResult:
 
 def metric_order(metric: str) -> str:
     """Return by what sets are sorted, and which end is the better one."""
-    return f"{metric}, {'lower' if is_lower_better(metric) else 'higher'} is better"
+    way = DIRECTIONS.get(metric, "max")
+    return f"{metric}, largest first" if way is None else f"{metric}, {'lower' if way == 'min' else 'higher'} is better"
 
 
 def counts_text(manifest: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from backtester.domain.margin_tiers import MarginTier
 from backtester.engine.folder import free_run_id
 from backtester.engine.loose_frame import FrameLike
 from backtester.engine.manifest import timestamp, versions
+from backtester.engine.result import Notice
 from backtester.engine.run_file import build_config, merge
 from backtester.errors import BacktesterError, InternalError
 from backtester.market.store import Store
@@ -219,6 +220,7 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
                 folder.remove()
                 raise SweepInterrupted(None, 0, space.count) from None
             _write_page(folder, plan)
+            _renewed_shelf(folder)
             raise SweepInterrupted(folder.path, number, space.count) from None
         except BaseException:
             _leave(folder, finish, is_new=is_new)
@@ -235,7 +237,8 @@ def make_sweep(request: SweepRequest, tell: TellSweep = no_progress) -> SweepRes
     if request.exact:
         result = _checked(result, request, folder)
     _write_page(folder, plan)
-    return result
+    problem = _renewed_shelf(folder)
+    return result if problem is None else replace(result, notices=(*result.notices, problem))
 
 
 def _warmed(request: SweepRequest, ready: Prepared) -> float:
@@ -366,6 +369,13 @@ def _write_page(folder: SweepFolder, plan: SweepPlan) -> None:
     from backtester.report.sweep_page import write_sweep_page  # noqa: PLC0415 - plotly takes a while to import
 
     write_sweep_page(folder.path, folder.report)
+
+
+def _renewed_shelf(folder: SweepFolder) -> Notice | None:
+    """Write the list of runs again; return what to tell where that fails."""
+    from backtester.report.shelf_page import refreshed_shelf  # noqa: PLC0415 - only where sweeps are written
+
+    return refreshed_shelf(folder.path.parent)
 
 
 def _kept_in_memory(request: SweepRequest, ready: Prepared, tell: TellSweep) -> SweepResult:

@@ -23,7 +23,7 @@ from backtester.market.series import SYNTHETIC_VENUE
 from backtester.market.store import Store
 from backtester.research.axes import build_axis, parse_axis
 from backtester.research.constraint import parse_constraints
-from backtester.research.dimension import parse_dimensions
+from backtester.research.dimension import fitted, parse_dimensions
 from backtester.research.evaluation import refuse_column_names, refuse_market_axes
 from backtester.research.holdout import refuse_sealed
 from backtester.research.interrupts import await_second
@@ -250,7 +250,11 @@ class _Call:
 
             progress("Writing the report", None)
             write_walk_page(result, folder / REPORT_FILE)
-        return replace(result, run_dir=folder)
+        from backtester.report.shelf_page import refreshed_shelf  # noqa: PLC0415 - only where walks are written
+
+        problem = refreshed_shelf(folder.parent)
+        told_last = () if problem is None else (problem,)
+        return replace(result, notices=(*result.notices, *told_last), run_dir=folder)
 
     def _planned(self, windows: tuple[Window, ...]) -> tuple[WalkPlan, Search]:
         """Return what is walked through, and how sets are tried in each window."""
@@ -269,7 +273,7 @@ class _Call:
         names = [one.name for one in dimensions]
         self.job.check(names)
         plan = Plan(
-            dimensions=dimensions,
+            dimensions=fitted(dimensions, self.job.strategy),
             objectives=objectives,
             constraints=parse_constraints(wanted.constraints, known_names(names, own)),
             trials=50 if wanted.trials is None else _least_one("trials", wanted.trials),

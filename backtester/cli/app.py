@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "sweep": ("backtester.cli.sweep", "Try many parameters and settings; the best of them in a table."),
     "optimize": ("backtester.cli.optimize", "Look for the parameters with which a metric is best."),
     "walk-forward": ("backtester.cli.walk_forward", "Choose on one span, test on the next, and go on."),
-    "compare": ("backtester.cli.compare", "Compare a run with live trades."),
+    "compare": ("backtester.cli.compare", "Compare runs or sweeps on one page, or a run with live trades."),
     "data": ("backtester.cli.data", "Import, check and list market data; make the synthetic market."),
     "strategy": ("backtester.cli.strategy", "List, write and check strategies."),
     "venue": ("backtester.cli.venue", "List venues and show their rules."),
@@ -115,7 +116,8 @@ def exit_code(arguments: Sequence[str], *, debug: bool = False) -> int:
         0, 1, 2, 70 or 130.
     """
     try:
-        done = get_command(app).main(args=list(arguments), prog_name="backtester", standalone_mode=False)
+        with _stdout("--json" in arguments):
+            done = get_command(app).main(args=list(arguments), prog_name="backtester", standalone_mode=False)
     except (SystemExit, GeneratorExit):
         raise
     except KeyboardInterrupt:
@@ -125,6 +127,15 @@ def exit_code(arguments: Sequence[str], *, debug: bool = False) -> int:
     if done == INTERRUPTED_EXIT_CODE:
         _say("Interrupted.")
     return done if isinstance(done, int) else 0
+
+
+def _stdout(is_json: bool) -> AbstractContextManager[None]:
+    """Return what keeps stdout for JSON alone where that is wanted."""
+    if not is_json:
+        return nullcontext()
+    from backtester.cli.output import json_alone
+
+    return json_alone()
 
 
 def _report(error: BaseException, *, debug: bool) -> int:

@@ -1,25 +1,26 @@
-"""``backtester compare``: a stored run beside what an account really traded."""
+"""``backtester compare``: stored runs beside each other, sweeps, or a run beside what an account really traded."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from backtester.cli.options import DEFAULT_OUT, JsonOption, OutOption, QuietOption
 
-if TYPE_CHECKING:
-    import polars as pl
-
-    from backtester.analytics.live import LiveComparison
-
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 RunsArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="RUN", help="Name of a run, the beginning of one, or its folder; the newest."),
+    typer.Argument(
+        metavar="RUN...", help="Runs or sweeps: names, beginnings of names or folders; with --live one run, the newest."
+    ),
 ]
+ToOption = Annotated[
+    Path | None, typer.Option("--to", metavar="FILE", help="The page; default: compare-HASH.html beside the runs.")
+]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
 LiveOption = Annotated[
     Path | None, typer.Option("--live", metavar="FILE", help="Executed trades (.csv, .parquet or .json).")
 ]
@@ -29,26 +30,17 @@ LiveFundingOption = Annotated[
 WithinOption = Annotated[
     str, typer.Option("--within", metavar="5m", help="Largest distance in time of two orders that are the same.")
 ]
-RowsOption = Annotated[int, typer.Option("--rows", metavar="N", min=0, help="Rows of each table; JSON has all.")]
-
-# Figure, label, how it is written.
-_TOTALS = (
-    ("matched", "Orders on both sides", "count"),
-    ("only_simulated", "Simulated only", "count"),
-    ("only_live", "Live only", "count"),
-    ("slippage_bps", "Slippage, mean (bps)", "ratio"),
-    ("median_slippage_bps", "Slippage, median (bps)", "ratio"),
-    ("slippage_cost", "Slippage", "money"),
-    ("fee_difference", "Fees", "money"),
-    ("funding_difference", "Funding", "money"),
-    ("cost", "All three", "money"),
-)
+RowsOption = Annotated[
+    int, typer.Option("--rows", metavar="N", min=0, help="Rows of each table of --live; JSON has all.")
+]
 
 
 @app.command()
 def compare(
     runs: RunsArgument = None,
     *,
+    to: ToOption = None,
+    open_page: OpenOption = False,
     live: LiveOption = None,
     live_funding: LiveFundingOption = None,
     within: WithinOption = "5m",
@@ -57,9 +49,75 @@ def compare(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Compare a run with live trades: slippage, fees and funding; positive is worse for the account."""
+    """Compare runs: one page with equity, metrics, settings, correlation and costs of all of them.
+
+    The first run is what the others are measured against. Of one sweep the page is written anew, of several their best
+    sets and spreads are set beside each other. With --live one run is compared with the trades of a real account:
+    slippage, fees and funding; positive is worse for the account.
+    """
+    from backtester.errors import UsageError
+
+    if live is not None or live_funding is not None:
+        if to is not None or open_page:
+            raise UsageError("A comparison with live trades has no page: leave --to and --open out.")
+        printed = None if quiet else rows
+        _compare_live(runs, (live, live_funding), within, out, rows=printed, as_json=as_json)
+        return
+    page = _compare_stored(runs or [], to, out, as_json=as_json, quiet=quiet)
+    if open_page:
+        typer.launch(page.resolve().as_uri())
+
+
+def _compare_stored(names: list[str], to: Path | None, out: Path, *, as_json: bool, quiet: bool) -> Path:
+    """Compare what is stored, and return where the page is."""
+    from backtester.cli import compare_output
+    from backtester.cli.output import say
+    from backtester.comparing import compare_folders, find_folders, page_path
+    from backtester.errors import UsageError
+
+    if not names:
+        raise UsageError(
+            "Nothing to compare is given.",
+            "Name at least two runs (`backtester reports list` shows them), or give trades of an account: --live FILE.",
+        )
+    if to is not None and to.is_dir():
+        raise UsageError(f"--to names the folder {to}, and the page is one file.", f"Give {to / 'compare.html'}.")
+    kind, folders = find_folders(names, out)
+    if kind == "sweep":
+        return compare_output.compare_sweeps(folders, to, out, as_json=as_json, quiet=quiet)
+    if len(folders) == 1:
+        raise UsageError(
+            f"One run is given ({folders[0].name}), and a comparison takes at least two.",
+            "Name another run, or give trades of an account: --live FILE.",
+        )
+    found = compare_folders(folders)
+    page = found.save(to or page_path(folders, out))
+    if as_json:
+        compare_output.print_comparison_json(found, page)
+        return page
+    if quiet:
+        typer.echo(str(page))
+        return page
+    for notice in found.notices:
+        say(f"{notice.severity.capitalize()}: {notice.text}")
+    compare_output.print_comparison(found)
+    typer.echo(f"Report: {page.resolve()}")
+    return page
+
+
+def _compare_live(
+    runs: list[str] | None,
+    files: tuple[Path | None, Path | None],
+    within: str,
+    out: Path,
+    *,
+    rows: int | None,
+    as_json: bool,
+) -> None:
+    """Compare a run with live trades; without ``rows`` nothing is printed."""
     from backtester.analytics.live import compare_live
-    from backtester.cli.output import print_json, say
+    from backtester.cli.live_output import live_json, print_live
+    from backtester.cli.output import print_json
     from backtester.cli.reports import run_folder
     from backtester.engine.fill_file import read_fills
     from backtester.engine.folder import load_result
@@ -67,8 +125,9 @@ def compare(
     from backtester.errors import UsageError
     from backtester.market.schema import timeframe_ms
 
+    live, live_funding = files
     if live is None:
-        raise UsageError("Nothing to compare with is given.", "Give the trades of a real account: --live FILE.")
+        raise UsageError("--live-funding goes with trades of the account.", "Give them: --live FILE.")
     if runs is not None and len(runs) > 1:
         raise UsageError(f"{len(runs)} runs are given, and live trades are compared with one.", "Name one run.")
     reach = timeframe_ms(within)
@@ -81,116 +140,6 @@ def compare(
             "Name the run that is meant (`backtester reports list` shows them), or widen --within.",
         )
     if as_json:
-        print_json(comparison_json(found, result.run_id))
-        return
-    if quiet:
-        return
-    for notice in found.notices:
-        say(f"{notice.severity.capitalize()}: {notice.text}")
-    typer.echo(f"{result.title}, against {live.name}; positive differences are worse for the account")
-    _print(found, result.settle, rows)
-
-
-def comparison_json(found: LiveComparison, run_id: str) -> dict[str, Any]:
-    """Return a comparison as JSON has it."""
-    frames = ("matched", "only_simulated", "only_live", "funding")
-    return {
-        "run": run_id,
-        "totals": found.totals,
-        **{name: _records(getattr(found, name)) for name in frames},
-        "notices": [notice.text for notice in found.notices],
-    }
-
-
-def _records(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return rows with times as ISO text."""
-    from polars import selectors
-
-    return frame.with_columns(selectors.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")).to_dicts()
-
-
-def _print(found: LiveComparison, settle: str, rows: int) -> None:
-    """Print the tables: the costliest orders first, then what stands alone, funding, totals."""
-    from backtester.cli.output import print_table
-    from backtester.engine.result import figure_text
-
-    _print_matched(found.matched, rows)
-    for name, frame in (("Simulated only", found.only_simulated), ("Live only", found.only_live)):
-        _print_alone(frame, name, rows)
-    _print_funding(found.funding, rows)
-    totals = [(label, figure_text(found.totals[key], style, settle)) for key, label, style in _TOTALS]
-    print_table(("", ""), totals, "Live against simulated", right=(1,))
-
-
-def _print_matched(frame: pl.DataFrame, rows: int) -> None:
-    from backtester.cli.output import print_table
-    from backtester.engine.result import signed_text
-
-    if frame.is_empty() or not rows:
-        return
-    worst = frame.sort(frame["slippage_cost"].abs(), descending=True) if frame.height > rows else frame
-    cells = [
-        [
-            row["symbol"],
-            row["side"],
-            _moment(row["time_live"]),
-            f"{row['delay']:+,.1f}",
-            f"{row['quantity_live']:g} / {row['quantity_simulated']:g}",
-            f"{row['price_live']:g} / {row['price_simulated']:g}",
-            signed_text(row["slippage_bps"], 2),
-            signed_text(row["slippage_cost"], 2),
-            "-" if row["fee_difference"] is None else signed_text(row["fee_difference"], 2),
-        ]
-        for row in worst.head(rows).iter_rows(named=True)
-    ]
-    headings = (
-        "symbol", "side", "live time", "delay (s)", "quantity live / sim.", "price live / sim.", "bps", "cost",
-        "fee diff.",
-    )  # fmt: skip
-    title = "Orders on both sides" + (f", the {rows} costliest of {frame.height}" if frame.height > rows else "")
-    print_table(headings, cells, title, right=(3, 4, 5, 6, 7, 8), whole=(0, 2))
-
-
-def _print_alone(frame: pl.DataFrame, name: str, rows: int) -> None:
-    from backtester.cli.output import print_table
-
-    if frame.is_empty() or not rows:
-        return
-    cells = [
-        [
-            row["symbol"],
-            row["side"],
-            _moment(row["time"]),
-            f"{row['quantity']:g}",
-            f"{row['price']:g}",
-            row["order_id"] or "-",
-        ]
-        for row in frame.head(rows).iter_rows(named=True)
-    ]
-    title = name + (f", the first {rows} of {frame.height}" if frame.height > rows else "")
-    print_table(("symbol", "side", "time", "quantity", "price", "order"), cells, title, right=(3, 4), whole=(0, 2))
-
-
-def _print_funding(frame: pl.DataFrame, rows: int) -> None:
-    from backtester.cli.output import print_table
-    from backtester.engine.result import signed_text
-
-    if frame.is_empty() or not rows:
-        return
-    largest = frame.sort(frame["funding_difference"].abs(), descending=True) if frame.height > rows else frame
-    cells = [
-        [
-            row["symbol"],
-            _moment(row["time"]),
-            *("-" if row[key] is None else signed_text(row[key], 4) for key in ("funding_live", "funding_simulated")),
-            signed_text(row["funding_difference"], 4),
-        ]
-        for row in largest.head(rows).iter_rows(named=True)
-    ]
-    title = "Funding received" + (f", the {rows} largest differences of {frame.height}" if frame.height > rows else "")
-    print_table(("symbol", "settlement", "live", "simulated", "difference"), cells, title, right=(2, 3, 4))
-
-
-def _moment(time: Any) -> str:
-    """Return a time to the second."""
-    return f"{time:%Y-%m-%d %H:%M:%S}"
+        print_json(live_json(found, result.run_id))
+    elif rows is not None:
+        print_live(found, result.title, live, result.settle, rows)

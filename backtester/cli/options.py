@@ -16,6 +16,14 @@ StoreOption = Annotated[Path, typer.Option("--store", metavar="DIR", help="Folde
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs and their reports.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables; errors are still said.")]
+AssetsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--assets",
+        metavar="WHERE",
+        help="Where the library that draws stands: inline, in the page, or shared, once for all runs in DIR/assets.",
+    ),
+]
 VenueOption = Annotated[
     str | None,
     typer.Option(

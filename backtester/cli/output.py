@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
+from typing import TextIO
 
 import typer
 
 _NARROWEST = 5  # letters of a column that may be folded
+_json_stream: ContextVar[TextIO | None] = ContextVar("json_stream", default=None)
+
+
+@contextmanager
+def json_alone() -> Iterator[None]:
+    """Send to stderr whatever is printed inside, a strategy's ``print()`` too, but for what `print_json` writes."""
+    token = _json_stream.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _json_stream.reset(token)
 
 
 def print_json(content: object) -> None:
     """Print JSON on stdout; numbers that are not finite become null, since JSON has none."""
-    typer.echo(json.dumps(finite(content), indent=2, ensure_ascii=False, default=str))
+    typer.echo(json.dumps(finite(content), indent=2, ensure_ascii=False, default=str), file=_json_stream.get())
 
 
 def finite(content: object) -> object:

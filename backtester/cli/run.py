@@ -13,6 +13,7 @@ import typer
 from backtester.cli.options import (
     DEFAULT_OUT,
     DEFAULT_STORE,
+    AssetsOption,
     EndOption,
     JsonOption,
     OutOption,
@@ -123,6 +124,7 @@ def run(
     assume: AssumeOption = False,
     open_holdout: OpenHoldoutOption = False,
     no_report: NoReportOption = False,
+    assets: AssetsOption = None,
     as_json: JsonOption = False,
     quiet: QuietRunOption = False,
 ) -> None:
@@ -168,7 +170,7 @@ def run(
             "clawback_file": None if clawback is None else str(clawback),
         },
         "clearing": {} if clearing is None else _clearing_tree(clearing),
-        "report": {"enabled": False if no_report else None},
+        "report": {"enabled": False if no_report else None, "assets": assets},
     }
     if symbols and not options["data"]["symbols"]:
         raise UsageError("--symbols names no contract.", "Leave it out to run all of the venue.")

@@ -526,10 +526,18 @@ class VenueEventsConfig(Section):
 
 
 class ReportConfig(Section):
-    """The page: whether it is written; plotly stands inside it."""
+    """The page.
+
+    Attributes
+    ----------
+    enabled : bool
+        Whether it is written.
+    assets : {"inline", "shared"}
+        Where the library that draws its figures stands: in the page, or once for all runs in ``assets`` beside them.
+    """
 
     enabled: bool = True
-    assets: Literal["inline"] = "inline"
+    assets: Literal["inline", "shared"] = "inline"
 
 
 class RunConfig(Section):

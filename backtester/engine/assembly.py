@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from backtester.domain.config import RunConfig
 from backtester.engine import frames
@@ -113,7 +115,7 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
         synthetic=synthetic,
         **shown,
         targets=decisions.targets,
-        bars=bars_frame(panel, decisions, run.instructions.signal_ms),
+        bars=bars_frame(panel, decisions, run.instructions.signal_ms, _settled_rates(run)),
         counts=records.counts,
         notices=collect_notices(
             config,
@@ -205,6 +207,17 @@ def _without_paths(config: RunConfig, venue: str) -> RunConfig:
     if clearing is not None and clearing.file is not None:
         clearing = clearing.model_copy(update={"file": "accounts"})
     return config.model_copy(update={"data": data, "strategy": strategy, "clearing": clearing})
+
+
+def _settled_rates(run: Replayed) -> NDArray[np.float64]:
+    """Return the sum of the rates that settled in each bar, shape (symbols, bars); NaN where none did."""
+    settled = run.prepared.schedule.settlements
+    rates = np.full((len(run.panel.symbols), run.prepared.bars), np.nan)
+    for i, slot in enumerate(run.prepared.setup.slots[:, 0]):
+        own = settled[settled["symbol"] == slot]
+        rates[i, own["bar"]] = 0.0
+        np.add.at(rates[i], own["bar"], own["rate"])
+    return rates
 
 
 def _equity_frame(run: Replayed) -> pl.DataFrame:

@@ -266,8 +266,12 @@ def _replayed(bars: pl.DataFrame, clock: SignalClock) -> NDArray[np.bool_]:
     return clock.is_replayed(bars["open_time"].dt.epoch("ms").to_numpy(), symbol)
 
 
-def bars_frame(panel: Panel, decisions: Decisions, signal_ms: int | None) -> pl.DataFrame:
+def bars_frame(
+    panel: Panel, decisions: Decisions, signal_ms: int | None, funding_rate: NDArray[np.float64]
+) -> pl.DataFrame:
     """Return the replayed bars, long: one row a bar and listed symbol.
+
+    ``funding_rate``, of shape (symbols, bars), is what settled in each bar, held or not; NaN where nothing did.
 
     Marks of a series coarser than the trades are those that the replay values: traded price times mark over trade at
     the mark bar's open.
@@ -282,6 +286,7 @@ def bars_frame(panel: Panel, decisions: Decisions, signal_ms: int | None) -> pl.
             mark = {f"mark_{name}": values * factor[i] for name, values in trade.items()}
         listed = ~np.isnan(trade["open"])
         columns = {**trade, "volume": _row(panel, i), **mark, "index_close": _index(panel, i)}
+        columns["funding_rate"] = funding_rate[i]
         frame = pl.DataFrame({"open_time": times(panel.open_time[listed])}).with_columns(
             pl.lit(symbol).alias("symbol"),
             *(pl.Series(name, values[listed]).fill_nan(None) for name, values in columns.items()),

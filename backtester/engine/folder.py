@@ -17,6 +17,7 @@ import polars as pl
 
 from backtester.engine.result import FRAMES, Notice, Result
 from backtester.engine.run_file import build_config, config_text, read_tree
+from backtester.engine.stage_lock import owned
 from backtester.errors import StoreError
 
 FORMAT = 1
@@ -26,6 +27,10 @@ ASSUMPTIONS_FILE = "assumptions.parquet"
 RARE_FRAMES = ("clearing", "unstruck")
 """Frames that a run has where the venue did something to its account."""
 SEARCH_FILES = ("sweep.toml", "optimize.toml", "walk_forward.toml")
+
+
+class NameTakenError(StoreError):
+    """Another run got the name of a folder first."""
 
 
 @contextmanager
@@ -42,15 +47,16 @@ def staged_folder(out: Path, run_id: str) -> Iterator[Path]:
     Raises
     ------
     StoreError
-        The disk is full or the folder may not be written.
+        The disk is full or the folder may not be written; a `NameTakenError` where there is such a folder already.
     """
     stage: Path | None = None
     try:
         out.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=out))
         stage.chmod(0o755)
-        yield stage
-        stage.rename(out / run_id)
+        with owned(stage):
+            yield stage
+            _publish(stage, out / run_id)
     except (FileExistsError, NotADirectoryError) as error:
         raise StoreError(
             f"The run's folder {out / run_id} cannot be written: a file is in the place of a folder.",
@@ -64,6 +70,16 @@ def staged_folder(out: Path, run_id: str) -> Iterator[Path]:
     finally:
         if stage is not None:
             shutil.rmtree(stage, ignore_errors=True)
+
+
+def _publish(stage: Path, folder: Path) -> None:
+    """Give a whole folder its name."""
+    try:
+        stage.rename(folder)
+    except OSError as error:
+        if folder.is_dir():
+            raise NameTakenError(f"There is a run {folder} already.", "Run it again.") from error
+        raise
 
 
 def free_run_id(out: Path, run_id: str) -> str:
@@ -169,6 +185,19 @@ def load_result(path: Path | str) -> Result:
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise StoreError(f"{folder}: the run cannot be read ({error}).", "Run it again.") from error
+
+
+def whole_folder(folder: Path) -> str:
+    """Return what is wrong with a run's folder at first sight, as a sentence; empty where every file is there."""
+    frames = (f"{name}.parquet" for name in (*FRAMES, "bars"))
+    for name in ("manifest.json", "summary.json", "config.toml", "strategy.py", *frames):
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing."
+        if not path.stat().st_size and name != "strategy.py":
+            return f"{name} is empty."
+    found = _read_json(folder / "manifest.json").get("format")
+    return "" if found == FORMAT else f"It was written in format {found}; this version reads format {FORMAT}."
 
 
 def run_folders(out: Path) -> list[Path]:

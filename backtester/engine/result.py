@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -93,7 +94,7 @@ class Result:
         ``open_time, equity`` of the same run without the venue's events; empty where there were none.
     bars : polars.DataFrame
         Replayed bars, one row a bar and listed symbol: ``open_time, symbol, open, high, low, close, volume, mark_open,
-        mark_high, mark_low, mark_close, index_close``.
+        mark_high, mark_low, mark_close, index_close, funding_rate`` (what settled in the bar, held or not).
     counts : dict of str to int
         How often something happened that a record does not show: ``disputed_bars``, ``bars_waited`` …
     notices : tuple of Notice
@@ -150,6 +151,35 @@ class Result:
         return _edge(self.equity, "close_time", -1)
 
     @property
+    def figures(self) -> Any:
+        """Plotly figures for notebooks (a `backtester.ResultFigures`): ``result.figures.equity()`` and others."""
+        return _public("ResultFigures")(self)
+
+    def save(self, out: Path | str = "reports") -> Result:
+        """Write the run's folder and its page below ``out`` and return the run with ``run_dir``.
+
+        Raises
+        ------
+        StoreError
+            The disk is full or the folder may not be written.
+        """
+        saved: Result = _public("save")(self, out)
+        return saved
+
+    def export(
+        self,
+        to: Path | str,
+        format: Literal["csv", "xlsx", "parquet"] = "csv",  # noqa: A002 - what the option is called
+        tables: Sequence[str] | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Write the run's tables for other programs; see `backtester.engine.export.export_tables`."""
+        from backtester.engine.export import export_tables  # noqa: PLC0415 - it reads this module
+
+        return export_tables(self, to, format, tables, overwrite=overwrite)
+
+    @property
     def title(self) -> str:
         """Strategy, symbols and span in one line."""
         return f"{self.strategy_name} on {listed(self.symbols)}, {format_time(self.start)} to {format_time(self.end)}"
@@ -169,6 +199,11 @@ class Result:
         )
         page = f"<p>{escape(str(self.run_dir / 'report.html'))}</p>" if self.run_dir is not None else ""
         return f"<div>{head}<ul>{notes}</ul><table>{rows}</table>{page}</div>"
+
+
+def _public(name: str) -> Any:
+    """Return a public name of the package, loaded when it is used: the engine knows no layer above it."""
+    return getattr(import_module("backtester"), name)
 
 
 def listed(names: Sequence[str]) -> str:

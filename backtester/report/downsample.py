@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from tsdownsample import MinMaxDownsampler
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -21,17 +22,11 @@ def extremes(values: FloatArray, points: int) -> IntArray:
         About how many rows to keep; a series that is not longer is kept whole.
     """
     n = len(values)
-    if n <= points:
+    if n <= max(points, 2):
         return np.arange(n)
-    size = -(-n // max(1, points // 2))
-    buckets = -(-n // size)
-    padded = np.full(buckets * size, np.nan)
-    padded[:n] = values
-    grid = padded.reshape(buckets, size)
-    base = np.arange(buckets) * size
-    low = base + np.argmin(np.where(np.isnan(grid), np.inf, grid), axis=1)
-    high = base + np.argmax(np.where(np.isnan(grid), -np.inf, grid), axis=1)
-    return np.unique(np.concatenate(([0, n - 1], low, high)))
+    reducer = MinMaxDownsampler()  # type: ignore[no-untyped-call]  # the package has no annotations there
+    kept = reducer.downsample(np.ascontiguousarray(values), n_out=max(4, points // 2 * 2))
+    return np.unique(np.concatenate(([0], kept.astype(np.int64), [n - 1])))
 
 
 def thin(time: IntArray, weight: FloatArray, points: int) -> IntArray:
@@ -55,17 +50,28 @@ def ohlc(bars: pl.DataFrame, count: int) -> pl.DataFrame:
     count : int
         Most bars to return.
     """
-    if bars.height <= count:
-        return bars.select("open_time", "open", "high", "low", "close")
-    size = -(-bars.height // count)
+    return merged(bars.select("open_time", "open", "high", "low", "close"), -(-bars.height // count))
+
+
+def merged(bars: pl.DataFrame, size: int) -> pl.DataFrame:
+    """Return each ``size`` neighbouring bars as one: first open, extremes, last close, last mark and index.
+
+    Parameters
+    ----------
+    bars : polars.DataFrame
+        ``open_time, open, high, low, close`` and, where known, ``mark_close, index_close`` of one symbol, in order.
+    size : int
+        Bars in one; 1 changes nothing.
+    """
+    if size <= 1 or not bars.height:
+        return bars
     first = np.arange(0, bars.height, size)
     last = np.append(first[1:], bars.height) - 1
-    return pl.DataFrame(
-        {
-            "open_time": bars["open_time"].gather(first),
-            "open": bars["open"].gather(first),
-            "high": np.maximum.reduceat(bars["high"].to_numpy(), first),
-            "low": np.minimum.reduceat(bars["low"].to_numpy(), first),
-            "close": bars["close"].gather(last),
-        }
-    )
+    columns = {
+        "open_time": bars["open_time"].gather(first),
+        "open": bars["open"].gather(first),
+        "high": pl.Series(np.maximum.reduceat(bars["high"].to_numpy(), first)),
+        "low": pl.Series(np.minimum.reduceat(bars["low"].to_numpy(), first)),
+    }
+    closes = {name: bars[name].gather(last) for name in ("close", "mark_close", "index_close") if name in bars.columns}
+    return pl.DataFrame(columns | closes)

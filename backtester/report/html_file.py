@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import plotly.io as pio
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from backtester.errors import StoreError
-from backtester.report.section import Plot, Section
+
+if TYPE_CHECKING:  # a page without figures is written without plotly, which takes a while to import
+    from backtester.report.section import Plot, Section
 
 
 def write_html(target: Path, text: str) -> Path:
@@ -36,6 +38,12 @@ def write_html(target: Path, text: str) -> Path:
     StoreError
         When the file cannot be written.
     """
+    _write_whole(target, text)
+    return target
+
+
+def _write_whole(target: Path, text: str) -> None:
+    """Write a text under a temporary name, flush it, and give it its own."""
     temporary = ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +63,38 @@ def write_html(target: Path, text: str) -> Path:
             f"The report cannot be written to {target}: {error.strerror or error}.",
             "Free space or choose another --out.",
         ) from error
-    return target
+
+
+ASSETS_FOLDER = "assets"
+
+
+def shared_library(folder: Path) -> str:
+    """Return the file name of the library in a folder of its own, written there unless it is.
+
+    Parameters
+    ----------
+    folder : Path
+        Where pages look for it; made where it is missing.
+
+    Returns
+    -------
+    str
+        A name that holds version and digest: pages of another version find their own beside it.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be written.
+    """
+    import plotly  # noqa: PLC0415
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+
+    script = get_plotlyjs()
+    name = f"plotly-{plotly.__version__}-{hashlib.sha256(script.encode()).hexdigest()[:10]}.min.js"
+    target = folder / name
+    if not target.is_file() or target.stat().st_size != len(script.encode()):
+        _write_whole(target, script)
+    return name
 
 
 @cache
@@ -70,11 +109,11 @@ def environment() -> Environment:
     )
     made.globals["figure_json"] = figure_json
     made.globals["inline"] = _inline
-    made.globals["render_section"] = _render_section
+    made.globals["render_section"] = render_section
     return made
 
 
-def _render_section(section: Section) -> Markup:
+def render_section(section: Section) -> Markup:
     """Return a section's HTML."""
     template = environment().get_template(section.template)
     return Markup(template.render(section=section, **section.context))  # noqa: S704  templates escape what they are given
@@ -82,6 +121,8 @@ def _render_section(section: Section) -> Markup:
 
 def figure_json(plot: Plot) -> Markup:
     """Return a figure as JSON that cannot end the script element around it; the page adds the theme."""
+    import plotly.io as pio  # noqa: PLC0415
+
     spec = plot.figure.to_plotly_json()
     spec["layout"].pop("template", None)
     return safe_json(pio.json.to_json_plotly(spec))
@@ -108,4 +149,6 @@ def _script_safe(source: str) -> str:
 
 def plotly_script() -> Markup:
     """Return the library that draws figures."""
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+
     return Markup(_script_safe(get_plotlyjs()))  # noqa: S704  a file of the plotly package

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 MINUS = "\u2212"
@@ -13,7 +14,7 @@ _LARGE = 1e12
 
 def _signed(value: float, body: str, *, signed: bool) -> str:
     """Return ``body``, the text of a size, with its sign; what rounds to zero has none."""
-    if not any(c in "123456789" for c in body):
+    if not body.strip("0.,"):
         return body
     if value < 0:
         return MINUS + body
@@ -31,6 +32,19 @@ def decimal(value: float | None, digits: int = 2, *, signed: bool = False, unit:
     size = abs(value)
     body = f"{size:.3g}" if size >= _LARGE else f"{size:,.{digits}f}"
     return _signed(value, body, signed=signed) + unit
+
+
+def decimals(values: Iterable[float | None], digits: int = 2, *, signed: bool = False, unit: str = "") -> list[str]:
+    """Return what `decimal` returns of each value, for long columns."""
+    form = f"+,.{digits}f" if signed else f",.{digits}f"
+    out = []
+    for value in values:
+        if value is None or not -_LARGE < value < _LARGE:
+            out.append(decimal(value, digits, signed=signed, unit=unit))
+            continue
+        text = format(value, form)
+        out.append((text.replace("-", MINUS) if text.strip("+-0.,") else text.lstrip("+-")) + unit)
+    return out
 
 
 def percent(fraction: float | None, digits: int = 2, *, signed: bool = True) -> str:

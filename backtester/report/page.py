@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
+from backtester.analytics.details import with_details
 from backtester.engine.result import Notice, Result
 from backtester.report import numbers, theme
-from backtester.report.html_file import environment, plotly_script, write_html
+from backtester.report.html_file import (
+    ASSETS_FOLDER,
+    environment,
+    plotly_script,
+    render_section,
+    shared_library,
+    write_html,
+)
 from backtester.report.key_figures import Tile, headline
+from backtester.report.payload import Payload, run_payload
 from backtester.report.section import Section
 from backtester.report.sections import run_sections
+from backtester.report.verdict import Finding, from_notices, grouped, verdict
 
-OPEN_ASSUMPTIONS = 3
-"""More assumptions than this are folded up."""
-
-_GRAVITY = {"error": 0, "warning": 1, "assumption": 2}
+Assets = Literal["inline", "shared"]
 
 
-def write_page(result: Result, path: Path | str) -> Path:
+def write_page(result: Result, path: Path | str, assets: Assets | None = None) -> Path:
     """Write the page of an analysed run.
 
     Parameters
@@ -28,7 +37,10 @@ def write_page(result: Result, path: Path | str) -> Path:
     result : Result
         A run whose ``summary`` and ``trades`` are filled in.
     path : path
-        The HTML file; it appears whole or not at all.
+        The HTML file, in the run's folder; it appears whole or not at all.
+    assets : {"inline", "shared"}, optional
+        Whether the library that draws stands in the page or once for all runs, in ``assets`` beside their folders;
+        None: as the run's configuration has it.
 
     Returns
     -------
@@ -40,18 +52,34 @@ def write_page(result: Result, path: Path | str) -> Path:
     StoreError
         When the file cannot be written.
     """
-    return write_html(Path(path), render_page(result))
+    target, library = Path(path), ""
+    if (assets or result.config.report.assets) == "shared":
+        folder = target.absolute().parent.parent / ASSETS_FOLDER
+        library = f"../{ASSETS_FOLDER}/{shared_library(folder)}"
+    return write_html(target, render_page(result, library=library))
 
 
-def render_page(result: Result) -> str:
-    """Return the page of an analysed run as HTML."""
+def render_page(result: Result, *, library: str = "") -> str:
+    """Return the page of an analysed run as HTML.
+
+    Parameters
+    ----------
+    result : Result
+        The run.
+    library : str
+        Relative address of the library that draws; empty: it stands in the page.
+    """
+    result = with_details(result)
     return page_html(
         title=numbers.shorten(result.strategy_name, 200) or "Signals",
         run=_run_facts(result),
         synthetic=result.synthetic,
-        notices=result.notices,
+        notices=(),
         headline=headline(result),
         sections=run_sections(result),
+        payload=run_payload(result),
+        findings=verdict(result),
+        library=library,
     )
 
 
@@ -64,6 +92,9 @@ def page_html(
     headline: Sequence[Tile],
     sections: Sequence[Section],
     brand: str = "Backtest report",
+    payload: Payload | None = None,
+    findings: Sequence[Finding] | None = None,
+    library: str = "",
 ) -> str:
     """Return a page as HTML.
 
@@ -83,7 +114,14 @@ def page_html(
         The rest, in order.
     brand : str
         What kind of page it is.
+    payload : Payload, optional
+        Columns into which its figures zoom.
+    findings : sequence of Finding, optional
+        What decides whether it may be believed; None: what the notices say.
+    library : str
+        Relative address of the library that draws; empty: it stands in the page.
     """
+    bodies = [render_section(section) for section in sections]
     return (
         environment()
         .get_template("page.html.j2")
@@ -92,11 +130,15 @@ def page_html(
             brand=brand,
             run=run,
             synthetic=synthetic,
-            notices=_notices(notices),
+            verdict=grouped(from_notices(notices) if findings is None else findings),
             headline=headline,
             sections=sections,
+            payload=payload,
             themes={name: theme.template(name) for name in theme.SURFACES},
-            plotly_js=plotly_script(),
+            plotly_js="" if library else plotly_script(),
+            library=library,
+            nonce=_nonce((title, *bodies)) if library else "",
+            bodies=bodies,
             styles=_once(name for section in sections for name in section.styles),
             scripts=_once(name for section in sections for name in section.scripts),
         )
@@ -145,13 +187,9 @@ def _leverage_text(result: Result) -> str:
     return f"{span}, set by the strategy" if is_decided else span
 
 
-def _notices(notices: Sequence[Notice]) -> dict[str, list[Notice]]:
-    """Return the notices to show, warnings first, and the assumptions to fold up where there are many.
-
-    The first line of the page says that data is synthetic, so they do not.
-    """
-    kept = sorted((n for n in notices if n.code != "synthetic"), key=lambda n: _GRAVITY[n.severity])
-    assumed = [n for n in kept if n.severity == "assumption"]
-    if len(assumed) <= OPEN_ASSUMPTIONS:
-        return {"shown": kept, "folded": []}
-    return {"shown": [n for n in kept if n.severity != "assumption"], "folded": assumed}
+def _nonce(parts: Iterable[str]) -> str:
+    """Return what marks the scripts of a page: equal for equal pages, and nothing inside a page can know it."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode())
+    return digest.hexdigest()[:32]

@@ -47,7 +47,8 @@ class Section:
     lead : str
         One sentence: how to read it.
     template : str
-        File under ``templates`` that renders it, with ``section`` and the keys of ``context``.
+        File under ``templates`` that renders it, with ``section`` and the keys of ``context``. The usual one shows
+        ``facts`` (name, label and text each), figures, ``note`` and tables; ``empty`` where there is neither.
     plots : tuple of Plot
         Figures.
     tables : tuple of Table
@@ -62,7 +63,7 @@ class Section:
     title: str
     short: str
     lead: str
-    template: str
+    template: str = "plots.html.j2"
     plots: tuple[Plot, ...] = ()
     tables: tuple[Table, ...] = ()
     context: dict[str, Any] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from backtester.analytics.directions import is_lower_better
 from backtester.report import numbers
 
 Kind = Literal["percent", "share", "ratio", "money", "amount", "count", "hours", "days", "times", "number"]
@@ -23,8 +24,6 @@ class Metric:
         Name on the page.
     kind : Kind
         How it is written.
-    better : {1, -1}
-        Whether the largest or the smallest value is the best.
     is_centred : bool
         Zero parts good from bad, so that colours meet there.
     """
@@ -32,8 +31,12 @@ class Metric:
     key: str
     label: str
     kind: Kind
-    better: int = 1
     is_centred: bool = False
+
+    @property
+    def better(self) -> int:
+        """1 where the largest value is the best, -1 where the smallest is."""
+        return -1 if is_lower_better(self.key) else 1
 
     def text(self, value: float | None, money_digits: int = 2) -> str:
         """Return a value as the page shows it; None and NaN are a dash."""
@@ -68,15 +71,15 @@ KNOWN = {
         Metric("max_drawdown", "Largest drawdown", "percent"),
         Metric("calmar", "Calmar ratio", "ratio", is_centred=True),
         Metric("sortino", "Sortino ratio", "ratio", is_centred=True),
-        Metric("volatility", "Volatility (annual)", "share", -1),
+        Metric("volatility", "Volatility (annual)", "share"),
         Metric("net_profit", "Net profit", "money", is_centred=True),
         Metric("final_equity", "Final equity", "amount"),
-        Metric("liquidations", "Liquidations", "count", -1),
-        Metric("liquidation_steps", "Liquidation steps", "count", -1),
-        Metric("disputed_liquidations", "Disputed liquidations", "count", -1),
-        Metric("worst_margin_ratio", "Worst margin ratio", "share", -1),
+        Metric("liquidations", "Liquidations", "count"),
+        Metric("liquidation_steps", "Liquidation steps", "count"),
+        Metric("disputed_liquidations", "Disputed liquidations", "count"),
+        Metric("worst_margin_ratio", "Worst margin ratio", "share"),
         Metric("closest_liquidation_distance", "Closest to liquidation", "share"),
-        Metric("time_at_risk", "Time with a position", "share", -1),
+        Metric("time_at_risk", "Time with a position", "share"),
         Metric("trades", "Trades", "count"),
         Metric("open_trades", "Open trades", "count"),
         Metric("hit_rate", "Hit rate", "share"),
@@ -98,16 +101,16 @@ KNOWN = {
         Metric("auto_deleverage", "Auto-deleveraging", "money"),
         Metric("socialized_loss", "Socialised loss", "money"),
         Metric("transfer", "Transfers", "money", is_centred=True),
-        Metric("insurance_flow", "To the insurance fund", "money", -1),
+        Metric("insurance_flow", "To the insurance fund", "money"),
         Metric("best_day", "Best day", "percent"),
         Metric("worst_day", "Worst day", "percent"),
         Metric("positive_days", "Days in profit", "share"),
-        Metric("max_drawdown_days", "Largest drawdown lasts", "days", -1),
-        Metric("longest_drawdown_days", "Longest drawdown", "days", -1),
-        Metric("mean_exposure", "Mean gross exposure", "times", -1),
+        Metric("max_drawdown_days", "Largest drawdown lasts", "days"),
+        Metric("longest_drawdown_days", "Longest drawdown", "days"),
+        Metric("mean_exposure", "Mean gross exposure", "times"),
         Metric("mean_net_exposure", "Mean net exposure", "times", is_centred=True),
-        Metric("turnover", "Turnover", "times", -1),
-        Metric("annual_turnover", "Turnover a year", "times", -1),
+        Metric("turnover", "Turnover", "times"),
+        Metric("annual_turnover", "Turnover a year", "times"),
         Metric("fills", "Fills", "count"),
         Metric("maker_share", "Filled as maker", "share"),
         Metric("days", "Days", "count"),
@@ -116,21 +119,6 @@ KNOWN = {
     )
 }
 """In the order in which the page offers them."""
-
-_LESS = frozenset(
-    {
-        "takeovers",
-        "disputed_bars",
-        "coarse_unchecked",
-        "bars_waited",
-        "transfers_cut",
-        "requests_lost",
-        "orders_clipped",
-        "orders_rejected",
-        "orders_dropped",
-    }
-)
-"""Of what is not known here, less of these is better."""
 
 SHOWN = (
     "sharpe",
@@ -170,11 +158,10 @@ def metric_of(key: str, *, is_whole: bool) -> Metric:
     """
     if key in KNOWN:
         return KNOWN[key]
-    better = -1 if key in _LESS else 1
     if key.startswith("orders"):
         label = "Orders" if key == "orders" else f"Orders {key.removeprefix('orders_').replace('_', ' ')}"
-        return Metric(key, label, "count", better)
-    return Metric(key, key, "count" if is_whole else "number", better)
+        return Metric(key, label, "count")
+    return Metric(key, key, "count" if is_whole else "number")
 
 
 def _text(kind: Kind, value: float | None, money_digits: int) -> str:

@@ -7,7 +7,10 @@ belongs to the background (text, grid, zero lines) comes from the template that 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
+
+import plotly.graph_objects as go
 
 GAIN = "#2f7fc1"
 LOSS = "#cf5f14"
@@ -18,6 +21,9 @@ MUTED = "#7d8793"
 ALERT = "#d13a5e"
 THIRD_FILL = "rgba(154, 99, 196, 0.22)"
 LOSS_FILL = "rgba(207, 95, 20, 0.20)"
+ACCENT_FILL = "rgba(47, 127, 193, 0.28)"
+GAIN_SHADE = "rgba(14, 143, 120, 0.13)"
+LOSS_SHADE = "rgba(207, 95, 20, 0.13)"
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -81,10 +87,16 @@ def template(name: str) -> dict[str, Any]:
     }
 
 
+@cache
+def _light() -> go.layout.Template:
+    """Return the light template as plotly's own object, which it takes over ten times as fast as a dict."""
+    return go.layout.Template(template("light"))
+
+
 def layout(height: int) -> dict[str, Any]:
     """Return what every figure's layout has in common, for ``figure.update_layout``."""
     return {
-        "template": template("light"),
+        "template": _light(),
         "height": height,
         "margin": {"l": 8, "r": 8, "t": 34, "b": 8},
         "hovermode": "x unified",

@@ -201,7 +201,7 @@ class _Parameter:
     def __init__(self, name: str, strategy: type[Strategy]) -> None:
         self.name, self.strategy = name, strategy
         field = strategy.model_fields[name]
-        self.whole = _is_whole(field)
+        self.whole = is_whole_field(field)
         self.choices = choices_of(field)
         fields: dict[str, Any] = {name: (field.annotation, field)}  # alone: clashes of several are found in a set
         self.model: type[BaseModel] = create_model(strategy.__name__, __config__=strategy.model_config, **fields)
@@ -229,7 +229,7 @@ class _Key:
         self.name, self.parts = name, name.split(".")
         self.base = base.model_dump(exclude_unset=True)
         field = _field_of(self.parts)
-        self.whole = field is not None and _is_whole(field)
+        self.whole = field is not None and is_whole_field(field)
 
     def convert(self, value: Any) -> ParamValue:
         tree: Any = value
@@ -322,7 +322,7 @@ def _decimal(text: str) -> Decimal | None:
     return number if number.is_finite() else None
 
 
-def _is_whole(field: FieldInfo) -> bool:
+def is_whole_field(field: FieldInfo) -> bool:
     """Return whether a field holds whole numbers."""
     kinds = get_args(field.annotation) if get_origin(field.annotation) in (Union, UnionType) else (field.annotation,)
     return int in kinds and float not in kinds

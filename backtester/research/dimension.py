@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from backtester.errors import UsageError
+from backtester.research.axes import is_whole_field
 from backtester.research.rows import ParamValue
+from backtester.strategy import Strategy
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -114,6 +116,26 @@ def parse_dimensions(space: Mapping[str, Any] | Iterable[str]) -> tuple[Dimensio
         if names.count(name) > 1:
             raise UsageError(f"{name} is given twice.", "Name each parameter once.")
     return found
+
+
+def fitted(dimensions: Sequence[Dimension], strategy: type[Strategy]) -> tuple[Dimension, ...]:
+    """Return the dimensions as the strategy's parameters take them.
+
+    A range between two whole numbers holds every number between them where the parameter takes broken ones: ``1:3``
+    of a float is ``1.0:3.0``. One with a step of its own, a list, and keys of the run file stay as they are.
+    """
+    return tuple(_broken(one) if _takes_broken(one, strategy) else one for one in dimensions)
+
+
+def _takes_broken(one: Dimension, strategy: type[Strategy]) -> bool:
+    """Return whether a range of whole numbers, without a step that was given, is of a parameter that takes floats."""
+    field = strategy.model_fields.get(one.name)
+    has_step = not one.log and one.text.count(":") > 1
+    return field is not None and one.is_whole and not has_step and not is_whole_field(field)
+
+
+def _broken(one: Dimension) -> Dimension:
+    return replace(one, low=float(one.low), high=float(one.high), step=None)
 
 
 def space_size(dimensions: Sequence[Dimension]) -> int | None:

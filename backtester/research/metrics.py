@@ -6,33 +6,19 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import Any
 
+from backtester.analytics.directions import DIRECTIONS, Direction
 from backtester.engine.result import Notice, Result
 from backtester.errors import StrategyError, UnknownNameError, UsageError
 
 GROUP = "backtester.metrics"
 
-Direction = Literal["max", "min"]
 OwnMetric = Callable[[Result], float | None]
 """A metric of one's own: a completed run to a number; None where it is not defined."""
 
-# Numeric metrics of a summary and which of their values are better; None: neither by itself.
-METRICS: dict[str, Direction | None] = {
-    **dict.fromkeys(("final_equity", "net_profit", "total_return", "annual_return"), "max"),
-    **dict.fromkeys(("sharpe", "sortino", "calmar", "best_day", "worst_day", "positive_days"), "max"),
-    **dict.fromkeys(("volatility", "max_drawdown_days", "longest_drawdown_days"), "min"),
-    **dict.fromkeys(("max_drawdown", "hit_rate", "profit_factor", "average_trade", "average_win"), "max"),
-    **dict.fromkeys(("average_loss", "average_mae", "average_mfe"), "max"),  # signed: losses and costs are negative
-    **dict.fromkeys(("price", "slippage", "fees", "funding", "liquidation", "funding_received", "funding_paid"), "max"),
-    **dict.fromkeys(("auto_deleverage", "socialized_loss", "closest_liquidation_distance"), "max"),
-    **dict.fromkeys(("liquidations", "liquidation_steps", "disputed_liquidations", "takeovers"), "min"),
-    **dict.fromkeys(("worst_margin_ratio", "time_at_risk", "turnover", "annual_turnover"), "min"),
-    **dict.fromkeys(("mean_exposure", "mean_net_exposure", "fills", "maker_share", "trades", "open_trades")),
-    **dict.fromkeys(("average_holding_hours", "settlements", "insurance_flow", "transfer", "bars", "days")),
-    **dict.fromkeys(("initial_balance", "orders", "disputed_bars", "coarse_unchecked", "bars_waited")),
-    **dict.fromkeys(("transfers_cut", "requests_lost")),
-}
+METRICS = DIRECTIONS
+"""Numeric metrics of a summary and which of their values are better; None: neither by itself."""
 _OF_ORDERS = "orders_"  # counts of orders by status and reason, of which a summary has those that occurred
 _SIGNS = {"max:": "max", "min:": "min", "-": "min"}
 

@@ -6,43 +6,12 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from backtester.analytics.directions import is_lower_better
 from backtester.errors import UnknownNameError, UsageError
 from backtester.research.rows import DONE, FACTS
 from backtester.research.space import SET
 
 DEFAULT_METRIC = "sharpe"
-
-# Of all other metrics more is better: costs and drawdowns are negative, so the one nearer to zero is larger.
-LOWER_IS_BETTER = frozenset(
-    {
-        "volatility",
-        "max_drawdown_days",
-        "longest_drawdown_days",
-        "turnover",
-        "annual_turnover",
-        "liquidations",
-        "liquidation_steps",
-        "disputed_liquidations",
-        "takeovers",
-        "insurance_flow",
-        "worst_margin_ratio",
-        "time_at_risk",
-        "mean_exposure",
-        "disputed_bars",
-        "coarse_unchecked",
-        "bars_waited",
-        "transfers_cut",
-        "requests_lost",
-        "orders_clipped",
-        "orders_rejected",
-        "orders_dropped",
-    }
-)
-
-
-def is_lower_better(metric: str) -> bool:
-    """Return whether the smaller of two values of a metric is the better one."""
-    return metric in LOWER_IS_BETTER
 
 
 def metric_names(rows: pl.DataFrame | pl.LazyFrame, axes: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from backtester import analytics
 from backtester.engine.result import Notice, Result
 from backtester.report import numbers
 from backtester.report.page import write_page
-from tests.browser.visiting import scroll_through, visit
+from tests.browser.visiting import scroll_through, visit, wait_until_drawn
 from tests.unit.report import sample
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, P
 def test_opens_from_disk_at_every_width(browser: Browser, pages: dict[str, tuple[Result, Path]], name: str) -> None:
     page, faults = visit(browser, pages[name][1])
     scroll_through(page)
-    page.wait_for_function(
-        "[...document.querySelectorAll('.plot:not([hidden])')].every(f => f.querySelector('.main-svg'))"
-    )
+    wait_until_drawn(page)
     for width in (1440, 1024, 390):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -151,7 +149,7 @@ def test_many_assumptions_open_by_keyboard_and_on_paper(
     assert last.is_visible()
     page.emulate_media(media="screen")
     assert not last.is_visible()
-    page.locator("#notices summary").press("Enter")
+    page.locator("#verdict summary").press("Enter")
     assert last.is_visible()
     assert faults == []
     page.close()

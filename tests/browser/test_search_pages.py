@@ -93,7 +93,7 @@ def check(browser: Browser, path: Path) -> str:
     page, faults = visit(browser, path)
     scroll_through(page)
     page.wait_for_function(
-        "[...document.querySelectorAll('.plot:not([hidden])')].every(f => f.querySelector('.main-svg'))"
+        "() => [...document.querySelectorAll('.plot:not([hidden])')].every(f => f.querySelector('.main-svg'))"
     )
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})

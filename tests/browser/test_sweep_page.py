@@ -170,7 +170,9 @@ def test_a_cell_names_its_best_set(browser: Browser, pages: Pages) -> None:
     assert before == set_command(sweep, best)
     page.wait_for_timeout(300)
     page.locator('[data-plot="map"] .nsewdrag').click(position={"x": 12, "y": 12})  # the upper left cell
-    page.wait_for_function("before => document.querySelector('#map-picked code').textContent !== before", arg=before)
+    page.wait_for_function(
+        "() => before => document.querySelector('#map-picked code').textContent !== before", arg=before
+    )
     cell = sweep.done.filter((pl.col("fast") == 8) & (pl.col("slow") == 336)).sort("sharpe", descending=True)
     assert page.locator("#map-picked code").inner_text() == set_command(sweep, cell.row(0, named=True))
     page.close()

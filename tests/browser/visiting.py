@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,3 +29,12 @@ def scroll_through(page: Page) -> None:
             await new Promise(done => setTimeout(done, 30));
         }
     }""")
+
+
+def wait_until_drawn(page: Page, seconds: float = 60.0) -> None:
+    """Wait until every figure that is shown is drawn; a page's own rules forbid the browser driver's way to wait."""
+    waiting = "[...document.querySelectorAll('.plot:not([hidden])')].filter(f => !f.querySelector('.main-svg')).length"
+    end = time.monotonic() + seconds
+    while page.evaluate(waiting):
+        assert time.monotonic() < end, "figures are missing"
+        page.wait_for_timeout(100)

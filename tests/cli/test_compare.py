@@ -33,7 +33,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_store: Path, cap
 
 @pytest.fixture
 def run(shell, tmp_path: Path) -> Path:
-    return next((tmp_path / "reports").iterdir())
+    return next((tmp_path / "reports").glob("2*"))
 
 
 def test_live_trades_that_came_a_minute_later_and_a_basis_point_worse(shell, run: Path, tmp_path: Path) -> None:

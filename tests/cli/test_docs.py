@@ -25,10 +25,13 @@ def blocks(document: str) -> list[tuple[str, str]]:
     [
         "README.md",
         "docs/runs.md",
+        "docs/report_page.md",
         "docs/accounting.md",
         "docs/research.md",
         "docs/sweeps.md",
         "docs/optimisation.md",
+        "docs/comparing.md",
+        "docs/reports.md",
     ],
 )
 def test_examples_run(

@@ -53,6 +53,8 @@ def test_the_command_works_anywhere(installed: Path, tmp_path: Path) -> None:
     printed = run(installed, tmp_path, "run", "trend", "--symbols", "BTC/USDT:USDT", "--start", "2024-10-01", "--json")
     page = Path(json.loads(printed)["run_dir"]) / "report.html"
     assert (tmp_path / page).stat().st_size > 100_000
+    assert page.parent.name in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    assert json.loads(run(installed, tmp_path, "reports", "schema"))["title"] == "summary.json of a run"
 
 
 def test_nothing_but_the_package_is_installed(installed: Path) -> None:

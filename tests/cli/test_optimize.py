@@ -65,9 +65,10 @@ def test_the_table_and_the_files(demo_store: Path, tmp_path: Path, capsys: pytes
     printed = capsys.readouterr().out
     assert "Pareto front" in printed
     assert "Best set in full: backtester run" in printed
-    (folder,) = tmp_path.iterdir()
+    (folder,) = tmp_path.glob("2*")
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {"study.db", "trials.parquet", "optimize.toml", "best.toml", "manifest.json", "report.html"}
+    assert folder.name in (tmp_path / "index.html").read_text(encoding="utf-8")
     manifest = json.loads((folder / "manifest.json").read_text())
     assert (manifest["status"], manifest["trials"], manifest["seed"]) == ("finished", 8, 1)
     frame = pl.read_parquet(folder / "trials.parquet")
@@ -129,7 +130,7 @@ def test_an_objective_that_no_set_has_is_told(
 def test_another_study_is_not_resumed(demo_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = ["trend", *GRID, "--trials", "2", "--batch", "2", "--seed", "1", *SPAN, "--no-report", "--quiet"]
     assert call(demo_store, tmp_path, *first) == 0
-    name = next(tmp_path.iterdir()).name
+    name = next(tmp_path.glob("2*")).name
     refused = {
         "objectives is max:sharpe there, not max:calmar": ["--objective", "calmar"],
         "space is fast=5:60:5, slow=80:400:20 there, not fast=5:50": ["-g", "fast=5:50"],
@@ -162,7 +163,7 @@ def test_a_changed_strategy_is_not_resumed(
     arguments = ["--strategies", str(own), "--no-report", "--quiet"]
     first = ["mine", *GRID, "--trials", "2", "--batch", "2", *SPAN, *arguments]
     assert call(demo_store, tmp_path / "out", *first) == 0
-    name = next((tmp_path / "out").iterdir()).name
+    name = next((tmp_path / "out").glob("2*")).name
     (own / "mine.py").write_text((own / "mine.py").read_text() + "\n# changed\n")
     assert call(demo_store, tmp_path / "out", "--resume", name, "--trials", "4", *arguments) == 2
     assert "The source of strategy 'mine' has changed" in capsys.readouterr().err
@@ -208,7 +209,7 @@ def test_a_killed_study_goes_on(demo_store: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    (folder,) = (tmp_path / "killed").iterdir()
+    (folder,) = (tmp_path / "killed").glob("2*")
     done = told(folder / "study.db")
     assert 4 <= done < 24
     assert json.loads((folder / "manifest.json").read_text())["status"] == "running"

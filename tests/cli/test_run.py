@@ -61,6 +61,25 @@ def test_json_is_alone_on_stdout(shell) -> None:
     assert "Replaying" in err
 
 
+def test_what_a_strategy_prints_does_not_spoil_the_json(shell, tmp_path: Path) -> None:
+    folder = tmp_path / "strategies"
+    folder.mkdir()
+    (folder / "talker.py").write_text(
+        "import polars as pl\n"
+        "from backtester.strategy import Strategy\n"
+        "class Talker(Strategy):\n"
+        '    """Say what it does."""\n'
+        "    warmup = 0\n"
+        "    def target(self) -> pl.Expr:\n"
+        "        print('deciding')\n"
+        "        return pl.lit(1.0)\n"
+    )
+    code, out, err = shell("run", "talker", "--json", "--no-report", "--strategies", str(folder), *SHORT)
+    assert code == 0
+    assert json.loads(out)["strategy"] == "talker"
+    assert "deciding" in err
+
+
 def test_quiet_says_where_the_run_is_and_nothing_else(shell) -> None:
     code, out, err = shell("run", "trend", "--quiet", "--no-report", *SHORT)
     assert (code, err) == (0, "")
@@ -173,6 +192,7 @@ def test_finer_bars_are_replayed(shell) -> None:
         (["run", "trend", "--leverage", "500"], 1, "exceeds the maximum"),
         (["run", "trend", "--store", "nowhere"], 1, "backtester data demo"),
         (["run", "trend", "--start", "2031-01-01"], 1, "2031-01-01"),
+        (["run", "trend", "--assets", "beside"], 2, "report.assets"),
         (["reports", "build", "none"], 2, "Unknown run 'none'"),
         (["reports", "open"], 2, "There is no run in reports"),
     ],
@@ -218,6 +238,35 @@ def test_reports_are_listed_and_rebuilt(shell) -> None:
     assert code == 0, err
     assert out.strip() == f"Report: {(folder / 'report.html').resolve()}"
     assert (folder / "report.html").read_text() == before
+
+
+def test_a_list_that_cannot_be_written_costs_no_run(shell, tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / ".shelf").write_text("in the way")
+    code, out, _ = shell("run", "trend", *SHORT, "--no-report", "--json")
+    assert code == 0
+    content = json.loads(out)
+    assert content["notices"][-1]["code"] == "shelf_not_renewed"
+    stored = json.loads((Path(content["run_dir"]) / "summary.json").read_text())
+    assert "shelf_not_renewed" not in {notice["code"] for notice in stored["notices"]}
+    assert "Warning: The list of runs was not renewed." in shell("run", "trend", *SHORT, "--no-report")[2]
+
+
+def test_the_library_is_shared_where_asked(shell, tmp_path: Path) -> None:
+    first = Path(json.loads(shell("run", "trend", *SHORT, "--assets", "shared", "--json")[1])["run_dir"])
+    (library,) = (tmp_path / "reports" / "assets").iterdir()
+    page = first / "report.html"
+    assert f'src="../assets/{library.name}"' in page.read_text()
+    assert page.stat().st_size < 2_000_000
+    assert 'assets = "shared"' in (first / "config.toml").read_text()
+    assert [row["run"] for row in json.loads(shell("reports", "list", "--json")[1])] == [first.name]
+    before = page.read_text()
+    assert shell("reports", "build", first.name)[0] == 0
+    assert page.read_text() == before
+    assert shell("reports", "build", first.name, "--assets", "inline")[0] == 0
+    assert "../assets/" not in page.read_text()
+    assert page.stat().st_size > 4_000_000
+    assert shell("reports", "build", first.name, "--assets", "nearby")[0] == 2
 
 
 def test_interrupting_leaves_nothing(tmp_path: Path, demo_store: Path) -> None:

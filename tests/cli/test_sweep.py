@@ -87,6 +87,7 @@ def test_a_sweep_prints_the_best_and_writes_its_folder(shell, tmp_path: Path) ->
     folder = folder_of(out)
     assert folder.parent == tmp_path / "reports"
     assert {"sets.parquet", "sweep.toml", "manifest.json"} <= {path.name for path in folder.iterdir()}
+    assert folder.name in (folder.parent / "index.html").read_text(encoding="utf-8")
     assert not (folder / "parts").exists()
     rows = pl.read_parquet(folder / "sets.parquet")
     assert rows.select("set", "fast", "slow").rows() == [
@@ -300,7 +301,7 @@ def test_what_is_done_survives_an_interruption(
     with _begun(tmp_path, demo_store) as process:
         process.send_signal(how)
         _, err = process.communicate(timeout=60)
-    folder = next((tmp_path / "reports").iterdir())
+    folder = next((tmp_path / "reports").glob("2*"))
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert b"of 30 sets are done and kept in" in err

@@ -34,6 +34,7 @@ def equity_figure(equity: pl.DataFrame, grown: pl.DataFrame, initial_balance: fl
             equity["close_time"],
             values,
             name="Equity",
+            source="equity",
             line={"color": theme.ACCENT, "width": 1.6},
             hovertemplate=f"%{{y:{digits}}} {settle}<extra>Equity</extra>",
         ),
@@ -46,6 +47,7 @@ def equity_figure(equity: pl.DataFrame, grown: pl.DataFrame, initial_balance: fl
             equity["close_time"],
             below,
             name="Drawdown",
+            source="drawdown",
             fill="tozeroy",
             fillcolor=theme.LOSS_FILL,
             line={"color": theme.LOSS, "width": 1.2},
@@ -55,6 +57,7 @@ def equity_figure(equity: pl.DataFrame, grown: pl.DataFrame, initial_balance: fl
         col=1,
     )
     figure.update_layout(**theme.layout(440))
+    figure.update_layout(meta={"explore": "account", "log": "yaxis"}, uirevision="kept")
     figure.update_xaxes(**theme.time_axis())
     figure.update_yaxes(**theme.value_axis(title={"text": settle}), row=1, col=1)
     drawdown_axis = theme.value_axis(tickformat=",.3~%", rangemode="tozero")

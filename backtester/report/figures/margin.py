@@ -1,4 +1,4 @@
-"""Exposure, margin ratio and distance to liquidation."""
+"""Margin ratio, effective leverage and distance to liquidation."""
 
 from __future__ import annotations
 
@@ -11,81 +11,85 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from backtester.report import numbers, theme
-from backtester.report.figures.series import line
+from backtester.report.figures.series import held_rows, line
 
 FARTHEST = 2.0  # a liquidation price farther off than twice the mark says nothing
+FARTHEST_RANGES = 100.0
+LINE_FROM = 0.2
+"""From this largest ratio on, the axis reaches up to the line of liquidation; below, it would hide the course."""
+
+FloatArray = NDArray[np.float64]
 
 
-def margin_figure(equity: pl.DataFrame, distance: pl.DataFrame) -> go.Figure:
-    """Return what is at stake, what the venue requires of it, and how far the mark may still move.
+def margin_figure(equity: pl.DataFrame, leverage: FloatArray, distance: FloatArray, ranges: FloatArray) -> go.Figure:
+    """Return what the venue requires of the balance, how often the balance is at work, how far the mark may move.
+
+    Where positions were held for the smaller part of the run, that part is drawn.
 
     Parameters
     ----------
     equity : polars.DataFrame
         A run's equity frame.
-    distance : polars.DataFrame
-        What ``analytics.risk.liquidation_distance`` returns; the nearest position of each bar is drawn.
+    leverage : ndarray of float64, shape (bars,)
+        Effective leverage at each close of ``equity``, NaN where it is not defined.
+    distance, ranges : ndarray of float64, shape (bars,)
+        Distance of the nearest position to its liquidation price: as a fraction of the mark, in average true ranges.
     """
-    figure = make_subplots(rows=3, cols=1, shared_xaxes=True, row_heights=[0.36, 0.32, 0.32], vertical_spacing=0.06)
-    times = equity["close_time"]
-    for column, name, color in (
-        ("gross_exposure", "Gross exposure", theme.ACCENT),
-        ("net_exposure", "Net exposure", theme.SECOND),
+    figure = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.045)
+    rows = held_rows(equity)
+    times = equity["close_time"][rows]
+    ratio = _floats(equity["margin_ratio"][rows])
+    ratio = np.where(np.isfinite(ratio), ratio, np.nan)
+    traces = [
+        _trace(times, ratio, "Margin ratio", theme.LOSS, "%{y:.2%}"),
+        _trace(times, leverage[rows], "Effective leverage", theme.ACCENT, "%{y:.2f}" + numbers.TIMES),
+    ]
+    for values, farthest, name, color, hover in (
+        (distance, FARTHEST, "Distance", theme.THIRD, "%{y:.1%}"),
+        (ranges, FARTHEST_RANGES, "Distance in ATRs", theme.SECOND, "%{y:.1f} ATR"),
     ):
-        figure.add_trace(
-            line(
-                times,
-                _floats(equity[column]),
-                name=name,
-                line={"color": color, "width": 1.3, "shape": "hv"},
-                hovertemplate="%{y:.2f}" + numbers.TIMES + "<extra>" + name + "</extra>",
-            ),
-            row=1,
-            col=1,
-        )
-    ratio = _floats(equity["margin_ratio"])
-    figure.add_trace(
-        line(
-            times,
-            np.where(np.isfinite(ratio), ratio, np.nan),
-            name="Margin ratio",
-            line={"color": theme.LOSS, "width": 1.3},
-            hovertemplate="%{y:.2%}<extra>Margin ratio</extra>",
-        ),
-        row=2,
-        col=1,
-    )
-    _add_distance(figure, times, distance)
-    figure.update_layout(**theme.layout(560))
+        traces.append(_trace(times, np.minimum(values[rows], farthest), name, color, hover))
+    for row, trace in enumerate(traces, start=1):
+        figure.add_trace(trace, row=row, col=1)
+    figure.update_layout(**theme.layout(640))
     figure.update_xaxes(**theme.time_axis())
-    figure.update_yaxes(**theme.value_axis(ticksuffix=numbers.TIMES, title={"text": "of equity"}), row=1, col=1)
-    for row, title in ((2, "margin ratio"), (3, "distance")):
-        axis = theme.value_axis(tickformat=",.2~%", rangemode="tozero", title={"text": title})
-        figure.update_yaxes(**axis, row=row, col=1)
+    _write_axes(figure, ratio)
     return figure
 
 
-def _add_distance(figure: go.Figure, times: pl.Series, distance: pl.DataFrame) -> None:
-    """Add the distance of the nearest position; bars without one leave a hole. It is cut off at `FARTHEST`."""
-    nearest = pl.DataFrame({"close_time": times}).join(
-        distance.group_by("close_time").agg(pl.col("distance").min()),
-        on="close_time",
-        how="left",
-        maintain_order="left",
-    )
-    figure.add_trace(
-        line(
-            times,
-            np.minimum(_floats(nearest["distance"]), FARTHEST),
-            name="Distance to liquidation",
-            line={"color": theme.THIRD, "width": 1.3},
-            hovertemplate="%{y:.1%}<extra>Distance to liquidation</extra>",
-        ),
-        row=3,
-        col=1,
-    )
+def _trace(times: pl.Series, values: FloatArray, name: str, color: str, hover: str) -> go.Scatter:
+    """Return a line with its name behind the value."""
+    template = f"{hover}<extra>{name}</extra>"
+    return line(times, values, name=name, line={"color": color, "width": 1.3}, hovertemplate=template)
 
 
-def _floats(values: pl.Series) -> NDArray[np.float64]:
+def _write_axes(figure: go.Figure, ratio: FloatArray) -> None:
+    """Write the value axes; the first has the line at which the venue liquidates."""
+    finite = ratio[np.isfinite(ratio)]
+    top = float(finite.max()) if finite.size else 0.0
+    line_of_liquidation = {
+        "type": "line",
+        "xref": "x domain",
+        "x0": 0,
+        "x1": 1,
+        "yref": "y",
+        "y0": 1.0,
+        "y1": 1.0,
+        "line": {"color": theme.ALERT, "width": 1.4, "dash": "dash"},
+    }
+    figure.update_layout(shapes=[line_of_liquidation])
+    axes = (
+        {"tickformat": ",.2~%", "rangemode": "tozero", "title": {"text": "margin ratio"}},
+        {"ticksuffix": numbers.TIMES, "rangemode": "tozero", "title": {"text": "leverage"}},
+        {"tickformat": ",.2~%", "rangemode": "tozero", "title": {"text": "distance"}},
+        {"rangemode": "tozero", "title": {"text": "in ATRs"}},
+    )
+    for row, extra in enumerate(axes, start=1):
+        figure.update_yaxes(**theme.value_axis(**extra), row=row, col=1)
+    if top >= LINE_FROM:
+        figure.update_yaxes(range=[0.0, 1.06 * max(1.0, top)], row=1, col=1)
+
+
+def _floats(values: pl.Series) -> FloatArray:
     """Return a column as floats, null as NaN."""
     return values.cast(pl.Float64).fill_null(math.nan).to_numpy()

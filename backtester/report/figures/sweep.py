@@ -15,6 +15,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 
 from backtester.report import theme
+from backtester.report.figures.text import plain
 from backtester.report.sweep_cells import Collapse, cell_matrix, colour_range, quartiles, smoothed
 from backtester.report.sweep_data import Axis, Sweep
 from backtester.report.sweep_metrics import Metric
@@ -264,11 +265,6 @@ def against_figure(sweep: Sweep, axis: Axis, metric: Metric) -> go.Figure:
     figure.update_xaxes(**_category(axis), nticks=12)
     figure.update_yaxes(**theme.value_axis(tickformat=number, hoverformat=number, zeroline=metric.is_centred))
     return figure
-
-
-def plain(text: str) -> str:
-    """Return a text that plotly shows as it is, tags and all."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def scale_of(metric: Metric) -> str:

@@ -1,4 +1,4 @@
-"""Monthly returns."""
+"""Returns by the calendar: months in a table, days as a calendar."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import polars as pl
 
 from backtester.analytics import returns
 from backtester.engine.result import Result
-from backtester.report import numbers
-from backtester.report.section import Section
+from backtester.report import figures, numbers
+from backtester.report.section import Plot, Section
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def months_section(result: Result) -> Section:
-    """Return monthly returns, a row a year."""
+    """Return monthly returns, a row a year, above the calendar of days."""
     balance = result.config.account.balance
     daily = returns.daily_returns(returns.time_weighted(result.equity, result.ledger, balance), balance)
     monthly = returns.monthly_returns(daily)
@@ -30,14 +30,35 @@ def months_section(result: Result) -> Section:
         }
         for year, total in yearly.iter_rows()
     ]
+    cut = len(years) > figures.returns.MOST_YEARS
     return Section(
         id="months",
-        title="Monthly returns",
-        short="Months",
-        lead="Compounded returns of calendar months (UTC); the first and the last may be partial.",
+        title="Returns by the calendar",
+        short="Calendar",
+        lead="Compounded returns of calendar months and returns of days (UTC); the first and the last may be partial.",
         template="months.html.j2",
-        context={"years": years, "months": MONTHS, "empty": "No day was completed."},
+        plots=(_calendar(daily),) if daily.height else (),
+        context={
+            "years": years,
+            "months": MONTHS,
+            "empty": "No day was completed.",
+            "note": _note(daily, cut) if daily.height else "",
+        },
     )
+
+
+def _note(daily: pl.DataFrame, cut: bool) -> str:
+    """Return how the calendar is to be read."""
+    limit = numbers.percent(figures.returns.calendar_limit(daily), 1, signed=False)
+    years = f" of the last {figures.returns.MOST_YEARS} years" if cut else ""
+    return f"A column a week{years}, Monday on top; blue gained, orange lost, in full colour from {limit} on."
+
+
+def _calendar(daily: pl.DataFrame) -> Plot:
+    """Return the calendar of days."""
+    best, worst = daily["return"].max(), daily["return"].min()
+    label = f"Calendar of daily returns, the best {numbers.percent(best)}, the worst {numbers.percent(worst)}."  # type: ignore[arg-type]
+    return Plot("calendar", label, figures.calendar_figure(daily))
 
 
 def _month_cell(value: float | None, scale: float) -> dict[str, object]:

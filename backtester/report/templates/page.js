@@ -17,6 +17,62 @@
     opened.forEach(function (details) { details.open = false; });
   });
 
+  // Where the library stands in a file of its own, that may have been left behind: say so where the reader begins.
+  const lost = document.getElementById("library-missing");
+  if (lost && typeof Plotly === "undefined") {
+    lost.hidden = false;
+    document.getElementById("main").prepend(lost);
+  }
+
+  // What is wider than its place is scrolled by keyboard too.
+  function reachable() {
+    document.querySelectorAll(".table").forEach(function (box) {
+      if (box.scrollWidth > box.clientWidth) {
+        box.tabIndex = 0;
+        box.setAttribute("role", "group");
+        const caption = box.querySelector("caption");
+        if (caption) box.setAttribute("aria-label", caption.textContent);
+      } else {
+        box.removeAttribute("tabindex");
+      }
+    });
+  }
+  if ("ResizeObserver" in window) {
+    const watch = new ResizeObserver(reachable);
+    document.querySelectorAll(".table").forEach(function (box) { watch.observe(box); });
+  }
+  reachable();
+
+  // On a narrow screen the contents are a menu.
+  const menu = document.getElementById("contents-switch");
+  if (menu) {
+    const list = menu.closest(".contents");
+    const open = function (wanted) {
+      menu.setAttribute("aria-expanded", String(wanted));
+      list.classList.toggle("open", wanted);
+    };
+    menu.addEventListener("click", function () { open(menu.getAttribute("aria-expanded") !== "true"); });
+    list.addEventListener("click", function (event) { if (event.target.closest("a")) open(false); });
+    list.addEventListener("keydown", function (event) {
+      if (event.key === "Escape" && list.classList.contains("open")) { open(false); menu.focus(); }
+    });
+  }
+
+  // Alt with an arrow goes from section to section.
+  const stops = Array.from(document.querySelectorAll("#top, section.panel"));
+  document.addEventListener("keydown", function (event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step || !event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.target.closest("input, select, textarea, [contenteditable]")) return;
+    event.preventDefault();
+    let now = 0;
+    stops.forEach(function (stop, i) { if (stop.getBoundingClientRect().top < window.innerHeight * 0.3) now = i; });
+    const next = stops[Math.min(stops.length - 1, Math.max(0, now + step))], title = next.querySelector("h1, h2");
+    title.tabIndex = -1;
+    title.focus({ preventScroll: true });
+    next.scrollIntoView();
+  });
+
   // The section being read is marked in the contents.
   const links = new Map();
   document.querySelectorAll(".contents a").forEach(function (link) { links.set(link.hash.slice(1), link); });

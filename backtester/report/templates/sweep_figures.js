@@ -128,7 +128,7 @@
     report.element("strong", { textContent: sweep.describe(index) }, line);
     line.append(" \u00b7 " + metric.label + " " + metric.text(metric.values()[index]));
     const row = report.element("div", { className: "command" });
-    const code = report.element("code", { textContent: sweep.command(index) }, row);
+    const code = report.element("code", { textContent: sweep.command(index), tabIndex: 0 }, row);
     const button = report.element("button", { type: "button", className: "button", textContent: "Copy" }, row);
     button.addEventListener("click", function () { report.copy(code, button); });
     box.replaceChildren(line, row);

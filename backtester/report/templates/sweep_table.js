@@ -97,7 +97,7 @@
   function detailOf(index, span) {
     const row = element("tr", { className: "detail" }), cell = element("td", { colSpan: span }, row);
     const box = element("div", { className: "command" }, cell);
-    const code = element("code", { textContent: sweep.command(index) }, box);
+    const code = element("code", { textContent: sweep.command(index), tabIndex: 0 }, box);
     const button = element("button", { type: "button", className: "button", textContent: "Copy" }, box);
     button.addEventListener("click", function () { report.copy(code, button); });
     return row;

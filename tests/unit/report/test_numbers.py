@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from backtester.report import numbers
@@ -47,3 +49,11 @@ def test_long_names_are_cut() -> None:
 
 def test_decimals_of_amounts_follow_the_account() -> None:
     assert [numbers.money_digits(b) for b in (10_000.0, 5.0, 0.2)] == [2, 4, 8]
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("digits", [0, 2, 8])
+def test_long_columns_read_like_single_figures(signed: bool, digits: int) -> None:
+    values = [0.0, -0.0, 1.5, -1234567.891, 0.004, -0.004, 3e12, -2e15, None, math.nan, math.inf, 7]
+    expected = [numbers.decimal(v, digits, signed=signed, unit=" x") for v in values]
+    assert numbers.decimals(values, digits, signed=signed, unit=" x") == expected

@@ -38,7 +38,7 @@ class Body(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = dict(attrs)
         self.metric = named.get("data-metric") or ""
-        self.scripts += tag == "script"
+        self.scripts += tag == "script" and "data-pack" not in named
         if tag in {"script", "style", "title", "head", "body"}:
             self.stack.append(tag)
 
@@ -106,7 +106,7 @@ def test_many_assumptions_fold_up_and_warnings_never_do(result: Result) -> None:
 
 def _notices(page: str) -> str:
     """Return the part of a page that tells warnings and assumptions."""
-    return page.split('id="notices"')[1].split("</section>", maxsplit=1)[0]
+    return page.split('id="verdict"')[1].split("</section>", maxsplit=1)[0]
 
 
 def test_the_total_has_the_colour_of_its_sign() -> None:
@@ -162,17 +162,50 @@ def test_figure_data_is_json_and_adds_up(result: Result) -> None:
         r'<figure class="plot" data-plot="([\w-]+)".*?<script type="application/json">(.*?)</script>', page, re.S
     )
     specs = {name: json.loads(text) for name, text in found}
-    assert set(specs) == {"equity", "price-0", "price-1", "margin", "waterfall", "funding"}
+    assert set(specs) >= {"equity", "price-0", "price-1", "margin", "waterfall", "funding", "costs", "exposure"}
     assert all("template" not in spec["layout"] for spec in specs.values())
     amounts = specs["waterfall"]["data"][0]["x"]
     assert sum(amounts[:-1]) == pytest.approx(amounts[-1])
     assert amounts[-1] == pytest.approx(result.summary["net_profit"])
 
 
+def test_only_the_symbol_that_is_shown_carries_its_overview(result: Result) -> None:
+    found = re.findall(
+        r'data-plot="(price-\d)".*?<script type="application/json">(.*?)</script>', render_page(result), re.S
+    )
+    shown, hidden = (json.loads(text) for _, text in found)
+    assert any("x" in trace for trace in shown["data"])
+    assert not any("x" in trace or "y" in trace or "open" in trace for trace in hidden["data"])
+    slots = [{trace["meta"]["slot"] for trace in spec["data"]} for spec in (shown, hidden)]
+    assert {"low", "high", "close", "candles", "mark", "entry-long", "held-short"} <= slots[0] & slots[1]
+    assert hidden["layout"]["meta"] == {"explore": "price", "lean": True}
+
+
 def test_nothing_is_loaded(result: Result) -> None:
     page = re.sub(r"<script>.*?</script>", "", render_page(result), flags=re.S)
     assert not re.search(r"""(src|href)\s*=\s*["'](?!#)""", page)
     assert "default-src 'none'" in page
+
+
+def test_a_shared_library_is_written_once_and_nothing_else_is_let_in(result: Result, tmp_path: Path) -> None:
+    pages = [
+        write_page(result, tmp_path / name / "report.html", "shared").read_text(encoding="utf-8") for name in ("a", "b")
+    ]
+    (library,) = (tmp_path / "assets").iterdir()
+    assert re.fullmatch(r"plotly-[\d.]+-[0-9a-f]{10}\.min\.js", library.name)
+    assert pages[0] == pages[1]
+    assert re.findall(r'src="([^"]*)"', pages[0]) == [f"../assets/{library.name}"]
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', pages[0])
+    assert policy is not None
+    mark = re.search(r"script-src &#39;nonce-([0-9a-f]{32})&#39;;|script-src 'nonce-([0-9a-f]{32})';", policy[1])
+    assert mark is not None
+    nonce = mark[1] or mark[2]
+    scripts = re.findall(r"<script(?![^>]*type=)([^>]*)>", re.sub(r">[^<]*<", "><", pages[0]))
+    assert all(f'nonce="{nonce}"' in attributes for attributes in scripts)
+    assert "unsafe-inline'; style" not in policy[1].split("style-src")[0]
+    library.write_text("broken", encoding="utf-8")
+    write_page(result, tmp_path / "c" / "report.html", "shared")
+    assert library.stat().st_size > 1_000_000
 
 
 @pytest.mark.parametrize("make", [sample.flat, sample.one_trade, sample.one_day, sample.liquidated])

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import optuna
+import polars as pl
 import pytest
 
+from backtester import Param, Strategy
 from backtester.errors import UsageError
-from backtester.research.dimension import Dimension, parse_dimensions, space_size
+from backtester.research.dimension import Dimension, fitted, parse_dimensions, space_size
 
 
 def one(text: str) -> Dimension:
@@ -87,3 +89,32 @@ def test_values_are_inside_and_clean() -> None:
     assert one("b=5:200:5").suggest(trial) in range(5, 201, 5)
     assert one("c=x,y").suggest(trial) in ("x", "y")
     assert 0.1 <= float(one("d=log:0.1:10").suggest(trial)) <= 10
+
+
+class Taker(Strategy):
+    """Takes a whole number and a broken one."""
+
+    count: int = Param(2, ge=1)
+    share: float = Param(1.0, gt=0)
+
+    def target(self) -> pl.Expr:
+        return pl.lit(self.share)
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "size"),
+    [
+        ("share=1:3", (1.0, 3.0, None), None),
+        ("share=log:1:100", (1.0, 100.0, None), None),
+        ("share=1:9:2", (1, 9, 2), 5),
+        ("count=1:3", (1, 3, 1), 3),
+        ("account.leverage=1:3", (1, 3, 1), 3),
+    ],
+)
+def test_ranges_are_of_the_kind_that_the_parameter_takes(
+    text: str, values: tuple[Any, Any, Any], size: int | None
+) -> None:
+    (found,) = fitted([one(text)], Taker)
+    assert (found.low, found.high, found.step) == values
+    assert [type(v) for v in (found.low, found.high)] == [type(v) for v in values[:2]]
+    assert found.size == size

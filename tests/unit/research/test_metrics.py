@@ -20,7 +20,9 @@ from backtester.research.metrics import (
     own_value,
     parse_objectives,
 )
+from backtester.research.ranking import is_lower_better
 from backtester.research.rows import metrics_of
+from backtester.sweep_result import metric_order
 from tests.unit.report import sample
 
 
@@ -68,6 +70,14 @@ def test_every_number_of_a_summary_is_known() -> None:
 
 def test_every_documented_direction_is_sound() -> None:
     assert set(METRICS.values()) == {"max", "min", None}
+
+
+def test_sweeps_rank_by_the_directions_of_objectives() -> None:
+    assert {name for name in METRICS if is_lower_better(name)} == {k for k, way in METRICS.items() if way == "min"}
+    assert metric_order("volatility") == "volatility, lower is better"
+    assert metric_order("sharpe") == "sharpe, higher is better"
+    assert metric_order("mean_exposure") == "mean_exposure, largest first"
+    assert metric_order("of_my_own") == "of_my_own, higher is better"
 
 
 def test_own_metrics_come_by_name_and_win_larger() -> None:
