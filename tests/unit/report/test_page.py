@@ -97,11 +97,16 @@ def test_moments_of_the_drawdown_fit_their_column(result: Result) -> None:
 
 
 def test_many_assumptions_fold_up_and_warnings_never_do(result: Result) -> None:
+    result = replace(result, summary={**result.summary, "days": 90, "trades": 80})
     three = (*(Notice("a", "assumption", f"Assumed {i}.") for i in range(3)), Notice("w", "warning", "Beware."))
     assert "</summary>" not in _notices(render_page(replace(result, notices=three)))
     four = _notices(render_page(replace(result, notices=(*three, Notice("a", "assumption", "Assumed 3.")))))
     assert "<strong>4 assumptions</strong></summary>" in four
     assert four.index("Beware.") < four.index("<details>") < four.index("Assumed 0.") < four.index("Assumed 3.")
+    warned = tuple(Notice("w", "warning", f"Beware of {i}.") for i in range(5))
+    many = _notices(render_page(replace(result, notices=(*three, *warned))))
+    assert "<strong>3 assumptions</strong></summary>" in many
+    assert many.index("Beware of 4.") < many.index("<details>")
 
 
 def _notices(page: str) -> str:
