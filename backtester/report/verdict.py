@@ -129,7 +129,8 @@ def _liquidations(result: Result) -> list[Finding]:
     what = f"{taken:,} position{'s were' if taken != 1 else ' was'} taken over by the venue" if taken else ""
     reduced = f"{steps:,} time{'s' if steps != 1 else ''} a position was reduced by force" if steps else ""
     lost = money_plain(result, result.liquidations["margin_lost"].sum())
-    text = f"{', and '.join(part for part in (what, reduced) if part)}; together they cost {lost}."
+    cost = "it cost" if taken + steps == 1 else "together they cost"
+    text = f"{', and '.join(part for part in (what, reduced) if part)}; {cost} {lost}."
     word = "Liquidated" if taken else "Partly liquidated"
     return [Finding("liquidated", "warning", word, text[:1].upper() + text[1:], section="liquidations")]
 
