@@ -11,7 +11,6 @@ from typing import Any
 from backtester.analytics import complete
 from backtester.analytics.assumptions import assumption_table
 from backtester.analytics.details import with_details
-from backtester.analytics.venue_events import with_venue_details
 from backtester.arguments import EventRows, call_tree, event_tree, folder_options, from_here, opened_store
 from backtester.domain.config import ClearingConfig, RunConfig
 from backtester.domain.margin_tiers import MarginTier
@@ -250,7 +249,7 @@ def _written(result: Result, folder: Path, progress: Progress, folders: Sequence
     """
     run_id = free_run_id(folder, result.run_id)
     named = replace(
-        with_venue_details(with_details(result)),
+        with_details(result),
         run_id=run_id,
         summary={**result.summary, "run_id": run_id},
         manifest={**result.manifest, "command": _command(folder, run_id, folders)},

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from backtester.analytics import risk
 from backtester.analytics.held import HeldAtCloses
 from backtester.analytics.value import FloatArray, IntArray
 
@@ -98,7 +99,7 @@ def approaches(held: Sequence[HeldAtCloses]) -> list[Approach]:
     """
     found = []
     for one in held:
-        room = np.sign(one.quantity) * (one.mark - one.liquidation_price)
+        room = risk.room(one.quantity, one.mark, one.liquidation_price, is_leg=one.is_leg)
         room[one.quantity == 0] = math.nan
         if np.isfinite(room).any():
             typical = average_true_range(one.bars)

@@ -39,8 +39,9 @@ def describe(returns: FloatArray) -> dict[str, SummaryValue]:
     -------
     dict
         ``days, mean, deviation`` (ddof 1), ``skew`` and ``kurtosis`` (of the population; kurtosis in excess of the
-        normal's), ``var_95, var_99`` (quantiles at 5 and 1 %, interpolated), ``cvar_95, cvar_99`` (mean of the days at
-        or below them); None where too few days or no deviation define them.
+        normal's), ``var_95, var_99`` (quantiles at 5 and 1 %, interpolated), ``cvar_95, cvar_99`` (mean of the worst
+        days down to that quantile; of days that equal it no more than belong there, so that many days without a
+        position do not thin the tail); None where too few days or no deviation define them.
     """
     n = len(returns)
     told: dict[str, SummaryValue] = {"days": n}
@@ -55,10 +56,10 @@ def describe(returns: FloatArray) -> dict[str, SummaryValue]:
     is_spread = spread > 1e-12 * abs(mean) and spread > 0
     told["skew"] = float(np.mean(centred**3)) / spread**3 if is_spread else None
     told["kurtosis"] = float(np.mean(centred**4)) / spread**4 - 3.0 if is_spread else None
+    ordered = np.sort(returns)
     for name, level in (("95", 0.05), ("99", 0.01)):
-        quantile = float(np.quantile(returns, level))
-        told[f"var_{name}"] = quantile
-        told[f"cvar_{name}"] = float(np.mean(returns[returns <= quantile]))
+        told[f"var_{name}"] = float(np.quantile(returns, level))
+        told[f"cvar_{name}"] = float(np.mean(ordered[: int((n - 1) * level + 1e-9) + 1]))
     return told
 
 

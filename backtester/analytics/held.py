@@ -38,6 +38,8 @@ class HeldAtCloses:
         Whether sizes count quote units.
     is_isolated : bool
         Whether the position's own margin backs it alone.
+    is_leg : bool
+        Whether it is one of the two legs of a hedge.
     """
 
     symbol: str
@@ -50,6 +52,7 @@ class HeldAtCloses:
     mark: FloatArray
     is_inverse: bool
     is_isolated: bool
+    is_leg: bool = False
 
     @cached_property
     def notional(self) -> FloatArray:
@@ -111,7 +114,14 @@ def held_at_closes(result: Result) -> list[HeldAtCloses]:
     inverse = inverse_symbols(result.config)
     slots = result.positions.partition_by("symbol", *(["position_side"] if hedged else []), maintain_order=True)
     return [
-        _slot(slot, bars[symbol], result.timeframe_ms, inverse=symbol in inverse, isolated=is_isolated(result, symbol))
+        _slot(
+            slot,
+            bars[symbol],
+            result.timeframe_ms,
+            inverse=symbol in inverse,
+            isolated=is_isolated(result, symbol),
+            is_leg=hedged,
+        )
         for slot in slots
         if (symbol := slot["symbol"][0]) in bars and (slot["position_quantity"] != 0).any()
     ]
@@ -131,7 +141,7 @@ def _by_symbol(bars: pl.DataFrame, symbols: Sequence[str]) -> dict[str, pl.DataF
 
 
 def _slot(
-    positions: pl.DataFrame, bars: pl.DataFrame, timeframe_ms: int, *, inverse: bool, isolated: bool
+    positions: pl.DataFrame, bars: pl.DataFrame, timeframe_ms: int, *, inverse: bool, isolated: bool, is_leg: bool
 ) -> HeldAtCloses:
     close = bars["open_time"].cast(pl.Int64).to_numpy() + timeframe_ms
     changed = positions["time"].cast(pl.Int64).to_numpy()
@@ -155,4 +165,5 @@ def _slot(
         mark=bars["mark_close"].to_numpy(),
         is_inverse=inverse,
         is_isolated=isolated,
+        is_leg=is_leg,
     )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from backtester.analytics import risk
 from backtester.analytics.closeness import average_true_range
 from backtester.analytics.exposure import ENGINE_REASONS
 from backtester.analytics.held import HeldAtCloses, held_at_closes, is_isolated
@@ -309,7 +310,8 @@ def _path(
 
 
 def _moment(result: Result, slot: HeldAtCloses, at: int, label: str, typical: float, *, isolated: bool) -> Moment:
-    room = math.copysign(1.0, slot.quantity[at]) * float(slot.mark[at] - slot.liquidation_price[at])
+    moves = risk.room(slot.quantity[[at]], slot.mark[[at]], slot.liquidation_price[[at]], is_leg=slot.is_leg)
+    room = float(moves[0])
     leverage: float | None = (
         float(slot.leverage[at]) if isolated else _account_leverage(result, int(slot.close_time[at]))
     )

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from backtester.analytics.exposure import number
-from backtester.analytics.value import IntArray
+from backtester.analytics.value import FloatArray, IntArray
 
 DISTANCE_SCHEMA = pl.Schema(
     {
@@ -60,11 +60,33 @@ def liquidation_distance(
         left out.
     """
     slots = positions.partition_by("symbol", *(["position_side"] if hedged else []), maintain_order=True)
-    parts = [part for slot in slots if (part := _slot_distance(slot, bars, timeframe_ms)) is not None]
+    parts = [part for slot in slots if (part := _slot_distance(slot, bars, timeframe_ms, is_leg=hedged)) is not None]
     return pl.concat(parts) if parts else pl.DataFrame(schema=DISTANCE_SCHEMA)
 
 
-def _slot_distance(positions: pl.DataFrame, bars: pl.DataFrame, timeframe_ms: int) -> pl.DataFrame | None:
+def room(quantity: FloatArray, mark: FloatArray, level: FloatArray, *, is_leg: bool) -> FloatArray:
+    """Return the move of the mark that reaches the liquidation price; below 0 where the mark is beyond a stale one.
+
+    Parameters
+    ----------
+    quantity, mark, level : ndarray of float64
+        Signed sizes, marks, and liquidation prices (NaN: no price liquidates).
+    is_leg : bool
+        Of a hedge: under cross margin its two legs share one price, which lies on the favourable side of one of them,
+        so that the direction is the price's own.
+
+    Returns
+    -------
+    ndarray of float64
+        [price], NaN where there is no liquidation price.
+    """
+    gap = mark - level
+    return np.abs(gap) if is_leg else np.sign(quantity) * gap
+
+
+def _slot_distance(
+    positions: pl.DataFrame, bars: pl.DataFrame, timeframe_ms: int, *, is_leg: bool
+) -> pl.DataFrame | None:
     """Return the distances of one position, None where it never held a position that a price liquidates."""
     symbol = positions["symbol"][0]
     own = bars.filter(pl.col("symbol") == symbol).select("open_time", "mark_close")
@@ -77,7 +99,7 @@ def _slot_distance(positions: pl.DataFrame, bars: pl.DataFrame, timeframe_ms: in
     held = positions["position_quantity"].to_numpy()[np.maximum(row, 0)]
     level = positions["liquidation_price"].cast(pl.Float64).fill_null(math.nan).to_numpy()[np.maximum(row, 0)]
     mark = own["mark_close"].to_numpy()
-    distance = np.sign(held) * (mark - level) / mark
+    distance = room(held, mark, level, is_leg=is_leg) / mark
     kept = (row >= 0) & (held != 0) & np.isfinite(distance)
     if not kept.any():
         return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 
@@ -115,12 +113,6 @@ def venue_details(result: Result) -> dict[str, SummaryValue]:
     if isinstance(stated, dict):
         found["rounds"] = int(stated["rounds"])
     return found
-
-
-def with_venue_details(result: Result) -> Result:
-    """Return a run whose details hold what the venue did to its account, where it may have done something."""
-    found = venue_details(result)
-    return replace(result, details={**result.details, "venue_events": found}) if found else result
 
 
 def _last(equity: pl.DataFrame) -> float:

@@ -72,6 +72,7 @@ def _compare_stored(names: list[str], to: Path | None, out: Path, *, as_json: bo
     """Compare what is stored, and return where the page is."""
     from backtester.cli import compare_output
     from backtester.cli.output import say
+    from backtester.cli.run_argument import NEWEST, run_folder
     from backtester.comparing import compare_folders, find_folders, page_path
     from backtester.errors import UsageError
 
@@ -82,7 +83,7 @@ def _compare_stored(names: list[str], to: Path | None, out: Path, *, as_json: bo
         )
     if to is not None and to.is_dir():
         raise UsageError(f"--to names the folder {to}, and the page is one file.", f"Give {to / 'compare.html'}.")
-    kind, folders = find_folders(names, out)
+    kind, folders = find_folders([str(run_folder(name, out)) if name == NEWEST else name for name in names], out)
     if kind == "sweep":
         return compare_output.compare_sweeps(folders, to, out, as_json=as_json, quiet=quiet)
     if len(folders) == 1:

@@ -9,6 +9,8 @@ from typing import Any
 from backtester.engine.result import Result
 from backtester.report import numbers
 
+SHORT_DAYS = 60
+"""Figures of a year say little of a run of fewer days."""
 Text = Callable[[Any], str]
 
 
@@ -34,10 +36,10 @@ def headline(result: Result) -> list[Tile]:
         return numbers.decimal(value, digits, signed=True)
 
     return [
-        _tile(s, "total_return", "Total return", _percent, f"{_percent(s['annual_return'])} a year", signed=True),
+        _tile(s, "total_return", "Total return", _percent, _year(s), signed=True),
         _tile(s, "net_profit", f"Net profit ({result.settle})", amount, f"from {start}", signed=True),
         _tile(s, "max_drawdown", "Largest drawdown", _percent, _days(s["max_drawdown_days"]), signed=True),
-        _tile(s, "sharpe", "Sharpe ratio", _ratio, f"Sortino {_ratio(s['sortino'])}"),
+        _tile(s, "sharpe", "Sharpe ratio", _ratio, _ratio_of_days(s)),
         Tile("liquidations", "Liquidations", numbers.count(liquidations), _steps(s), -1 if liquidations else 0),
         Tile("worst_margin_ratio", "Worst margin ratio", worst, _ratio_note(liquidations)),
     ]
@@ -150,6 +152,21 @@ def _hours(value: Any) -> str:
 def _day(value: Any) -> str:
     """Return the day of a moment: with the hour, names would break in a narrow column."""
     return numbers.NONE if value is None else str(value)[:10]
+
+
+def _year(s: Mapping[str, Any]) -> str:
+    """Return what a year would bring; of few days how many they are, since a year of them is no figure to decide by."""
+    days = int(s["days"] or 0)
+    if 0 < days < SHORT_DAYS:
+        return f"in {days} day{'s' if days != 1 else ''}"
+    return f"{_percent(s['annual_return'])} a year"
+
+
+def _ratio_of_days(s: Mapping[str, Any]) -> str:
+    """Return the Sortino ratio, or how a ratio above zero goes with a loss."""
+    if (s["sharpe"] or 0) > 0 > (s["total_return"] or 0):
+        return "a mean of days: above zero, yet the run lost"
+    return f"Sortino {_ratio(s['sortino'])}"
 
 
 def _ratio_note(liquidations: int) -> str:

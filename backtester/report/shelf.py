@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from backtester.engine.folder import PARTIAL_PREFIX
 from backtester.engine.stage_lock import is_abandoned
@@ -162,7 +162,17 @@ def _folders(out: Path) -> Iterable[Path]:
             names = [entry.name for entry in found if entry.is_dir()]
     except OSError:
         return []
-    return [out / name for name in sorted(names) if not name.startswith(".") or name.startswith(PARTIAL_PREFIX)]
+    shown = (name for name in sorted(names) if not name.startswith(".") or name.startswith(PARTIAL_PREFIX))
+    return [out / name for name in shown if _is_text(name)]
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name can be written at all; those of other encodings, which no run has, cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _mark(folder: Path) -> tuple[set[str], str]:
@@ -233,10 +243,29 @@ def _kept(out: Path) -> dict[str, tuple[str, Row]]:
         content = json.loads((out / SHELF_FOLDER / CACHE_FILE).read_text(encoding="utf-8"))
         if content["format"] != _CACHE_FORMAT:
             return {}
-        known = {one.name for one in fields(Row)}
-        return {
-            name: (mark, Row(**{key: value for key, value in row.items() if key in known}))
-            for name, (mark, row) in content["rows"].items()
-        }
+        return {name: (mark, _kept_row(name, row)) for name, (mark, row) in content["rows"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _kept_row(name: str, kept: dict[str, Any]) -> Row:
+    """Return a row that was kept under the name of its folder, which alone says what a removal strikes.
+
+    Raises
+    ------
+    TypeError
+        It is not as rows are.
+    """
+    known = {one.name for one in fields(Row)} - {"name"}
+    row = Row(name, **{key: value for key, value in kept.items() if key in known})
+    blank = Row("")
+    points = row.spark if isinstance(row.spark, list) else [None]
+    if not (
+        all(type(getattr(row, key)) is type(getattr(blank, key)) for key in known)
+        and row.kind in get_args(Kind)
+        and all(value is None or isinstance(value, int | float) for value in row.figures.values())
+        and all(isinstance(text, str) for text in (*row.facts, *row.tags))
+        and all(isinstance(p, list) and len(p) == 2 and all(isinstance(v, int | float) for v in p) for p in points)
+    ):
+        raise TypeError(name)
+    return row

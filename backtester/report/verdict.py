@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from backtester.engine.result import Notice, Result
 from backtester.report import numbers
-from backtester.report.key_figures import money_plain
+from backtester.report.key_figures import SHORT_DAYS, money_plain
 
 Tone = Literal["error", "warning", "optimistic", "assumption"]
 
 OPEN_ASSUMPTIONS = 3
 """More assumptions than this are folded up."""
+OPEN_FINDINGS = 6
+"""Two or more assumptions are folded up where there are more findings than this: the key figures come after them."""
 FEW_TRADES = 30
 """Fewer round trips than this say little about the next ones."""
 
@@ -69,7 +71,8 @@ def verdict(result: Result) -> list[Finding]:
     found = from_notices(notice for notice in result.notices if notice.code not in _TOLD_HERE)
     if result.config.funding.source == "none":
         found = [_flattering(finding) if finding.code == "funding_assumed" else finding for finding in found]
-    found += [*_data(result), *_liquidations(result), *_settings(result), *_few_trades(result)]
+    found += [*_data(result), *_liquidations(result), *_settings(result)]
+    found += [*_short(result), *_few_trades(result), *_luck(result)]
     return sorted(found, key=_rank)
 
 
@@ -99,7 +102,8 @@ def _rank(finding: Finding) -> tuple[int, int]:
 def grouped(findings: Sequence[Finding]) -> dict[str, Any]:
     """Return the findings to show, the assumptions to fold up where there are many, and the sum of them in words."""
     assumed = [finding for finding in findings if finding.tone == "assumption"]
-    folded = assumed if len(assumed) > OPEN_ASSUMPTIONS else []
+    is_long = len(assumed) > OPEN_ASSUMPTIONS or (len(assumed) > 1 and len(findings) > OPEN_FINDINGS)
+    folded = assumed if is_long else []
     shown = [finding for finding in findings if finding not in folded]
     return {"shown": shown, "folded": folded, "headline": _headline(findings)}
 
@@ -129,7 +133,10 @@ def _liquidations(result: Result) -> list[Finding]:
     what = f"{taken:,} position{'s were' if taken != 1 else ' was'} taken over by the venue" if taken else ""
     reduced = f"{steps:,} time{'s' if steps != 1 else ''} a position was reduced by force" if steps else ""
     lost = money_plain(result, result.liquidations["margin_lost"].sum())
-    text = f"{', and '.join(part for part in (what, reduced) if part)}; together they cost {lost}."
+    text = (
+        f"{', and '.join(part for part in (what, reduced) if part)}. That lost {lost}: what the price took since the "
+        "entry, and what was left of the margin."
+    )
     word = "Liquidated" if taken else "Partly liquidated"
     return [Finding("liquidated", "warning", word, text[:1].upper() + text[1:], section="liquidations")]
 
@@ -156,9 +163,33 @@ def _settings(result: Result) -> list[Finding]:
     return [replace(finding, word=_WORDS[finding.tone]) for finding in found]
 
 
+def _short(result: Result) -> list[Finding]:
+    days = int(result.summary.get("days") or 0)
+    if not result.fills.height or not 0 < days < SHORT_DAYS:
+        return []
+    text = f"{days} day{'s' if days != 1 else ''}: annual figures and ratios stretch them to a year and tell little."
+    return [Finding("short_span", "warning", "Short span", text)]
+
+
 def _few_trades(result: Result) -> list[Finding]:
     trades = int(result.summary.get("trades") or 0)
-    if not 0 < trades < FEW_TRADES:
+    if trades >= FEW_TRADES or not result.fills.height:
         return []
-    text = f"{numbers.count(trades)} round trip{'s' if trades != 1 else ''}: too few to tell skill from luck."
+    count = f"{numbers.count(trades)} round trip{'s' if trades != 1 else ''}" if trades else "No round trip was closed"
+    text = f"{count}: too few to tell skill from luck."
     return [Finding("few_trades", "warning", "Few trades", text, section="trades")]
+
+
+def _luck(result: Result) -> list[Finding]:
+    """Return that a good Sharpe ratio may be chance, as far as the run's own days tell."""
+    told: Mapping[str, Any] = result.details.get("uncertainty", {})
+    ratio, low = result.summary.get("sharpe"), told.get("sharpe_low")
+    gained = (result.summary.get("total_return") or 0) > 0  # type: ignore[operator]
+    if not gained or not isinstance(ratio, float) or ratio <= 0 or low is None or low > 0:
+        return []
+    low_text, high_text = (numbers.decimal(told[key]) for key in ("sharpe_low", "sharpe_high"))
+    text = (
+        f"The Sharpe ratio of {numbers.decimal(ratio)} may be chance: nine of ten draws of the run's own days give "
+        f"{low_text} to {high_text}."
+    )
+    return [Finding("luck", "warning", "Luck", text, section="uncertainty")]

@@ -16,6 +16,7 @@ from backtester.report.table import Column, build
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _KINDS = {"trend": "Trend", "volatility": "Volatility", "funding": "Funding"}
+_LEAST_BARS = 20  # of an hour or weekday: the 95 % interval of a mean of fewer is too narrow
 _FEW = 5  # days of a regime below which nothing is said of it
 _NAMES = {
     "up": "rising",
@@ -57,8 +58,10 @@ def _timed(name: str, title: str, frame: pl.DataFrame, labels: list[str], moved:
     """Return the figure of hours or weekdays."""
     if not moved:
         return Part(title, empty="Equity never moved.", is_half=True)
-    if frame.height < 2:
-        return Part(title, empty="Bars are too long, or too few, to tell.", is_half=True)
+    if frame.height < 2 or frame["bars"].min() < _LEAST_BARS:  # type: ignore[operator]
+        return Part(
+            title, empty=f"Bars are too long, or too few: it takes {_LEAST_BARS} of each to tell.", is_half=True
+        )
     mean, error = frame["mean"].to_numpy(), frame["error"].fill_null(np.nan).to_numpy()
     plot = Plot(
         name,
@@ -127,12 +130,12 @@ def _most(known: pl.DataFrame) -> str:
     """Return where most of the profit or loss came from, of the three trends."""
     trends = known.filter((pl.col("kind") == "trend") & (pl.col("days") >= _FEW))
     best = trends.sort("total", descending=True, maintain_order=True).to_dicts()
-    if len(best) < 2:
+    if len(best) < 2 or best[0]["total"] == best[-1]["total"]:
         return ""
     first, last = best[0], best[-1]
     return (
-        f"By trend it did best in {_market(first)} ({numbers.percent(first['total'])} over "
-        f"{numbers.count(first['days'])} days) and worst in {_market(last)} ({numbers.percent(last['total'])} over "
+        f"By trend most came from {_market(first)} ({numbers.percent(first['total'])} over "
+        f"{numbers.count(first['days'])} days) and least from {_market(last)} ({numbers.percent(last['total'])} over "
         f"{numbers.count(last['days'])})."
     )
 

@@ -39,7 +39,8 @@ def _distribution(changes: FloatArray) -> Part:
     if told["var_95"] is None or not told["deviation"]:
         return Part(
             "Distribution of days",
-            empty=f"A distribution takes {distribution.LEAST_DAYS} days that differ; the run has {len(changes):,}.",
+            empty=_still(changes)
+            or f"A distribution takes {distribution.LEAST_DAYS} days; the run has {len(changes):,}.",
         )
     normal = told["mean"] - 1.645 * told["deviation"]
     heavy = "fatter" if told["cvar_99"] < told["mean"] - 2.665 * told["deviation"] else "no fatter"
@@ -67,8 +68,15 @@ def _distribution(changes: FloatArray) -> Part:
     return Part("Distribution of days", note, plots=(plot,), facts=facts)
 
 
+def _still(changes: FloatArray) -> str:
+    """Return that equity never moved; empty where it did, or where there is no day."""
+    return "Equity never moved." if len(changes) and not np.any(changes) else ""
+
+
 def _lost(value: float) -> str:
-    """Return a loss as a size, or that it was a gain."""
+    """Return a loss as a size, or that there was none."""
+    if value == 0:
+        return "nothing"
     return numbers.percent(-value, signed=False) if value <= 0 else f"nothing (a gain of {numbers.percent(value)})"
 
 
@@ -108,7 +116,9 @@ def _rolling(daily: pl.DataFrame) -> Part:
     title = "Rolling Sharpe ratio and volatility"
     if not windows or not np.any(changes):
         return Part(
-            title, empty=f"Windows of 30 days need 45 days that moved; the run has {len(changes):,}.", is_half=True
+            title,
+            empty=_still(changes) or f"Windows of 30 days need 45 days; the run has {len(changes):,}.",
+            is_half=True,
         )
     series = [(days, *distribution.rolling(changes, days)) for days in windows]
     ratio = series[-1][2][windows[-1] - 1 :]

@@ -165,7 +165,7 @@ def _on_price(result: Result) -> list[str | None]:
 
 
 def columns(result: Result) -> list[Column]:
-    """Return the columns of the table; amounts are in the settlement currency."""
+    """Return the columns of the table; amounts are in the settlement currency, and the net is their sum."""
     digits = money_decimals(result)
 
     def money(key: str, label: str, *, signed: bool = False) -> Column:
@@ -191,6 +191,7 @@ def columns(result: Result) -> list[Column]:
         money("pnl", "P&L"),
         money("fees", "Fees"),
         money("funding", "Funding"),
+        *([money("liquidation", "Liquidation")] if (result.trades["liquidation"] != 0).any() else []),
         money("net_pnl", "Net", signed=True),
         _bulk("mae", "MAE, MFE", lambda f: _pairs(_percents(f["mae"]), _percents(f["mfe"])), also="mfe"),
     ]

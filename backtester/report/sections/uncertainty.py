@@ -87,8 +87,9 @@ def _parts(result: Result, told: dict[str, Any]) -> list[Part]:
         ("uncertainty.block_days", "Mean block", f"{numbers.decimal(told['block_days'], 1)}\u00a0days"),
     ]
     low, high = told["sharpe_low"], told["sharpe_high"]
+    gained = (result.summary.get("total_return") or 0) > 0  # type: ignore[operator]
     verdict = (
-        "The interval of the Sharpe ratio includes zero: this result may be luck."
+        f"The interval of the Sharpe ratio includes zero: this {'result may be' if gained else 'loss may be bad'} luck."
         if low <= 0 <= high
         else f"The interval of the Sharpe ratio lies {'above' if low > 0 else 'below'} zero."
     )

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from backtester import analytics
+from backtester.analytics import risk
 from backtester.analytics.closeness import approaches, average_true_range, close_calls, nearest
 from backtester.analytics.held import held_at_closes
 from tests.unit.analytics.books import A, B, at, result, trip
@@ -51,6 +52,17 @@ def test_legs_of_a_hedge_are_apart() -> None:
     assert (long.held.quantity[0], short.held.quantity[0]) == (2.0, -1.0)
     assert long.distance.tolist() == pytest.approx([0.5] * 2)
     assert short.distance.tolist() == pytest.approx([0.5] * 2)
+
+
+def test_legs_that_share_a_price_are_both_as_far_from_it() -> None:
+    run = result(
+        {A: [100.0, 100.0]},
+        config={"account": {"position_mode": "hedge", "margin_mode": "cross"}},
+        positions=[(at(0), A, "long", 2.0, 100.0, 1.0, 400.0), (at(0), A, "short", -2.0, 100.0, 1.0, 400.0)],
+    )
+    assert [one.distance.tolist() for one in approaches(held_at_closes(run))] == [[3.0, 3.0], [3.0, 3.0]]
+    found = risk.liquidation_distance(run.positions, run.bars, run.timeframe_ms, hedged=True)
+    assert set(found["distance"].to_list()) == {3.0}
 
 
 def test_average_true_range_is_seeded_by_a_plain_mean() -> None:

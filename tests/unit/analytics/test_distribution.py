@@ -45,6 +45,14 @@ def test_the_mean_of_the_worst_days_by_hand() -> None:
     assert told["cvar_99"] == pytest.approx(-0.10)
 
 
+def test_days_without_a_position_do_not_thin_the_tail() -> None:
+    days = np.concatenate((np.array([-0.5, -0.1]), np.zeros(99)))  # 101 days: the quantile at 5 % is the sixth
+    told = distribution.describe(days)
+    assert told["var_95"] == 0.0
+    assert told["cvar_95"] == pytest.approx(-0.6 / 6)
+    assert told["cvar_99"] == pytest.approx(-0.6 / 2)
+
+
 def test_few_or_equal_days_have_no_shape() -> None:
     assert distribution.describe(np.array([0.1, 0.2]))["var_95"] is None
     assert distribution.describe(np.full(20, 0.01))["skew"] is None

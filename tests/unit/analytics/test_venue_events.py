@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from backtester.analytics.venue_events import has_venue_events, struck_events, venue_details, with_venue_details
+from backtester.analytics.venue_events import has_venue_events, struck_events, venue_details
 from backtester.engine.run_file import build_config
 from tests.unit.report.sample import one_trade
 
@@ -96,5 +96,4 @@ def test_a_run_without_events_has_nothing_to_tell() -> None:
     run = one_trade()
     assert not has_venue_events(run)
     assert venue_details(run) == {}
-    assert with_venue_details(run) is run
     assert struck_events(run).is_empty()

@@ -107,7 +107,7 @@ def test_empty_states_say_why() -> None:
     assert "No trade was opened." in html(trade_section(flat))
     assert "Equity never moved." in html(regimes_section(flat))
     assert "Regimes need 40 days; the run has 3." in html(regimes_section(flat))
-    assert "A distribution takes 5 days that differ; the run has 3." in html(returns_section(flat))
+    assert "Equity never moved." in html(returns_section(flat))
     assert "No day lost anything." in html(returns_section(flat))
     assert portfolio_section(flat) is None
     opened = analytics.complete(sample.one_day())

@@ -9,6 +9,7 @@ import pytest
 
 from backtester import analytics
 from backtester.engine.result import Notice, Result
+from backtester.report.key_figures import headline
 from backtester.report.verdict import grouped, verdict
 from tests.unit.report import sample
 
@@ -70,7 +71,7 @@ def test_liquidations_are_counted_once_and_lead_to_their_section() -> None:
     found = [finding for finding in verdict(run) if finding.code == "liquidated"]
     assert len(found) == 1
     assert found[0].section == "liquidations"
-    assert "position" in found[0].text
+    assert found[0].text.startswith("1 position was taken over by the venue; it cost ")
     assert "USDT" in found[0].text
 
 
@@ -79,6 +80,27 @@ def test_made_up_data_and_few_trades_are_warnings(result: Result) -> None:
     assert codes(few) == {"synthetic": "warning", "few_trades": "warning"}
     assert "3 round trips" in next(f.text for f in verdict(few) if f.code == "few_trades")
     assert "few_trades" not in codes(analytics.complete(sample.flat()))
+
+
+def test_a_ratio_whose_interval_holds_zero_may_be_luck(result: Result) -> None:
+    summary = {**result.summary, "trades": 80, "sharpe": 0.4, "total_return": 0.1}
+    told = {"uncertainty": {"sharpe_low": -0.8, "sharpe_high": 1.5}}
+    run = replace(result, summary=summary, details=told)
+    found = next(finding for finding in verdict(run) if finding.code == "luck")
+    assert "\u22120.80 to 1.50" in found.text
+    assert found.section == "uncertainty"
+    clear = replace(run, details={"uncertainty": {"sharpe_low": 0.1, "sharpe_high": 1.5}})
+    lost = replace(run, summary={**summary, "total_return": -0.1})
+    assert not {"luck"} & {*codes(clear), *codes(lost)}
+
+
+def test_short_spans_and_open_trades_alone_are_told(result: Result) -> None:
+    short = replace(result, summary={**result.summary, "trades": 0, "days": 2})
+    assert codes(short) == {"short_span": "warning", "few_trades": "warning"}
+    assert headline(short)[0].note == "in 2 days"
+    long = replace(result, summary={**result.summary, "days": 90, "sharpe": 0.4, "total_return": -0.5})
+    assert "a year" in headline(long)[0].note
+    assert "yet the run lost" in headline(long)[3].note
 
 
 def test_the_end_of_the_account_comes_first() -> None:
