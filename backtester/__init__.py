@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from backtester.api import load_result as load_result
     from backtester.api import run as run
     from backtester.api import save as save
+    from backtester.clearings import ClearingStudy as ClearingStudy
+    from backtester.clearings import clear_market as clear_market
     from backtester.comparing import CompareResult as CompareResult
     from backtester.comparing import compare as compare
     from backtester.domain.config import RunConfig as RunConfig
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
 # Module of each public name.
 _HOMES = {
     "BacktesterError": "backtester.errors",
+    "ClearingStudy": "backtester.clearings",
     "CompareResult": "backtester.comparing",
     "Indicator": "backtester.strategy",
     "Instrument": "backtester.domain.instrument",
@@ -95,6 +98,7 @@ _HOMES = {
     "atr": "backtester.strategy",
     "bollinger_high": "backtester.strategy",
     "bollinger_low": "backtester.strategy",
+    "clear_market": "backtester.clearings",
     "compare": "backtester.comparing",
     "donchian_high": "backtester.strategy",
     "donchian_low": "backtester.strategy",

@@ -11,9 +11,10 @@ from typing import Any
 from backtester.analytics import complete
 from backtester.analytics.assumptions import assumption_table
 from backtester.analytics.details import with_details
-from backtester.arguments import call_tree, folder_options, from_here, opened_store
-from backtester.domain.config import RunConfig
+from backtester.arguments import EventRows, call_tree, event_tree, folder_options, from_here, opened_store
+from backtester.domain.config import ClearingConfig, RunConfig
 from backtester.domain.margin_tiers import MarginTier
+from backtester.engine.assembly import Inputs
 from backtester.engine.assume import try_assumptions
 from backtester.engine.decisions import find_strategy, references_of
 from backtester.engine.folder import (
@@ -26,8 +27,8 @@ from backtester.engine.folder import (
 )
 from backtester.engine.loose_frame import FrameLike
 from backtester.engine.result import Result
-from backtester.engine.run import Progress, execute_kept, load_run, silent
-from backtester.engine.run_file import build_config
+from backtester.engine.run import Progress, Striker, Struck, execute_kept, load_run, silent
+from backtester.engine.run_file import build_config, merge
 from backtester.errors import UsageError
 from backtester.market.store import Store
 from backtester.research import holdout
@@ -52,6 +53,8 @@ def run(
     progress: Progress = silent,
     assume: bool = False,
     open_holdout: bool = False,
+    deleverage: EventRows | None = None,
+    clawbacks: EventRows | None = None,
     **options: Any,
 ) -> Result:
     """Run a strategy over market data, settled as the exchange would.
@@ -83,6 +86,9 @@ def run(
     open_holdout : bool
         Look at bars that are sealed in ``out`` (in ``./reports`` without one): the opening is recorded there, and the
         report says so. Else such a run is refused.
+    deleverage, clawbacks : Path, str, frame or sequence of mappings, optional
+        What the venue does to the account: rows with ``time, symbol, fraction`` and perhaps ``price, side``, and with
+        ``time`` and ``rate`` or ``amount``; or a file of them (docs/clearing.md).
     **options
         ``venue, symbols, timeframe, detail, start, end, balance, leverage, margin_mode, position_mode``.
 
@@ -99,6 +105,7 @@ def run(
     0.71
     """
     tree, instance = call_tree(strategy, config=config, params=params, tiers=tiers, settings=settings, options=options)
+    tree = merge(tree, event_tree(deleverage, clawbacks))
     folders = [Path(folder) for folder in strategies]
     runs = DEFAULT_OUT if out is None else Path(out)
     with opened_store(data, tree) as (store, whole_tree, notices):
@@ -112,6 +119,7 @@ def run(
             folders=folders,
             extra_notices=(*notices, *((holdout.opening_notice(sealed, earlier),) if sealed else ())),
             progress=progress,
+            striker=None if whole.clearing is None else _cleared_with(whole.clearing, store),
         )
     kept = replayed if assume else None  # else the replay's arrays are let go before the analysis
     del replayed
@@ -125,6 +133,16 @@ def run(
     if out is None:
         return result
     return save(result, out, progress, folders=folder_options(data, strategies))
+
+
+def _cleared_with(config: ClearingConfig, store: Store) -> Striker:
+    """Return what replays a run in the market that its venue clears."""
+    from backtester.clearing.own_run import clear_own_run  # noqa: PLC0415 - few runs clear a market
+
+    def strike(inputs: Inputs, progress: Progress) -> Struck:
+        return clear_own_run(inputs, config, store, progress)
+
+    return strike
 
 
 def _sealed_bars(

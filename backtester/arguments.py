@@ -6,7 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import polars as pl
 
 from backtester.domain.config import RunConfig
 from backtester.domain.margin_tiers import MarginTier
@@ -15,6 +17,8 @@ from backtester.engine.run_file import Tree, merge, read_tree
 from backtester.errors import UnknownNameError, UsageError
 from backtester.market.store import Store
 from backtester.strategy import Strategy
+
+EventRows: TypeAlias = "Path | str | pl.DataFrame | Sequence[Mapping[str, Any]]"
 
 DEFAULT_STORE = Path("data")
 # Arguments that stand for a key of the run file.
@@ -101,6 +105,20 @@ def option_tree(
         by_symbol = tiers if isinstance(tiers, Mapping) else {"*": tiers}
         tree["tiers"] = {symbol: [tier.model_dump() for tier in table] for symbol, table in by_symbol.items()}
     return tree
+
+
+def event_tree(deleverage: EventRows | None, clawbacks: EventRows | None) -> Tree:
+    """Return what the venue does, as files, frames or rows, as a tree of the run file."""
+    tree: Tree = {}
+    for name, given in (("deleverage", deleverage), ("clawback", clawbacks)):
+        if given is None:
+            continue
+        if isinstance(given, str | Path):
+            tree |= {name: [], f"{name}_file": str(given)}
+        else:
+            rows = given.iter_rows(named=True) if isinstance(given, pl.DataFrame) else given
+            tree |= {name: [{key: v for key, v in row.items() if v is not None} for row in rows]}
+    return {"venue_events": tree} if tree else {}
 
 
 def params_tree(params: Mapping[str, Any] | None, strategy: Strategy | None) -> Tree:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from backtester.analytics.comparison import MOST_RUNS, Comparison
-from backtester.engine.folder import PARTIAL_PREFIX, SEARCH_FILES, load_result, run_folders
+from backtester.engine.folder import CLEARING_FILE, PARTIAL_PREFIX, SEARCH_FILES, load_result, run_folders
 from backtester.engine.result import Result, figure_text
 from backtester.errors import StoreError, UnknownNameError, UsageError
 
@@ -18,7 +18,11 @@ DEFAULT_OUT = Path("reports")
 Kind = Literal["run", "sweep"]
 
 _SWEEP_FILE = "sweep.toml"
-_OTHER_SEARCHES = {"optimize.toml": "an optimisation", "walk_forward.toml": "a walk forward"}
+_OTHER_SEARCHES = {
+    "optimize.toml": "an optimisation",
+    "walk_forward.toml": "a walk forward",
+    CLEARING_FILE: "a clearing",
+}
 _SHOWN = (
     ("total_return", "Total return", "percent"),
     ("sharpe", "Sharpe ratio", "ratio"),

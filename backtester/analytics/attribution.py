@@ -26,7 +26,7 @@ _LEDGER_PART = {
     "socialized_loss": "socialized_loss",
     "transfer": "transfer",
 }
-_ENGINE = ("liquidation", "liquidation_step", "collateral")
+_ENGINE = ("liquidation", "liquidation_step", "collateral", "auto_deleverage")
 _BORNE = ("liquidation_step", "collateral")
 
 
@@ -37,7 +37,7 @@ def attribute(result: Result) -> dict[str, float]:
     -----
     ``price = realised + change of unrealised - slippage - engine slippage``. The engine's slippage counts where the
     account bears it: steps, sales of collateral, and takeovers at the market. A takeover at bankruptcy is booked at the
-    mark, so its slippage is the fund's.
+    mark, so its slippage is the fund's. What a deleveraging lost against the mark is ``auto_deleverage``.
     """
     parts = dict.fromkeys(PARTS, 0.0)
     for (kind,), entries in _groups(result.ledger, "kind"):

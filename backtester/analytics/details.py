@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from backtester.analytics import alternatives
 from backtester.analytics.uncertainty import uncertainty
+from backtester.analytics.venue_events import venue_details
 from backtester.engine.result import Result, SummaryValue
 
 Values = dict[str, SummaryValue]
@@ -16,6 +17,7 @@ SUBJECTS: dict[str, Callable[[Result], Values]] = {
     "without_funding": alternatives.without_funding,
     "without_costs": alternatives.without_costs,
     "uncertainty": uncertainty,
+    "venue_events": venue_details,
 }
 """One function a subject: an analysed run in, plain numbers and texts out; empty where it has nothing to say."""
 

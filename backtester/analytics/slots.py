@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from backtester.domain.enums import FillReason, label
 from backtester.engine.result import Result
 
 ENTRY_REASON = "transfer"
@@ -63,6 +64,12 @@ class SlotRecords:
         return [part for part in parts if part.fills.height]
 
 
+def _at_own_price() -> pl.Expr:
+    """Return what fills realised at their own price: deleveragings are booked at the mark, and lost the difference."""
+    by_venue = pl.col("reason") == label(FillReason.AUTO_DELEVERAGE)
+    return pl.when(by_venue).then(pl.col("realized_pnl") - pl.col("slippage_paid")).otherwise("realized_pnl")
+
+
 def slot_records(result: Result) -> SlotRecords:
     """Return the records of a run by what holds its positions.
 
@@ -72,7 +79,7 @@ def slot_records(result: Result) -> SlotRecords:
         A replayed run.
     """
     hedged = result.config.account.position_mode == "hedge"
-    fills = result.fills.select(_FILL_COLUMNS)
+    fills = result.fills.with_columns(_at_own_price()).select(_FILL_COLUMNS)
     entered = held_from_start(result)
     if entered.height:
         # Stable: what enters comes before a fill at the same time.

@@ -29,6 +29,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "sweep": ("backtester.cli.sweep", "Try many parameters and settings; the best of them in a table."),
     "optimize": ("backtester.cli.optimize", "Look for the parameters with which a metric is best."),
     "walk-forward": ("backtester.cli.walk_forward", "Choose on one span, test on the next, and go on."),
+    "clearing": ("backtester.cli.clearing", "Clear a whole market of accounts through a crash."),
     "compare": ("backtester.cli.compare", "Compare runs or sweeps on one page, or a run with live trades."),
     "data": ("backtester.cli.data", "Import, check and list market data; make the synthetic market."),
     "strategy": ("backtester.cli.strategy", "List, write and check strategies."),

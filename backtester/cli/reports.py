@@ -40,6 +40,7 @@ class Kind(StrEnum):
     SWEEP = "sweep"
     OPTIMIZE = "optimize"
     WALK_FORWARD = "walk-forward"
+    CLEARING = "clearing"
     ALL = "all"
 
 

@@ -77,7 +77,7 @@ def prune_runs(
     from backtester.cli.reports import renew_shelf
     from backtester.errors import UsageError
     from backtester.report.shelf import read_shelf
-    from backtester.report.shelf_upkeep import Pruning, condemned, remove
+    from backtester.report.shelf_upkeep import Pruning, condemned, holds_other_files, remove
 
     before = None if older_than is None else moment_of(older_than, "--older-than")
     wish = Pruning(before, keep, untagged, broken, searches, tagged)
@@ -85,8 +85,10 @@ def prune_runs(
     if as_json and not (yes or dry_run):
         raise UsageError("With --json nothing is asked.", "Add --yes to delete, or --dry-run to look.")
     doomed, spared = condemned(read_shelf(out), wish)
+    strange = [row for row in doomed if row.state == "broken" and holds_other_files(out / row.name)]
+    doomed = [row for row in doomed if row not in strange]
     if not as_json and not quiet:
-        _show(doomed, spared)
+        _show(doomed, spared, strange)
     if doomed and not dry_run and not yes:
         if not sys.stdin.isatty():
             raise UsageError("Nobody can be asked here.", "Add --yes to delete, or --dry-run to look.")
@@ -96,6 +98,7 @@ def prune_runs(
         renew_shelf(out)
     if as_json:
         names = {"chosen": [row.name for row in doomed], "deleted": gone, "spared": [row.name for row in spared]}
+        names["not_of_runs"] = [row.name for row in strange]
         print_json({"dry_run": dry_run, **names})
     elif not quiet:
         typer.echo(_outcome(len(doomed), len(gone), dry_run=dry_run))
@@ -119,8 +122,8 @@ def _refuse_vague(wish: Pruning) -> None:
         raise UsageError("--untagged and --tagged ask for opposite things.", "Leave one of the two out.")
 
 
-def _show(doomed: list[Row], spared: list[Row]) -> None:
-    """Say what is to go, and what is spared."""
+def _show(doomed: list[Row], spared: list[Row], strange: list[Row]) -> None:
+    """Say what is to go, what is spared, and what has files that no run writes."""
     from backtester.cli.output import say
 
     if doomed:
@@ -130,7 +133,9 @@ def _show(doomed: list[Row], spared: list[Row]) -> None:
     if len(doomed) > _SHOWN:
         say(f"  and {len(doomed) - _SHOWN} more")
     if spared:
-        say(f"{_folders(len(spared))} spared for their tags; --tagged deletes them too.")
+        say(f"Spared for tags: {_folders(len(spared))}; --tagged deletes them too.")
+    for row in strange[:_SHOWN]:
+        say(f"  {row.name} stays: it holds files that no run writes. Delete it by hand if it may go.")
 
 
 def _folders(count: int) -> str:

@@ -55,6 +55,22 @@ FillsOption = Annotated[
     Path | None,
     typer.Option("--fills", metavar="FILE", help="Executed trades to settle instead (.csv, .parquet or .json)."),
 ]
+DeleverageOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--deleverage", metavar="FILE", help="Positions that the venue closes, to stress a run (.csv, .parquet, .json)."
+    ),
+]
+ClawbackOption = Annotated[
+    Path | None,
+    typer.Option("--clawback", metavar="FILE", help="Shares of the profit that the venue takes (same kinds of file)."),
+]
+ClearingOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--clearing", metavar="FILE", help="A market of many accounts (TOML) whose clearing strikes this one too."
+    ),
+]
 MarginModeOption = Annotated[str | None, typer.Option("--margin-mode", metavar="MODE", help="cross or isolated.")]
 PositionModeOption = Annotated[
     str | None,
@@ -99,6 +115,9 @@ def run(
     setting: SetOption = None,
     signals: SignalsOption = None,
     fills: FillsOption = None,
+    deleverage: DeleverageOption = None,
+    clawback: ClawbackOption = None,
+    clearing: ClearingOption = None,
     strategies: StrategiesOption = None,
     store: StoreOption = DEFAULT_STORE,
     out: OutOption = DEFAULT_OUT,
@@ -116,6 +135,10 @@ def run(
 
     Orders, costs, sizing and limits have keys of their own (docs/runs.md): --set execution.limit_bars=4, --set
     costs.slippage=impact, --set sizing.unit=risk, --set limits.gross=3.
+
+    --deleverage takes positions away as the venue does when its fund is empty: a file with time, symbol, fraction and,
+    where it is not the mark, price. --clearing finds out when it would: the account is one of thousands in a market
+    whose insurance fund, deleveraging and shared losses are simulated (docs/clearing.md).
     """
     from backtester import api
     from backtester.cli.output import say
@@ -142,6 +165,11 @@ def run(
             "signals": None if signals is None else str(signals),
             "fills": None if fills is None else str(fills),
         },
+        "venue_events": {
+            "deleverage_file": None if deleverage is None else str(deleverage),
+            "clawback_file": None if clawback is None else str(clawback),
+        },
+        "clearing": {} if clearing is None else _clearing_tree(clearing),
         "report": {"enabled": False if no_report else None, "assets": assets},
     }
     if symbols and not options["data"]["symbols"]:
@@ -176,6 +204,7 @@ def _tree(
     tree = read_tree(config) if config is not None else {}
     given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in options.items()}
     unused = _one_source(tree, given["strategy"])
+    _one_list(tree, given.get("venue_events", {}))
     for setting in settings:
         tree = merge(tree, parse_setting(setting))
     build_config(tree)  # a wrong value is refused even where an option replaces it
@@ -212,6 +241,23 @@ def _one_source(tree: dict[str, Any], given: dict[str, Any]) -> str:
     tree["strategy"] = {key: value for key, value in named.items() if key not in dropped}
     unused = [f"strategy.{key}" for key in (*_SOURCES, "params") if key in dropped and named.get(key)]
     return f"{chosen} is run: {', '.join(unused)} of the run file not used." if unused else ""
+
+
+def _one_list(tree: dict[str, Any], given: dict[str, Any]) -> None:
+    """Let a file of the venue's events on the command line replace the rows of the run file."""
+    events = tree.get("venue_events")
+    if given and isinstance(events, dict):
+        replaced = {key.removesuffix("_file") for key in given}
+        tree["venue_events"] = {key: value for key, value in events.items() if key not in replaced}
+
+
+def _clearing_tree(path: Path) -> dict[str, Any]:
+    """Return the section ``clearing`` of a file that holds it, or nothing but its keys."""
+    from backtester.engine.run_file import read_tree
+
+    tree = read_tree(path)
+    inner = tree.get("clearing", tree)
+    return dict(inner) if isinstance(inner, dict) else {"clearing": inner}
 
 
 def say_if_cold() -> None:

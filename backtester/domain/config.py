@@ -403,7 +403,126 @@ class StrategyConfig(Section):
     compiled: bool = True
 
 
+class ClearingConfig(Section):
+    """A market of many accounts that the run's own account is cleared with; see ``docs/clearing.md``.
+
+    Attributes
+    ----------
+    venue : str or None
+        Rule pack by which the market is cleared; None: the run's.
+    rules : dict
+        Rules that differ, by their names.
+    open_interest : float, dict of str to float, or None
+        Notional of each contract [settlement currency], or size by symbol [units]; needed without ``file``.
+    accounts : int
+        How many accounts hold it.
+    leverage_mix : dict of str to float
+        Share of the open interest by leverage; empty: the usual mix.
+    seed : int
+        Of the draw.
+    isolated_share, several_share : float
+        Parts of the accounts with isolated margin, and with all contracts under cross margin.
+    size_spread, spare_wallet, holding_hours : float
+        As ``backtester.clearing.from_open_interest`` takes them.
+    past_days : float
+        Days before the run over whose prices the accounts' entries are spread, where they are stored; 0: none.
+    file : str or None
+        CSV or Parquet file of accounts instead.
+    most_rounds : int
+        Rounds after which a run that does not settle is given up.
+    """
+
+    venue: str | None = None
+    rules: dict[str, Any] = Field(default_factory=dict)
+    open_interest: float | dict[str, float] | None = None
+    accounts: int = Field(10_000, ge=2)
+    leverage_mix: dict[str, float] = Field(default_factory=dict)
+    seed: int = Field(0, ge=0)
+    isolated_share: float = Field(0.5, ge=0, le=1)
+    several_share: float = Field(0.0, ge=0, le=1)
+    size_spread: float = Field(1.5, ge=0)
+    spare_wallet: float = Field(0.0, ge=0)
+    holding_hours: float = Field(72.0, gt=0)
+    past_days: float = Field(10.0, ge=0)
+    file: str | None = None
+    most_rounds: int = Field(100, ge=2)
+
+
 Transfers = Annotated[tuple[TransferConfig, ...], Field(strict=False)]
+
+
+class DeleverageConfig(Section):
+    """A deleveraging by the venue.
+
+    Attributes
+    ----------
+    time : str
+        UTC; at a bar's open it happens there, else at the close of the bar that holds it.
+    symbol : str
+        Contract.
+    fraction : float or None
+        Part of the position that is closed; None, without a quantity: all of it.
+    quantity : float or None
+        Instead of a fraction: units, as positions are counted; at most what is held.
+    price : float or None
+        At which it is closed; None: the mark.
+    mark : float or None
+        Mark at which the profit is realised; None: that of the bar.
+    side : {"long", "short"} or None
+        Side that the position must have; needed in hedge mode.
+    """
+
+    time: str
+    symbol: str
+    fraction: float | None = Field(None, gt=0, le=1)
+    quantity: float | None = Field(None, gt=0)
+    price: float | None = Field(None, gt=0)
+    mark: float | None = Field(None, gt=0)
+    side: Literal["long", "short"] | None = None
+
+
+class ClawbackConfig(Section):
+    """A shared loss that the venue takes out of profit.
+
+    Attributes
+    ----------
+    time : str
+        UTC; at a bar's open it happens there, else at the close of the bar that holds it.
+    rate : float or None
+        Part of the account's net profit of the settlement period.
+    amount : float or None
+        Instead of a rate [settlement currency]; at most that profit.
+    since : str or None
+        When the period began; None: with the clawback before, or with the run.
+    """
+
+    time: str
+    rate: float | None = Field(None, ge=0, le=1)
+    amount: float | None = Field(None, ge=0)
+    since: str | None = None
+
+
+Deleverages = Annotated[tuple[DeleverageConfig, ...], Field(strict=False)]
+Clawbacks = Annotated[tuple[ClawbackConfig, ...], Field(strict=False)]
+
+
+class VenueEventsConfig(Section):
+    """What the venue does to an account that did nothing: rows, or files of them.
+
+    Attributes
+    ----------
+    deleverage : tuple of DeleverageConfig
+        Deleveragings.
+    clawback : tuple of ClawbackConfig
+        Shared losses.
+    deleverage_file, clawback_file : str or None
+        CSV, Parquet or JSON with the columns of the same names, in place of the rows.
+    """
+
+    deleverage: Deleverages = ()
+    clawback: Clawbacks = ()
+    deleverage_file: str | None = None
+    clawback_file: str | None = None
 
 
 class ReportConfig(Section):
@@ -435,6 +554,8 @@ class RunConfig(Section):
     limits: LimitsConfig = LimitsConfig()
     collateral: dict[str, CollateralConfig] = Field(default_factory=dict)
     transfers: Transfers = ()
+    venue_events: VenueEventsConfig = VenueEventsConfig()
+    clearing: ClearingConfig | None = None
     universe: UniverseConfig = UniverseConfig()
     execution: ExecutionConfig = ExecutionConfig()
     funding: FundingConfig = FundingConfig()

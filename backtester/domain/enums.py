@@ -242,6 +242,7 @@ class FillReason(IntEnum):
     DELISTING = 10
     OWN = 11  # executed elsewhere and given
     COLLATERAL = 12  # sold before a cross liquidation
+    AUTO_DELEVERAGE = 13  # closed by the venue, which took it against a liquidated account
 
 
 class OrderStatus(IntEnum):
@@ -295,6 +296,13 @@ class LedgerKind(IntEnum):
     AUTO_DELEVERAGE = 5
     SOCIALIZED_LOSS = 6
     TRANSFER = 7
+
+
+class VenueEventKind(IntEnum):
+    """What a venue does to an account that did nothing."""
+
+    DELEVERAGE = 0
+    CLAWBACK = 1
 
 
 class LiquidationKind(IntEnum):

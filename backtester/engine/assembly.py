@@ -24,6 +24,7 @@ from backtester.engine.replay import ReplayRecords
 from backtester.engine.resolve import ResolvedRun
 from backtester.engine.result import Notice, Result
 from backtester.engine.run_file import config_text
+from backtester.engine.venue_notices import venue_notices
 from backtester.market.panel import Panel
 from backtester.market.schema import timeframe_ms, timeframe_name
 from backtester.market.series import SYNTHETIC_VENUE, trade_source
@@ -99,6 +100,7 @@ def assembled(run: Replayed, store: Store, told: Sequence[Notice]) -> Result:
     notices = [
         *idle_notices(decisions, panel.traded_symbols, shown["orders"], shown["fills"]),
         *stop_notices(config, shown["liquidations"], shown["equity"]),
+        *venue_notices(records.counts, shown["fills"], shown["ledger"], run.resolved.settle),
         *told,
         *data_notes,
         *run.resolved.notices,
@@ -151,6 +153,8 @@ def _hashes(run: Replayed, config: RunConfig, store: Store) -> dict[str, object]
     }
     for name, feature in config.data.features.items():
         hashes[f"feature {name}"] = file_sha256(Path(feature.path))
+    if config.clearing is not None and config.clearing.file is not None:
+        hashes["clearing accounts"] = file_sha256(Path(config.clearing.file))
     if config.data.venue.endswith(".toml"):
         hashes["venue"] = file_sha256(Path(config.data.venue))
     if config.strategy.signals is not None:
@@ -181,7 +185,10 @@ def _final_config(run: Replayed) -> RunConfig:
     }
     venue = _absolute(config.data.venue) if config.data.venue.endswith(".toml") else config.data.venue
     data = config.data.model_copy(update={"features": features, "venue": venue})
-    return config.model_copy(update={"data": data, "strategy": strategy})
+    clearing = config.clearing
+    if clearing is not None and clearing.file is not None:
+        clearing = clearing.model_copy(update={"file": _absolute(clearing.file)})
+    return config.model_copy(update={"data": data, "strategy": strategy, "clearing": clearing})
 
 
 def _absolute(path: str) -> str:
@@ -196,7 +203,10 @@ def _without_paths(config: RunConfig, venue: str) -> RunConfig:
     signals = None if config.strategy.signals is None else "signals"
     fills = None if config.strategy.fills is None else "fills"
     strategy = config.strategy.model_copy(update={"signals": signals, "fills": fills})
-    return config.model_copy(update={"data": data, "strategy": strategy})
+    clearing = config.clearing
+    if clearing is not None and clearing.file is not None:
+        clearing = clearing.model_copy(update={"file": "accounts"})
+    return config.model_copy(update={"data": data, "strategy": strategy, "clearing": clearing})
 
 
 def _settled_rates(run: Replayed) -> NDArray[np.float64]:

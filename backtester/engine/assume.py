@@ -287,10 +287,11 @@ def _scaled(inputs: Inputs, times: int) -> Inputs:
     """Return inputs whose amounts of money, and targets in amounts, are multiplied."""
     told = inputs.instructions
     transfers = replace(told.transfers, amount=told.transfers.amount * times)
+    struck = replace(told.venue_events, amount=told.venue_events.amount * times)
     targets = told.targets
     if inputs.resolved.config.sizing.unit in ABSOLUTE_UNITS:
         targets = replace(targets, target=targets.target * times)
-    return replace(inputs, instructions=replace(told, transfers=transfers, targets=targets))
+    return replace(inputs, instructions=replace(told, transfers=transfers, venue_events=struck, targets=targets))
 
 
 def _refuse_given_trades(inputs: Inputs) -> None:

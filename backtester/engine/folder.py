@@ -24,7 +24,11 @@ FORMAT = 1
 PARTIAL_PREFIX = ".partial-"
 REPORT_FILE = "report.html"
 ASSUMPTIONS_FILE = "assumptions.parquet"
-SEARCH_FILES = ("sweep.toml", "optimize.toml", "walk_forward.toml")
+RARE_FRAMES = ("clearing", "unstruck")
+"""Frames that a run has where the venue did something to its account."""
+CLEARING_FILE = "clearing.toml"
+SEARCH_FILES = ("sweep.toml", "optimize.toml", "walk_forward.toml", CLEARING_FILE)
+"""Files by which what is no run is known: searches, and the clearing of a market."""
 
 
 class NameTakenError(StoreError):
@@ -103,6 +107,9 @@ def write_files(result: Result, folder: Path) -> None:
         _write_frame(getattr(result, name), folder / f"{name}.parquet")
     if result.assumptions.height:
         _write_frame(result.assumptions, folder / ASSUMPTIONS_FILE)
+    for name in RARE_FRAMES:
+        if getattr(result, name).height:
+            _write_frame(getattr(result, name), folder / f"{name}.parquet")
     _write_text(folder / "config.toml", config_text(result.config))
     _write_text(folder / "strategy.py", result.strategy_source)
     _write_text(folder / "summary.json", _json(summary_content(result)))
@@ -158,6 +165,9 @@ def load_result(path: Path | str) -> Result:
         frames = {name: _read_frame(folder / f"{name}.parquet") for name in (*FRAMES, "bars")}
         if (folder / ASSUMPTIONS_FILE).is_file():
             frames["assumptions"] = _read_frame(folder / ASSUMPTIONS_FILE)
+        for name in RARE_FRAMES:
+            if (folder / f"{name}.parquet").is_file():
+                frames[name] = _read_frame(folder / f"{name}.parquet")
         return Result(
             run_id=str(run["run_id"]),
             config=build_config(read_tree(folder / "config.toml")),

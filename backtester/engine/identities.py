@@ -2,8 +2,8 @@
 
 1. The wallet balance is the initial balance plus the ledger, at every bar.
 2. Equity is the wallet balance plus unrealised profit, and its change is the sum of price profit, fees, funding,
-   clearance and transfers. Price profit is computed here a second time, from quantities and moves of the mark: neither
-   entry prices nor realised profit enter it.
+   clearance, clawbacks and transfers. Price profit is computed here a second time, from quantities and moves of the
+   mark: neither entry prices nor realised profit enter it.
 3. What is held at each bar's close is the sum of the fills, leg by leg in hedge mode; a quantity held from the start
    enters without a fill, by a transfer of its worth, which then stands for one.
 """
@@ -25,10 +25,9 @@ TOLERANCE = 1e-9
 Floats = NDArray[np.float64]
 Records = NDArray[Any]
 
-# Kinds of ledger entries that no other record repeats.
+# Kinds of ledger entries that no other record repeats; the price of a deleveraging's fill holds what it lost.
 _LEDGER_ONLY = (
     LedgerKind.INSURANCE_CLEARANCE,
-    LedgerKind.AUTO_DELEVERAGE,
     LedgerKind.SOCIALIZED_LOSS,
     LedgerKind.TRANSFER,
 )

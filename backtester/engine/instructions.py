@@ -1,4 +1,4 @@
-"""What a replay is told to do: targets, settings, transfers, own fills, or a loop; arrays on the panel's bars."""
+"""What a replay is told: targets, settings, transfers, own fills, or a loop, and what the venue does; as arrays."""
 
 from __future__ import annotations
 
@@ -97,6 +97,41 @@ class OwnFills:
     is_maker: Ints = field(default_factory=_ints)
 
 
+@dataclass(frozen=True, eq=False)
+class VenueEvents:
+    """What the venue does to the account, sorted by time; events of one time happen in the order in which they stand.
+
+    Attributes
+    ----------
+    kind : array of int64
+        ``VenueEventKind``.
+    time : array of int64
+        ms since 1970.
+    symbol, side : array of int64
+        Contract of a deleveraging, and the side that the position must have (+1, -1; 0: either).
+    fraction, quantity : array of float64
+        Part of the position, or units; the other one is NaN.
+    price, mark : array of float64
+        Price, NaN: the mark; and the mark at which profit is realised, NaN: that of the bar.
+    rate, amount : array of float64
+        Of a clawback: part of the period's net profit, or an amount [settlement currency]; the other one is NaN.
+    since : array of int64
+        When the clawback's period began; negative: with the clawback before, or with the run.
+    """
+
+    kind: Ints = field(default_factory=_ints)
+    time: Ints = field(default_factory=_ints)
+    symbol: Ints = field(default_factory=_ints)
+    side: Ints = field(default_factory=_ints)
+    fraction: Floats = field(default_factory=_floats)
+    quantity: Floats = field(default_factory=_floats)
+    price: Floats = field(default_factory=_floats)
+    mark: Floats = field(default_factory=_floats)
+    rate: Floats = field(default_factory=_floats)
+    amount: Floats = field(default_factory=_floats)
+    since: Ints = field(default_factory=_ints)
+
+
 def no_targets() -> TargetRows:
     """Return no rows."""
     return TargetRows(_ints(), _ints(), _floats())
@@ -108,7 +143,7 @@ class Instructions:
 
     Attributes
     ----------
-    targets, ladder, settings, transfers, own_fills
+    targets, ladder, settings, transfers, own_fills, venue_events
         As their classes say.
     requests : structured array
         Rows of ``kernel.state.REQUEST``, as an ``on_bar`` function would make them, sorted by ``due_bar``.
@@ -123,6 +158,7 @@ class Instructions:
     settings: SettingRows = field(default_factory=SettingRows)
     transfers: Transfers = field(default_factory=Transfers)
     own_fills: OwnFills = field(default_factory=OwnFills)
+    venue_events: VenueEvents = field(default_factory=VenueEvents)
     requests: NDArray[np.void] | None = None
     calls: Ints = field(default_factory=_ints)
     signal_ms: int | None = None

@@ -82,6 +82,7 @@ def prepare(panel: Panel, terms: Sequence[ContractTerms], config: RunConfig, ins
     market = market_arrays(panel, signs, with_index=with_index)
     widest = int((tables["stop"] - tables["start"]).max())
     per_bar = _most_per_bar(schedule.settlements["bar"]) + 2 * _most_per_bar(schedule.own_fills["bar"])
+    per_bar += 2 * _most_per_bar(schedule.venue_events["bar"])
     rows = len(slots) * (16 + widest + config.execution.latency_bars) + per_bar + 16
     rules = _rules(config, rows, signal_ms, has_holdings=any(t.holding for t in terms))
     setup = state.Setup(
@@ -385,6 +386,8 @@ def _book(  # noqa: PLR0917 - one value of each kind
     values = {
         "free_wallet": config.account.balance,
         "peak": config.account.balance,
+        "first_equity": config.account.balance,
+        "period_equity": config.account.balance,
         "stopped_bar": state.NONE,
         "begun": state.NONE,
         "coarse_bar": state.NONE,

@@ -37,7 +37,8 @@ class ReplayRecords:
         At each bar's mark close. Money in the settlement currency, the others fractions; ``margin_ratio`` is 0 when
         flat and infinite when nothing is left; exposures are NaN when equity is not positive and something is held.
     counts : dict
-        ``disputed_bars``, ``coarse_unchecked``, ``bars_waited``, ``takeovers``, ``transfers_cut``, ``requests_lost``.
+        ``disputed_bars``, ``coarse_unchecked``, ``bars_waited``, ``takeovers``, ``transfers_cut``, ``requests_lost``;
+        where the venue deleverages or claws back ``deleverages_cut``, ``deleverages_idle``, ``clawbacks_cut`` too.
     """
 
     fills: NDArray[np.void]
@@ -295,7 +296,9 @@ def _records(prepared: Prepared, journal: state.Journal, columns: state.Columns,
     per_equity[~held] = 0.0
     moved = _transferred(rows["ledger"], prepared.bars)
     peak = np.maximum.accumulate(np.maximum(equity - moved, prepared.balance)) + moved
-    names = ("disputed_bars", "coarse_unchecked", "bars_waited", "takeovers", "transfers_cut")
+    names: tuple[str, ...] = ("disputed_bars", "coarse_unchecked", "bars_waited", "takeovers", "transfers_cut")
+    if prepared.schedule.venue_events.size:
+        names += ("deleverages_cut", "deleverages_idle", "clawbacks_cut")
     counts = {name: int(account[name]) for name in names} | {"requests_lost": lost}
     with np.errstate(divide="ignore", invalid="ignore"):
         is_money = peak > CRUMB * prepared.balance  # else nothing was ever there, or all was withdrawn

@@ -86,6 +86,12 @@ class Result:
         Round trips; empty until the analysis has run.
     assumptions : polars.DataFrame
         The same run under other assumptions, one row each; empty where none was tried.
+    clearing : polars.DataFrame
+        The account's place in a cleared market over time: ``open_time, symbol, light`` (1: first in the queue, null
+        where nothing is held; of a bar that deleveraged it the one with which it was)``, fund_worth``; empty where no
+        market was cleared.
+    unstruck : polars.DataFrame
+        ``open_time, equity`` of the same run without the venue's events; empty where there were none.
     bars : polars.DataFrame
         Replayed bars, one row a bar and listed symbol: ``open_time, symbol, open, high, low, close, volume, mark_open,
         mark_high, mark_low, mark_close, index_close, funding_rate`` (what settled in the bar, held or not).
@@ -123,6 +129,8 @@ class Result:
     bars: pl.DataFrame
     trades: pl.DataFrame = field(default_factory=pl.DataFrame)
     assumptions: pl.DataFrame = field(default_factory=pl.DataFrame)
+    clearing: pl.DataFrame = field(default_factory=pl.DataFrame)
+    unstruck: pl.DataFrame = field(default_factory=pl.DataFrame)
     counts: dict[str, int] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     summary: dict[str, SummaryValue] = field(default_factory=dict)

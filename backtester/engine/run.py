@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from backtester.domain.config import RunConfig
 from backtester.domain.enums import ContractKind
@@ -17,8 +18,9 @@ from backtester.engine.contract_terms import ContractTerms
 from backtester.engine.decisions import Decisions, decide, find_strategy, instructions_for, read_decisions
 from backtester.engine.detail import detail_notices, with_detail
 from backtester.engine.effect_notices import effect_notices
+from backtester.engine.frames import times
 from backtester.engine.identities import Books, check_identities
-from backtester.engine.instructions import Instructions
+from backtester.engine.instructions import Instructions, VenueEvents
 from backtester.engine.loop_inputs import has_failed, unexplained_failure
 from backtester.engine.manifest import Phases
 from backtester.engine.own_fills import AccountTerms, read_own_fills, symbols_of
@@ -30,6 +32,7 @@ from backtester.engine.result import Notice, Result, listed
 from backtester.engine.run_checks import refuse_clashes, setting_notices
 from backtester.engine.run_file import parse_time
 from backtester.engine.transfers import transfers_of
+from backtester.engine.venue_events import refuse_clearing, venue_events_of, with_rows
 from backtester.errors import DataError, UsageError
 from backtester.market.panel import Panel, load_panel
 from backtester.market.schema import timeframe_ms
@@ -96,10 +99,15 @@ def execute_kept(
     folders: Sequence[Path] = (),
     extra_notices: Sequence[Notice] = (),
     progress: Progress = silent,
+    striker: Striker | None = None,
 ) -> tuple[Result, Replayed]:
-    """Run a configuration as `execute` does, and return what it was replayed from too, to replay it otherwise."""
+    """Run a configuration as `execute` does, and return what it was replayed from too, to replay it otherwise.
+
+    ``striker`` replays the run where the venue's events follow from the run itself; None: they are rows, or none.
+    """
     phases = Phases()
     _refuse_two_sources(config, strategy)
+    config = with_rows(config)
     chosen: tuple[Notice, ...] = ()
     if strategy is None and config.strategy.signals is None and config.strategy.fills is None:
         strategy, chosen = find_strategy(config, folders)
@@ -111,20 +119,24 @@ def execute_kept(
     with phases.timed("decide"):
         decisions, instructions = _decided(strategy, resolved, store, panel)
         moved, outside = transfers_of(resolved.config, panel.open_time)
-        instructions = replace(instructions, transfers=moved)
+        if striker is None:
+            refuse_clearing(resolved.config)
+        events, beside = venue_events_of(resolved.config, panel, resolved.instruments)
+        instructions = replace(instructions, transfers=moved, venue_events=events)
     refuse_clashes(resolved, decisions)
     with phases.timed("replay"):
-        replayed = replay_inputs(Inputs(panel, resolved, decisions, instructions), progress)
+        struck = (striker or strike_by_rows)(Inputs(panel, resolved, decisions, instructions), progress)
+        replayed = struck.replayed
     progress("Checking the books", None)
     with phases.timed("check"):
         deviations = check_books(replayed)
     with phases.timed("records"):
         settings = (*effect_notices(loaded.config, resolved, decisions), *setting_notices(resolved, panel))
         finer = detail_notices(resolved.config, store, panel)
-        told = (*chosen, *loaded.told, *extra_notices, *outside, *settings, *finer)
+        told = (*chosen, *loaded.told, *extra_notices, *outside, *beside, *struck.told, *settings, *finer)
         result = assembled(replayed, store, told)
-    manifest = {**result.manifest, "identities": deviations, "seconds": phases.seconds}
-    return replace(result, manifest=manifest), replayed
+    manifest = {**result.manifest, **struck.manifest, "identities": deviations, "seconds": phases.seconds}
+    return replace(result, manifest=manifest, clearing=struck.clearing, unstruck=_unstruck(struck)), replayed
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,6 +238,50 @@ def _replayed(inputs: Inputs, prepared: Prepared, progress: Progress) -> ReplayR
         replay_prepared(again, tell, strategy.loop(rows, compiled=False))
         raise unexplained_failure(inputs.decisions.name)
     return records
+
+
+@dataclass(frozen=True, eq=False)
+class Struck:
+    """A run with what the venue did to its account.
+
+    Attributes
+    ----------
+    replayed : Replayed
+        The run.
+    without : array of float64, optional
+        Equity at each close of the same run without the venue's events.
+    clearing : polars.DataFrame
+        As `Result` has it.
+    told : tuple of Notice
+        What must be told of the cleared market.
+    manifest : dict
+        What the run's manifest says of it.
+    """
+
+    replayed: Replayed
+    without: NDArray[np.float64] | None = None
+    clearing: pl.DataFrame = field(default_factory=pl.DataFrame)
+    told: tuple[Notice, ...] = ()
+    manifest: dict[str, object] = field(default_factory=dict)
+
+
+Striker = Callable[[Inputs, Progress], Struck]
+
+
+def strike_by_rows(inputs: Inputs, progress: Progress = silent) -> Struck:
+    """Replay a run with the events of its rows, and a second time without where there are any."""
+    replayed = replay_inputs(inputs, progress)
+    if not inputs.instructions.venue_events.time.size:
+        return Struck(replayed)
+    spared = replace(inputs, instructions=replace(inputs.instructions, venue_events=VenueEvents()))
+    return Struck(replayed, replay_inputs(spared).records.equity)
+
+
+def _unstruck(struck: Struck) -> pl.DataFrame:
+    """Return the equity without the venue's events as a frame, empty where there were none."""
+    if struck.without is None:
+        return pl.DataFrame()
+    return pl.DataFrame({"open_time": times(struck.replayed.panel.open_time), "equity": struck.without})
 
 
 def other_result(base: Result, run: Replayed) -> Result:

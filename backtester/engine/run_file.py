@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, get_args
@@ -108,7 +108,7 @@ def build_config(tree: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(_times_as_text(_own_numbers(tree)))
     except ValidationError as error:
-        raise _explained(error) from error
+        raise explained(error, RunConfig) from error
 
 
 def config_text(config: RunConfig) -> str:
@@ -150,28 +150,44 @@ def _own_numbers(tree: Mapping[str, Any]) -> Tree:
 
 
 def _times_as_text(tree: Mapping[str, Any]) -> Tree:
-    """Return the tree with TOML's own dates in ``data`` and ``transfers`` as the text that the configuration holds."""
+    """Return the tree with TOML's own dates as the text that the configuration holds."""
     written = dict(tree)
     if isinstance(data := tree.get("data"), Mapping):
         written["data"] = _with_text(data)
     if isinstance(rows := tree.get("transfers"), list | tuple):
-        written["transfers"] = [_with_text(row) if isinstance(row, Mapping) else row for row in rows]
+        written["transfers"] = _rows_with_text(rows)
+    if isinstance(events := tree.get("venue_events"), Mapping):
+        written["venue_events"] = {
+            k: _rows_with_text(v) if isinstance(v, list | tuple) else v for k, v in events.items()
+        }
     return written
+
+
+def _rows_with_text(rows: Iterable[Any]) -> list[Any]:
+    return [_with_text(row) if isinstance(row, Mapping) else row for row in rows]
 
 
 def _with_text(section: Mapping[str, Any]) -> Tree:
     return {k: v.isoformat() if isinstance(v, date | datetime | time) else v for k, v in section.items()}
 
 
-def _explained(error: ValidationError) -> UsageError:
-    """Return the first fault of a configuration as an error of ours."""
+def explained(error: ValidationError, root: type[BaseModel]) -> UsageError:
+    """Return the first fault of a configuration as an error of ours.
+
+    Parameters
+    ----------
+    error : ValidationError
+        What pydantic says.
+    root : type of BaseModel
+        The model of the whole file.
+    """
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]
     key = ".".join(place)
     if fault["type"] == "extra_forbidden":
-        homes = _homes(key) if len(place) == 1 else []
+        homes = _homes(key, root) if len(place) == 1 else []
         hint = f"Did you mean {' or '.join(map(repr, homes))}?" if homes else ""
-        return UnknownNameError("key", key, _siblings(place), hint=hint)
+        return UnknownNameError("key", key, _siblings(place, root), hint=hint)
     if fault["type"] == "literal_error":
         expected = str(fault.get("ctx", {}).get("expected", ""))
         near = nearest_names(
@@ -192,15 +208,15 @@ def _problem(fault: ErrorDetails) -> str:
     return f"must be {expected.format(**fault.get('ctx', {}))}, not {fault['input']!r}"
 
 
-def _homes(key: str) -> list[str]:
+def _homes(key: str, root: type[BaseModel]) -> list[str]:
     """Return the full names of a key that was written without its section."""
-    sections = {name: _first_model(field.annotation) for name, field in RunConfig.model_fields.items()}
+    sections = {name: _first_model(field.annotation) for name, field in root.model_fields.items()}
     return [f"{name}.{key}" for name, model in sections.items() if model is not None and key in model.model_fields]
 
 
-def _siblings(place: list[str]) -> list[str]:
+def _siblings(place: list[str], root: type[BaseModel]) -> list[str]:
     """Return the full names of the keys that exist beside an unknown one."""
-    model: type[BaseModel] | None = RunConfig
+    model: type[BaseModel] | None = root
     for part in place[:-1]:
         model = _model_below(model, part)
         if model is None:

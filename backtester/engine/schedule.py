@@ -9,10 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtester.domain.config import RunConfig
-from backtester.domain.enums import SettingField
+from backtester.domain.enums import SettingField, VenueEventKind
 from backtester.domain.instrument import Instrument
 from backtester.engine.contract_terms import ContractTerms
-from backtester.engine.instructions import Instructions, Ladder, OwnFills, SettingRows, TargetRows, Transfers
+from backtester.engine.instructions import (
+    Instructions,
+    Ladder,
+    OwnFills,
+    SettingRows,
+    TargetRows,
+    Transfers,
+    VenueEvents,
+)
 from backtester.errors import ConfigError, DataError
 from backtester.kernel import state
 from backtester.market.funding_records import DEFAULT_INTERVAL_HOURS
@@ -62,6 +70,7 @@ def schedule_of(  # noqa: PLR0917 - one value of each kind
         transfers=_transfers(panel, instructions.transfers),
         own_fills=_own_fills(panel, slots, signs, instructions.own_fills),
         delistings=_delistings(terms, slots),
+        venue_events=_venue_events(panel, slots, signs, instructions.venue_events),
         calls=np.ascontiguousarray(instructions.calls, np.int64),
         call_due=due_bars(panel, instructions.calls, config, signal_ms),
     )
@@ -190,6 +199,37 @@ def _own_fills(panel: Panel, slots: Sequence[Slot], signs: NDArray[np.float64], 
             )
         rows["symbol"][n] = place[symbol, side]
     return rows[np.argsort(rows["time"], kind="stable")]
+
+
+def _venue_events(
+    panel: Panel, slots: Sequence[Slot], signs: NDArray[np.float64], events: VenueEvents
+) -> NDArray[np.void]:
+    """Return deleveragings and clawbacks by slot: at the open that has their time, else at the close of their bar.
+
+    One in a gap of the bars happens at the open after it.
+    """
+    opens = panel.open_time
+    bar = np.searchsorted(opens, events.time, side="right") - 1
+    in_gap = (events.time >= opens[bar] + panel.timeframe_ms) & (bar + 1 < opens.size)
+    bar = bar + in_gap
+    at_close = ~in_gap & (events.time != opens[bar])
+    place = {(s.symbol, s.leg): k for k, s in enumerate(slots)}
+    rows = np.zeros(events.time.size, state.VENUE_EVENT)
+    rows["bar"], rows["at_close"], rows["kind"] = bar, at_close, events.kind
+    rows["side"], rows["fraction"], rows["quantity"] = events.side, events.fraction, events.quantity
+    rows["rate"], rows["amount"] = events.rate, events.amount
+    began = np.minimum(np.searchsorted(opens, events.since), bar)  # what is known by then: at the latest its own bar
+    rows["since"] = np.where(events.since < 0, state.NONE, began)
+    for n, (kind, symbol, side) in enumerate(
+        zip(events.kind.tolist(), events.symbol.tolist(), events.side.tolist(), strict=True)
+    ):
+        if kind == VenueEventKind.CLAWBACK:
+            continue
+        price, mark = float(events.price[n]), float(events.mark[n])
+        rows["value"][n] = price if signs[symbol] > 0.0 else -1.0 / price
+        rows["mark"][n] = mark if signs[symbol] > 0.0 else -1.0 / mark
+        rows["symbol"][n] = place[symbol, side] if (symbol, side) in place else place[symbol, 0]
+    return rows[np.lexsort((rows["at_close"], rows["bar"]))]
 
 
 def _delistings(terms: Sequence[ContractTerms], slots: Sequence[Slot]) -> NDArray[np.void]:

@@ -42,6 +42,7 @@ def obstacle(prepared: Prepared) -> str:
         "an on_bar function decides": schedule.calls.size or prepared.book.account[0]["requested"],
         "trades are given": schedule.own_fills.size,
         "money is transferred": schedule.transfers.size,
+        "the venue deleverages or claws back": schedule.venue_events.size,
         "spot is held from the start": rules["has_holdings"],
         "the contract is not listed all the time": is_unlisted,
         "a drawdown ends the trading": rules["drawdown_stop"] > 0.0,

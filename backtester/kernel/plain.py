@@ -119,6 +119,7 @@ def is_plain_run(setup: Setup, market: Market, schedule: Schedule) -> bool:
         and schedule.transfers.size == 0
         and schedule.own_fills.size == 0
         and schedule.delistings.size == 0
+        and schedule.venue_events.size == 0
         and rules["fill_at_close"] == 0
         and rules["has_holdings"] == 0
         and rules["has_limits"] == 0

@@ -42,6 +42,7 @@ from backtester.kernel.targets import (
     write_undue_targets,
 )
 from backtester.kernel.triggers import attach_at_point, expire_orders, fill_market_orders, fire_at_point
+from backtester.kernel.venue_events import has_venue_event, strike_at_close, strike_at_open
 from backtester.kernel.views import show_bar, show_positions
 from backtester.kernel.walk import walk_bar, walk_coarse_bar, walk_own_bar
 
@@ -53,6 +54,7 @@ DRAWN_DOWN = constant(RejectReason.DRAWDOWN)
 NO_TIME = constant(-1)
 AT_OPEN = constant(0)
 INSIDE = constant(1)
+AT_CLOSE = constant(1)
 NO = constant(0)
 YES = constant(1)
 NEVER = constant(1 << 62)
@@ -264,16 +266,22 @@ def begin_after_funding(
 
 
 @step
-def walk_to_close(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
-    """Take step 5 and what follows it up to the mark at the close."""
+def walk_path(setup: Setup, market: Market, book: Book, journal: Journal, bar: int) -> None:
+    """Take step 5: the path of a bar, and that of a coarser mark bar which ends with it."""
     account = book.account[0]
-    at_close = setup.rules[0]["fill_at_close"] == 1
     stamp(book, market.open_time[bar + 1] - 1, bar)
     if held_count(book) > 0 or account["resting_count"] > 0:
         walk_bar(setup, market, book, journal, bar)
     if market.coarse_bar.size > 0 and market.coarse_ends[bar] == 1 and held_count(book) > 0:
         set_engine_slippage(setup, market, book, bar)
         walk_coarse_bar(setup, market, book, journal, bar)
+
+
+@step
+def close_bar(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
+    """Take what follows the path up to the mark at the close."""
+    account = book.account[0]
+    at_close = setup.rules[0]["fill_at_close"] == 1
     if at_close:
         trade_at_close(setup, market, schedule, book, journal, bar)
     settle_delistings(setup, market, schedule, book, journal, bar)
@@ -283,6 +291,13 @@ def walk_to_close(setup: Setup, market: Market, schedule: Schedule, book: Book, 
     if account["touched"] == YES:
         set_values_now(book, market.mark_close, bar)
         record_positions(setup, book, journal)
+
+
+@step
+def walk_to_close(setup: Setup, market: Market, schedule: Schedule, book: Book, journal: Journal, bar: int) -> None:
+    """Take step 5 and what follows it up to the mark at the close, of a run without events of the venue."""
+    walk_path(setup, market, book, journal, bar)
+    close_bar(setup, market, schedule, book, journal, bar)
 
 
 @step
@@ -311,8 +326,14 @@ def replay_bar(
     the order inside a bar is a model and not a time.
     """
     if book.account[0]["begun"] != bar:
-        begin_bar(setup, market, schedule, book, journal, bar)
-    walk_to_close(setup, market, schedule, book, journal, bar)
+        open_bar(setup, market, schedule, book, journal, bar)
+        if has_venue_event(schedule, book, bar, AT_OPEN):
+            strike_at_open(setup, market, schedule, book, journal, columns, bar)
+        begin_after_funding(setup, market, schedule, book, journal, bar)
+    walk_path(setup, market, book, journal, bar)
+    if has_venue_event(schedule, book, bar, AT_CLOSE):
+        strike_at_close(setup, market, schedule, book, journal, columns, bar)
+    close_bar(setup, market, schedule, book, journal, bar)
     mark_columns(setup, market, book, columns, bar, bar + 1)
     end_bar(setup, market, schedule, book, journal, bar)
 
@@ -346,6 +367,8 @@ def next_event(setup: Setup, market: Market, schedule: Schedule, book: Book, bar
         event = min(event, schedule.own_fills[account["own_fill"]]["bar"])
     if account["delisting"] < schedule.delistings.size:
         event = min(event, schedule.delistings[account["delisting"]]["bar"])
+    if account["venue_event"] < schedule.venue_events.size:
+        event = min(event, schedule.venue_events[account["venue_event"]]["bar"])
     if account["request"] < account["requested"]:
         event = min(event, book.requests[account["request"] % book.requests.size]["due_bar"])
     if setup.rules[0]["has_holdings"] == YES and bar == 0:

@@ -304,6 +304,7 @@ ACCOUNT = np.dtype(
         ("transfer", np.int64),
         ("own_fill", np.int64),
         ("delisting", np.int64),
+        ("venue_event", np.int64),
         ("call", np.int64),  # next signal bar that ends
         ("request", np.int64),  # next request to be carried out
         ("requested", np.int64),  # requests made
@@ -315,6 +316,12 @@ ACCOUNT = np.dtype(
         ("coarse_unchecked", np.int64),
         ("bars_waited", np.int64),
         ("transfers_cut", np.int64),
+        ("deleverages_cut", np.int64),
+        ("deleverages_idle", np.int64),  # they found nothing to close
+        ("clawbacks_cut", np.int64),
+        ("first_equity", np.float64),  # before the first bar
+        ("period_equity", np.float64),  # after the last clawback
+        ("period_row", np.int64),  # first ledger row after it
         ("peak", np.float64),  # of equity at closes, moved by transfers
         ("drawn_down", np.int64),  # the drawdown stop has struck
         # traded notional by UTC day, for the fee tiers
@@ -371,6 +378,24 @@ OWN_FILL = np.dtype(
     ]
 )
 DELISTING = np.dtype([("bar", np.int64), ("symbol", np.int64)])
+VENUE_EVENT = np.dtype(
+    [
+        ("bar", np.int64),
+        ("at_close", np.int64),  # 0: at the bar's open
+        ("kind", np.int64),  # VenueEventKind
+        # a deleveraging
+        ("symbol", np.int64),
+        ("side", np.float64),  # sign that the position must have; 0: either
+        ("fraction", np.float64),  # of the position
+        ("quantity", np.float64),  # units instead; NaN: by the fraction
+        ("value", np.float64),  # price in value space; NaN: the mark
+        ("mark", np.float64),  # in value space; NaN: the bar's
+        # a clawback
+        ("rate", np.float64),  # of the period's net profit
+        ("amount", np.float64),  # settlement currency; NaN: by the rate
+        ("since", np.int64),  # first bar of the period; negative: since the clawback before
+    ]
+)
 
 
 class Setup(NamedTuple):
@@ -429,6 +454,7 @@ class Schedule(NamedTuple):
     transfers: NDArray[np.void]  # TRANSFER
     own_fills: NDArray[np.void]  # OWN_FILL
     delistings: NDArray[np.void]  # DELISTING
+    venue_events: NDArray[np.void]  # VENUE_EVENT, by bar, those at the open first
     calls: NDArray[np.int64]  # bar at whose close each signal bar ends
     call_due: NDArray[np.int64]  # bar at which what is asked for there is due
 

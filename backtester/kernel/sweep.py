@@ -205,6 +205,7 @@ def replay_sets(
             schedule.transfers,
             schedule.own_fills,
             schedule.delistings,
+            schedule.venue_events,
             schedule.calls,
             schedule.call_due,
         )

@@ -52,7 +52,9 @@ class Payload:
         Each column's stream as base64.
     """
 
-    head: dict[str, Any] = field(default_factory=lambda: {"columns": {}, "plots": {}, "account": None})
+    head: dict[str, Any] = field(
+        default_factory=lambda: {"columns": {}, "plots": {}, "account": None, "money_digits": 2}
+    )
     streams: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, column: Column) -> None:
@@ -70,6 +72,7 @@ def run_payload(result: Result) -> Payload:
         An analysed run.
     """
     payload = Payload()
+    digits = payload.head["money_digits"] = numbers.money_digits(result.config.account.balance)
     size = bars_merged(result)
     bars = dict(_by_symbol(result.bars))
     trades, orders = dict(_by_symbol(result.trades)), dict(_by_symbol(result.orders))
@@ -82,7 +85,7 @@ def run_payload(result: Result) -> Payload:
         _add_bars(payload, plot, merged(own, size), result.timeframe_ms * size)
         events = (trades.get(symbol), orders.get(symbol), liquidations.get(symbol))
         kinds = payload.head["plots"][plot]["events"] = {}
-        for kind, found in trade_columns(*events, digits=numbers.money_digits(result.config.account.balance)).items():
+        for kind, found in trade_columns(*events, digits=digits).items():
             kinds[kind] = {"words": found.words}
             for name, column in found.columns.items():
                 payload.add(f"{plot}/{kind}/{name}", column)

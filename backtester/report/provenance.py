@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -101,7 +103,21 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.10g}"
+        return _plain(value)
     if isinstance(value, (list, tuple)):
         return ", ".join(_text(v) for v in value) or "none"
     return str(value)
+
+
+_LEAST = 1e-12
+
+
+def _plain(value: float) -> str:
+    """Return a number with ten significant digits, without an exponent: ``0.00000001`` is a tick."""
+    if math.isnan(value):
+        return "not a number"
+    if math.isinf(value):
+        return "infinite" if value > 0 else "minus infinite"
+    if 0 < abs(value) < _LEAST:
+        return "below 0.000000000001"
+    return format(Decimal(f"{value:.10g}"), "f")

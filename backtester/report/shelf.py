@@ -10,19 +10,19 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from backtester.engine.folder import PARTIAL_PREFIX
 from backtester.engine.stage_lock import is_abandoned
 from backtester.engine.tags import read_tags
 from backtester.errors import BacktesterError
-from backtester.report.shelf_rows import SEARCHES, run_row, search_row
+from backtester.report.shelf_rows import SEARCHES, clearing_row, run_row, search_row
 
-Kind = Literal["run", "sweep", "optimize", "walk-forward"]
+Kind = Literal["run", "sweep", "optimize", "walk-forward", "clearing"]
 State = Literal["whole", "unfinished", "broken"]
 
 SHELF_FOLDER = ".shelf"
@@ -39,7 +39,7 @@ class Row:
     ----------
     name : str
         Name of the folder, which is that of the run.
-    kind : {"run", "sweep", "optimize", "walk-forward"}
+    kind : {"run", "sweep", "optimize", "walk-forward", "clearing"}
         What made it.
     state : {"whole", "unfinished", "broken"}
         Unfinished is what goes on, or ended before its end.
@@ -101,7 +101,7 @@ class Shelf:
 
     @property
     def searches(self) -> list[Row]:
-        """Sweeps, optimisations and walks that can be read."""
+        """Sweeps, optimisations, walks and clearings that can be read."""
         return [row for row in self.rows if row.kind != "run" and row.state != "broken"]
 
     @property
@@ -162,7 +162,17 @@ def _folders(out: Path) -> Iterable[Path]:
             names = [entry.name for entry in found if entry.is_dir()]
     except OSError:
         return []
-    return [out / name for name in sorted(names) if not name.startswith(".") or name.startswith(PARTIAL_PREFIX)]
+    shown = (name for name in sorted(names) if not name.startswith(".") or name.startswith(PARTIAL_PREFIX))
+    return [out / name for name in shown if _is_text(name)]
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name can be written at all; those of other encodings, which no run has, cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _mark(folder: Path) -> tuple[set[str], str]:
@@ -189,9 +199,6 @@ def _kind(names: set[str]) -> Kind | None:
 
 def _row(folder: Path, kind: Kind, names: set[str]) -> Row:
     """Return a folder's row; what cannot be read is told and ends nothing."""
-    make: Callable[[], dict[str, Any]] = (
-        (lambda: run_row(folder)) if kind == "run" else (lambda: search_row(folder, kind))
-    )
     common: dict[str, Any] = {
         "name": folder.name,
         "kind": kind,
@@ -199,11 +206,18 @@ def _row(folder: Path, kind: Kind, names: set[str]) -> Row:
         "tags": list(read_tags(folder)),
     }
     try:
-        return Row(**common, **make())
+        return Row(**common, **_content(folder, kind))
     except BacktesterError as error:
         return Row(**common, state="broken", reason=error.message)
     except Exception as error:  # noqa: BLE001 - one damaged folder, however damaged, hides no other
         return Row(**common, state="broken", reason=f"It cannot be read: {error}")
+
+
+def _content(folder: Path, kind: Kind) -> dict[str, Any]:
+    """Return what the shelf shows of a whole folder."""
+    if kind == "run":
+        return run_row(folder)
+    return clearing_row(folder) if kind == "clearing" else search_row(folder, kind)
 
 
 def _half_written(folder: Path) -> Row:
@@ -229,10 +243,29 @@ def _kept(out: Path) -> dict[str, tuple[str, Row]]:
         content = json.loads((out / SHELF_FOLDER / CACHE_FILE).read_text(encoding="utf-8"))
         if content["format"] != _CACHE_FORMAT:
             return {}
-        known = {one.name for one in fields(Row)}
-        return {
-            name: (mark, Row(**{key: value for key, value in row.items() if key in known}))
-            for name, (mark, row) in content["rows"].items()
-        }
+        return {name: (mark, _kept_row(name, row)) for name, (mark, row) in content["rows"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _kept_row(name: str, kept: dict[str, Any]) -> Row:
+    """Return a row that was kept under the name of its folder, which alone says what a removal strikes.
+
+    Raises
+    ------
+    TypeError
+        It is not as rows are.
+    """
+    known = {one.name for one in fields(Row)} - {"name"}
+    row = Row(name, **{key: value for key, value in kept.items() if key in known})
+    blank = Row("")
+    points = row.spark if isinstance(row.spark, list) else [None]
+    if not (
+        all(type(getattr(row, key)) is type(getattr(blank, key)) for key in known)
+        and row.kind in get_args(Kind)
+        and all(value is None or isinstance(value, int | float) for value in row.figures.values())
+        and all(isinstance(text, str) for text in (*row.facts, *row.tags))
+        and all(isinstance(p, list) and len(p) == 2 and all(isinstance(v, int | float) for v in p) for p in points)
+    ):
+        raise TypeError(name)
+    return row

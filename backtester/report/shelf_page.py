@@ -22,7 +22,13 @@ _MARK = b'name="generator" content="backtester shelf"'
 _DEFAULT_OUT = Path("reports")
 _WIDTH, _HEIGHT, _EDGE = 132.0, 34.0, 2.0
 _SHOWN_SYMBOLS = 3
-_KINDS = {"run": "Run", "sweep": "Sweep", "optimize": "Optimisation", "walk-forward": "Walk forward"}
+_KINDS = {
+    "run": "Run",
+    "sweep": "Sweep",
+    "optimize": "Optimisation",
+    "walk-forward": "Walk forward",
+    "clearing": "Clearing",
+}
 
 Cell = tuple[str, str, float | None, int]
 """Metric, text, value to sort by, and sign where colour helps."""

@@ -11,14 +11,19 @@ from typing import Any
 
 import polars as pl
 
-from backtester.engine.folder import whole_folder
+from backtester.engine.folder import CLEARING_FILE, whole_folder
 from backtester.errors import StoreError
 from backtester.report import numbers
 from backtester.report.downsample import extremes
 from backtester.report.metric_text import metric_label, metric_text, value_text
 
-SEARCHES = {"sweep.toml": "sweep", "optimize.toml": "optimize", "walk_forward.toml": "walk-forward"}
-"""File by which a folder of a search is known, and what made it."""
+SEARCHES = {
+    "sweep.toml": "sweep",
+    "optimize.toml": "optimize",
+    "walk_forward.toml": "walk-forward",
+    CLEARING_FILE: "clearing",
+}
+"""File by which a folder that is no run's is known, and what made it."""
 
 FIGURES = ("total_return", "sharpe", "max_drawdown", "net_profit", "trades", "liquidations", "worst_margin_ratio")
 """Metrics of a row."""
@@ -47,6 +52,35 @@ def run_row(folder: Path) -> dict[str, Any]:
         "synthetic": bool(summary.get("synthetic")),
         "figures": {key: _number(summary.get(key)) for key in FIGURES},
         "spark": _spark(folder / "equity.parquet", _number(summary.get("initial_balance"))),
+    }
+
+
+def clearing_row(folder: Path) -> dict[str, Any]:
+    """Return what the shelf shows of the clearing of a market.
+
+    Raises
+    ------
+    StoreError
+        A file is missing or damaged.
+    """
+    manifest, summary = read_object(folder / "manifest.json"), read_object(folder / "summary.json")
+    symbols = summary.get("symbols")
+    cases = summary.get("cases")
+    count = len(cases) if isinstance(cases, list) else 0
+    return {
+        "created": _text(manifest.get("created")).replace(" ", "T"),
+        "strategy": f"rules of {numbers.shorten(_text(summary.get('case')), 40)}",
+        "venue": _text(summary.get("data_venue")),
+        "symbols": ", ".join(map(str, symbols)) if isinstance(symbols, list) else "",
+        **{key: _day(summary.get(key)) for key in ("start", "end")},
+        "settle": _text(summary.get("settle")),
+        "synthetic": bool(summary.get("synthetic")),
+        "facts": [
+            f"{numbers.count(_number(summary.get('liquidated_accounts')))} of "
+            f"{_counted(summary.get('accounts'), 'account')} liquidated",
+            f"{numbers.count(_number(summary.get('deleveraged_accounts')))} deleveraged",
+            *([f"{count} sets of rules"] if count > 1 else []),
+        ],
     }
 
 

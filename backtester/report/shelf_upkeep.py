@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -9,10 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backtester.engine.folder import PARTIAL_PREFIX
+from backtester.engine.folder import ASSUMPTIONS_FILE, PARTIAL_PREFIX, REPORT_FILE, SEARCH_FILES
+from backtester.engine.result import FRAMES
 from backtester.engine.stage_lock import is_abandoned
+from backtester.engine.tags import TAGS_FILE
 from backtester.errors import StoreError
 from backtester.report.shelf import Row, Shelf
+
+_TEXT_FILES = ("manifest.json", "summary.json", "config.toml", "strategy.py")
+_FILES = {*_TEXT_FILES, REPORT_FILE, ASSUMPTIONS_FILE, TAGS_FILE, *(f"{name}.parquet" for name in (*FRAMES, "bars"))}
+"""What a run's folder may hold."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +69,30 @@ def condemned(shelf: Shelf, wish: Pruning) -> tuple[list[Row], list[Row]]:
             for row in whole
             if _is_older(shelf, row, wish.before)
             and (wish.keep is None or row.name not in newest)
-            and (not wish.untagged or not row.tags)
+            and (not wish.untagged or not _has_tags(shelf, row))
         ]
     if wish.broken:
         chosen += [row for row in shelf.rows if row.state == "broken" and _is_older(shelf, row, wish.before)]
-    spared = [] if wish.tagged_too else [row for row in chosen if row.tags]
+    spared = [] if wish.tagged_too else [row for row in chosen if _has_tags(shelf, row)]
     return [row for row in chosen if row not in spared], spared
+
+
+def holds_other_files(folder: Path) -> bool:
+    """Return whether a folder that cannot be read as a run holds what no run writes: it is another's, or has notes."""
+    if folder.is_symlink() or any((folder / name).is_file() for name in SEARCH_FILES):
+        return False  # of a link nothing but the link goes
+    names = (name for _, _, files in os.walk(folder) for name in files)
+    return any(name not in _FILES and not _is_temporary(name) for name in names)
+
+
+def _is_temporary(name: str) -> bool:
+    """Return whether a file is one of a run that was being written: ``.NAME.ANYTHING``."""
+    return any(name.startswith(f".{file}.") for file in _FILES)
+
+
+def _has_tags(shelf: Shelf, row: Row) -> bool:
+    """Return whether a row has tags, or a file of them that cannot be read: without any there is no file."""
+    return bool(row.tags) or os.path.lexists(shelf.out / row.name / TAGS_FILE)
 
 
 def made_at(shelf: Shelf, row: Row) -> int:

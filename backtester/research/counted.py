@@ -24,6 +24,7 @@ from backtester.engine.run_checks import refuse_clashes
 from backtester.engine.segments import Changes, SharedMarket, obstacle, shared_market, tally_run, tally_sets
 from backtester.engine.transfers import transfers_of
 from backtester.engine.universe import has_universe
+from backtester.engine.venue_events import refuse_clearing, venue_events_of
 from backtester.errors import BacktesterError
 from backtester.market.schema import timeframe_ms
 from backtester.market.store import Store
@@ -157,7 +158,10 @@ class Counter:
         told = Instructions(signal_ms=signal_ms if signal_ms != loaded.panel.timeframe_ms else None)
         moved, _ = transfers_of(config, loaded.panel.open_time)
         self.terms = contract_terms(loaded.resolved, loaded.panel)
-        self.prepared = prepare(loaded.panel, self.terms, config, replace(told, transfers=moved))
+        refuse_clearing(config)
+        struck, _ = venue_events_of(config, loaded.panel, loaded.resolved.instruments)
+        told = replace(told, transfers=moved, venue_events=struck)
+        self.prepared = prepare(loaded.panel, self.terms, config, told)
         self.why_not = obstacle(self.prepared)
         if self.why_not:
             return

@@ -20,6 +20,7 @@ from backtester.engine.run import Loaded, check_books, load_run, replay_inputs, 
 from backtester.engine.run_checks import refuse_clashes
 from backtester.engine.run_file import Tree, build_config, merge
 from backtester.engine.transfers import transfers_of
+from backtester.engine.venue_events import refuse_clearing, venue_events_of, with_rows
 from backtester.errors import BacktesterError, UnknownNameError, UsageError
 from backtester.market.panel import Panel
 from backtester.market.schema import timeframe_ms
@@ -116,9 +117,10 @@ class Job:
         memory: int = MEMORY,
         threads: int = 1,
     ) -> None:
+        refuse_clearing(config)
         if strategy is None:
             strategy = find_class(config, folders)
-        self.config = config
+        self.config = config = with_rows(config)
         self.store = store
         self.strategy = strategy
         self.memory = memory
@@ -396,7 +398,10 @@ class Job:
         resolved, panel = loaded.resolved, loaded.panel
         decisions = decide(strategy, resolved, self.store, panel, shared)
         moved, _ = transfers_of(resolved.config, panel.open_time)
-        told = replace(instructions_for(decisions, resolved.config, self.store, panel), transfers=moved)
+        refuse_clearing(resolved.config)
+        struck, _ = venue_events_of(resolved.config, panel, resolved.instruments)
+        told = instructions_for(decisions, resolved.config, self.store, panel)
+        told = replace(told, transfers=moved, venue_events=struck)
         refuse_clashes(resolved, decisions)
         replayed = replay_inputs(Inputs(panel, resolved, decisions, told))
         check_books(replayed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -139,7 +140,7 @@ def test_tagged_runs_are_spared_unless_told(call, out: Path) -> None:
     call("tag", "20260101", "keep")
     code, printed, err = call("prune", "--keep", "0", "--yes")
     assert (code, printed) == (0, "2 folders deleted.\n")
-    assert "1 folder spared for their tags" in err
+    assert "Spared for tags: 1 folder;" in err
     assert [path.name[-1] for path in out.glob("2*")] == ["a"]
     assert call("prune", "--keep", "0", "--yes")[1] == "There is nothing to delete.\n"
     assert call("prune", "--keep", "0", "--tagged", "--yes")[1] == "1 folder deleted.\n"
@@ -158,6 +159,40 @@ def test_broken_and_abandoned_folders_go_and_living_ones_stay(call, out: Path) -
     names = {path.name[-1] for path in out.glob("2*")}
     assert names == {"a", "c", "d", "e", "g"}
     assert call("prune", "--keep", "0", "--searches", "--dry-run")[1] == "2 folders would be deleted.\n"
+
+
+def test_folders_of_others_are_never_deleted(call, out: Path) -> None:
+    """Other programs have files of these names too."""
+    for folder, file in (("extension", "manifest.json"), ("study", "summary.json")):
+        (out / folder).mkdir()
+        (out / folder / file).write_text("{}", encoding="utf-8")
+        (out / folder / "thesis.txt").write_text("years of work", encoding="utf-8")
+    shelf_sample.leave_half(out)
+    (out / ".partial-left" / "thesis.txt").write_text("more of it", encoding="utf-8")
+    os.utime(out / ".partial-left", (1, 1))
+    code, printed, err = call("prune", "--broken", "--yes")
+    assert (code, printed) == (0, "There is nothing to delete.\n")
+    assert "study stays: it holds files that no run writes." in err
+    assert len(list(out.glob("*/thesis.txt"))) == 3
+
+
+def test_a_damaged_file_of_tags_spares_a_run(call, out: Path) -> None:
+    (out / "20260101-080000-trend-a" / "tags.json").write_text('{"tags": ["ke', encoding="utf-8")
+    assert call("prune", "--untagged", "--yes")[1] == "2 folders deleted.\n"
+    assert call("prune", "--keep", "0", "--yes")[1] == "There is nothing to delete.\n"
+    assert [path.name[-1] for path in out.glob("2*")] == ["a"]
+
+
+def test_a_kept_row_names_no_other_folder(call, out: Path) -> None:
+    """A folder of runs may come from somebody else, its list of rows with it."""
+    victim = out.parent / "victim"
+    victim.mkdir()
+    rows = out / ".shelf" / "rows.json"
+    call("index")
+    rows.write_text(rows.read_text().replace('"name":"20260101-080000-trend-a"', '"name":"../victim"'))
+    assert "../victim" in rows.read_text()
+    assert call("prune", "--keep", "0", "--yes")[1] == "3 folders deleted.\n"
+    assert victim.is_dir()
 
 
 def test_searches_go_when_they_are_named_and_done(call, out: Path) -> None:

@@ -17,8 +17,10 @@ from tests.reference.case import (
     Amend,
     Cancel,
     Case,
+    Clawback,
     Close,
     Contract,
+    Deleverage,
     Ohlc,
     OwnFill,
     Request,
@@ -506,6 +508,42 @@ def own_fills(dice: random.Random, case: Case) -> Case:
     return replace(case, own_fills=tuple(sorted(found, key=lambda f: f.time)))
 
 
+def venue_events(dice: random.Random, case: Case) -> Case:
+    """Draw deleveragings, at opens and inside bars, at marks and at prices about them, and clawbacks.
+
+    Without lots a price that the balance does not bear would be cut to a balance of nothing at all: an exact tie.
+    """
+    found: list[Deleverage | Clawback] = []
+    for bar, start in enumerate(case.open_time):
+        for symbol, contract in enumerate(case.contracts):
+            price = contract.trade.close[bar]
+            if contract.kind == "spot" or math.isnan(price) or dice.random() > 0.2:
+                continue
+            near, far = (0.1, 0.5) if contract.lot else (0.002, 0.01)
+            units = whole_lots(usual_size(dice, case, symbol), contract.lot * contract.contract_size)
+            found.append(
+                Deleverage(
+                    time=start + dice.choice([0, 0, dice.randrange(1, case.bar_ms)]),
+                    symbol=symbol,
+                    fraction=dice.choice([1.0, 1.0, dice.uniform(0.05, 0.95)]),
+                    price=dice.choice(
+                        [None, price * (1 + dice.uniform(-near, near)), price * (1 + dice.uniform(-far, far))]
+                    ),
+                    side=sides(dice, case, symbol) or dice.choice([0, 0, 1, -1]),
+                    quantity=dice.choice([None, None, units]),
+                    mark=dice.choice([None, None, price * (1 + dice.uniform(-near, near))]),
+                )
+            )
+        if dice.random() < 0.1:
+            rate, amount = dice.choice(
+                [(dice.uniform(0.0, 1.0), None), (1.0, None), (None, case.settings.balance * dice.uniform(0.0, 0.3))]
+            )
+            time = start + dice.choice([0, dice.randrange(1, case.bar_ms)])
+            since = dice.choice([None, None, dice.randint(case.open_time[0], time)])
+            found.append(Clawback(time, rate, amount, since))
+    return replace(case, venue_events=tuple(sorted(found, key=lambda e: e.time)))
+
+
 FEATURES: dict[str, Feature] = {
     "spot": spot,
     "detail": detail,
@@ -520,4 +558,5 @@ FEATURES: dict[str, Feature] = {
     "requests": requests,
     "own_fills": own_fills,
     "delisting": delisting,
+    "venue_events": venue_events,
 }

@@ -36,6 +36,24 @@ def test_agree_with_orders_on_inverse_contracts(case: Case) -> None:
     assert_agree(replay(case), run_kernel(case), case)
 
 
+@CI
+@given(rich_cases(groups=("venue_events",)))
+def test_agree_on_deleveraging_and_clawbacks(case: Case) -> None:
+    assert_agree(replay(case), run_kernel(case), case)
+
+
+@CI
+@given(rich_cases(inverse=True, groups=("brackets", "venue_events")))
+def test_agree_on_deleveraging_inverse_contracts_with_stops(case: Case) -> None:
+    assert_agree(replay(case), run_kernel(case), case)
+
+
+@CI
+@given(rich_cases(groups=("hedge", "transfers", "venue_events")))
+def test_agree_on_deleveraging_legs(case: Case) -> None:
+    assert_agree(replay(case), run_kernel(case), case)
+
+
 @pytest.mark.long
 @LONG
 @given(cases())

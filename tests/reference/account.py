@@ -24,6 +24,7 @@ from tests.reference.prices import shortened, sign
 from tests.reference.resting import expire, fire_at_open
 from tests.reference.slots import chosen
 from tests.reference.spot import delist, enter_holdings, transfer
+from tests.reference.venue import strike
 from tests.reference.walker import Walker
 
 KEEP_ABOVE = 1 + Fraction(1, 10**9)  # a capped payment leaves this multiple of the requirement
@@ -74,6 +75,9 @@ def replay_bar(book: Book, market: Market, decisions: Decisions, walker: Walker)
     if market.closes_mark_bar(book.bar):
         walker.walk_mark_bar()
     closing = moment_at(book, market, "close")
+    if strike(book, closing):
+        for i in range(len(book.slots)):
+            follow(book, i, seen_by_triggers(book, market, closing))
     if at_close:
         on_path = seen_by_triggers(book, market, closing)
         decisions.decide(closing.marks)
@@ -115,6 +119,7 @@ def settle_at_open(book: Book, market: Market, opening: Moment) -> None:
     for due in market.settlements(book.bar):
         if due.time == opening.time:
             settle(book, market, due, opening.marks)
+    strike(book, opening)
     on_path = seen_by_triggers(book, market, opening)
     for group in groups_held(book):
         liquidate(group, on_path)

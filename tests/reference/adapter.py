@@ -17,18 +17,27 @@ from backtester.domain.enums import (
     TierForm,
     TierUnit,
     TriggerPrice,
+    VenueEventKind,
     label,
 )
 from backtester.domain.instrument import Instrument
 from backtester.domain.margin_tiers import MarginTier, TierTable
 from backtester.engine.contract_terms import ContractTerms
-from backtester.engine.instructions import Instructions, Ladder, OwnFills, SettingRows, TargetRows, Transfers
+from backtester.engine.instructions import (
+    Instructions,
+    Ladder,
+    OwnFills,
+    SettingRows,
+    TargetRows,
+    Transfers,
+    VenueEvents,
+)
 from backtester.engine.prepare import Prepared, prepare
 from backtester.engine.replay import ReplayRecords, replay
 from backtester.engine.schedule import due_bars
 from backtester.kernel.state import NONE, REQUEST
 from backtester.market.panel import Bars, Panel, Settlements
-from tests.reference.case import Amend, Cancel, Case, Close, Contract, Ohlc, Outcome, Submit
+from tests.reference.case import Amend, Cancel, Case, Close, Contract, Deleverage, Ohlc, Outcome, Submit
 
 CODES = {
     "position_side": enums.PositionSide,
@@ -148,8 +157,33 @@ def _told(case: Case, panel: Panel, config: RunConfig) -> Instructions:
             _floats(math.nan if f.fee is None else f.fee for f in fills),
             _ints(f.is_maker for f in fills),
         ),
+        venue_events=_struck(case),
         requests=_requests(case, panel, config, signal_ms) if case.requests else None,
         signal_ms=signal_ms,
+    )
+
+
+def _struck(case: Case) -> VenueEvents:
+    """Return a case's deleveragings and clawbacks."""
+    rows = sorted(case.venue_events, key=lambda e: e.time)
+    kinds = [VenueEventKind.DELEVERAGE if isinstance(e, Deleverage) else VenueEventKind.CLAWBACK for e in rows]
+
+    def column(name, missing=math.nan):
+        values = [getattr(e, name, None) for e in rows]
+        return [missing if value is None else value for value in values]
+
+    return VenueEvents(
+        _ints(kinds),
+        _ints(column("time")),
+        _ints(column("symbol", 0)),
+        _ints(column("side", 0)),
+        _floats(column("fraction", 0.0)),
+        _floats(column("quantity")),
+        _floats(column("price")),
+        _floats(column("mark")),
+        _floats(column("rate")),
+        _floats(column("amount")),
+        _ints(column("since", -1)),
     )
 
 

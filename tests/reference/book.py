@@ -143,6 +143,7 @@ class Book:
     closed_at: dict[int, int] = field(default_factory=dict)  # open of the bar in which a slot was last closed
     volume_left: dict[int, Fraction] = field(default_factory=dict)  # by symbol, for limit orders in this bar
     traded: dict[int, Fraction] = field(default_factory=dict)  # notional of own fills by UTC day
+    period: tuple[Fraction, int] = (ZERO, 0)  # equity after the last clawback, and the ledger's rows by then
 
     @classmethod
     def opened(cls, case: Case) -> Book:
@@ -157,6 +158,7 @@ class Book:
             terms=[Terms(Fraction(1) if s.is_spot else Fraction(case.contracts[s.symbol].leverage)) for s in slots],
             wallet=Fraction(case.settings.balance),
             peak=Fraction(case.settings.balance),
+            period=(Fraction(case.settings.balance), 0),
         )
         book.outcome.counts = dict.fromkeys(("bars_waited", "disputed_bars", "coarse_unchecked", "transfers_cut"), 0)
         return book

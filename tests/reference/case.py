@@ -203,6 +203,32 @@ class OwnFill:
 
 
 @dataclass(frozen=True)
+class Deleverage:
+    """The venue closes a fraction, or units, of what is held, at a price (None: the mark).
+
+    ``side`` 0: whatever is held; ``mark`` None: the bar's.
+    """
+
+    time: int
+    symbol: int
+    fraction: float = 1.0
+    price: float | None = None
+    side: int = 0
+    quantity: float | None = None
+    mark: float | None = None
+
+
+@dataclass(frozen=True)
+class Clawback:
+    """The venue takes a rate of the net profit since a time (None: the clawback before, or the start), or an amount."""
+
+    time: int
+    rate: float | None = None
+    amount: float | None = None
+    since: int | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """The account's and the venue's rules; words as in the run's configuration."""
 
@@ -275,6 +301,7 @@ class Case:
     requests: tuple[Request, ...] = ()  # sorted by bar
     transfers: tuple[Transfer, ...] = ()
     own_fills: tuple[OwnFill, ...] = ()  # sorted by time
+    venue_events: tuple[Deleverage | Clawback, ...] = ()  # sorted by time
 
     def end_of(self, bar: int) -> int:
         """Return the first moment after a bar: the next bar's open, or the end of the run."""

@@ -12,7 +12,7 @@ from tests.reference.limits import SLACK, allowed_increase, initial_margin, whol
 from tests.reference.moment import Moment
 from tests.reference.prices import shortened, sign, slipped
 
-LEAVES_FLAT = {"stop_loss", "take_profit", "trailing_stop", "time_exit"}
+LEAVES_FLAT = {"stop_loss", "take_profit", "trailing_stop", "time_exit", "auto_deleverage"}
 
 
 @dataclass

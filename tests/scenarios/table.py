@@ -12,6 +12,9 @@ leg in hedge mode.
 
 Requests: ``do`` is ``buy``, ``sell``, ``amend``, ``cancel`` or ``close``; ``of`` the row (from 0) that an amendment or
 a cancellation means; the other columns are those of ``tests.reference.case.Submit``, ``yes`` for true.
+
+What the venue does: ``hour``, ``do`` (``deleverage`` or ``clawback``), and the columns of ``Deleverage`` and
+``Clawback``; ``since`` is an hour too.
 """
 
 from __future__ import annotations
@@ -25,8 +28,10 @@ from tests.reference.case import (
     Amend,
     Cancel,
     Case,
+    Clawback,
     Close,
     Contract,
+    Deleverage,
     Ohlc,
     Outcome,
     OwnFill,
@@ -130,6 +135,7 @@ class Scenario:
     requests: str = ""
     transfers: tuple[tuple[float, float], ...] = ()
     own_fills: str = ""
+    venue: str = ""
     fills: str = ""
     funding: str = ""
     liquidations: str = ""
@@ -278,6 +284,21 @@ def own_fill_of(cells: dict[str, str]) -> OwnFill:
     )
 
 
+def venue_event_of(cells: dict[str, str]) -> Deleverage | Clawback:
+    """Return what a row of the venue's events does."""
+    time = int(number(cells["hour"]) * HOUR)
+    figures = {
+        name: number(cells[name])
+        for name in ("fraction", "quantity", "price", "mark", "rate", "amount")
+        if name in cells
+    }
+    if cells["do"] == "clawback":
+        return Clawback(time, **figures, since=int(number(cells["since"]) * HOUR) if "since" in cells else None)
+    assert cells["do"] == "deleverage", f"no such event: {cells['do']}"
+    side = LEGS[cells["pos"]] if "pos" in cells else 0
+    return Deleverage(time, int(cells.get("sym", "0")), **figures, side=side)
+
+
 def case_of(scenario: Scenario) -> Case:
     """Return the run that a scenario describes."""
     blocks = (scenario.bars,) if isinstance(scenario.bars, str) else scenario.bars
@@ -297,6 +318,7 @@ def case_of(scenario: Scenario) -> Case:
         requests=tuple(request_of(cells) for cells in read(scenario.requests)),
         transfers=tuple(Transfer(int(hour * HOUR), amount) for hour, amount in scenario.transfers),
         own_fills=tuple(own_fill_of(cells) for cells in read(scenario.own_fills)),
+        venue_events=tuple(venue_event_of(cells) for cells in read(scenario.venue)),
     )
 
 

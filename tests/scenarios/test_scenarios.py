@@ -24,6 +24,7 @@ from tests.scenarios import (
     time_tables,
     trailing_tables,
     trigger_tables,
+    venue_tables,
 )
 from tests.scenarios.table import Scenario, case_of, check
 
@@ -45,6 +46,7 @@ SCENARIOS = [
     *time_tables.SCENARIOS,
     *ending_tables.SCENARIOS,
     *close_tables.SCENARIOS,
+    *venue_tables.SCENARIOS,
 ]
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from backtester.domain.venues.pack import Figure, RuleBlock, VenuePack, VenueRules, day_ms
+from backtester.domain.venues.pack import Figure, RuleBlock, Strict, VenueClearing, VenuePack, VenueRules, day_ms
 from backtester.errors import ConfigError, UnknownNameError
 
-_HEAD = ("name", "title", "about", "extends", "exchanges", "spot_exchange", "rules")
+_HEAD = ("name", "title", "about", "extends", "exchanges", "spot_exchange", "rules", "clearing")
 _FALLBACK = "generic"
 _EXCHANGE = re.compile(r"[a-z0-9_]+")
 
@@ -96,21 +96,48 @@ def _parse(text: str, file: str) -> VenuePack:
         raise ConfigError(f"{file}: not valid TOML: {error}.") from error
     _known_keys(data, _HEAD, file, "")
     base = _base(data, file)
-    blocks = data.get("rules", [])
-    if not isinstance(blocks, list) or not all(isinstance(b, dict) for b in blocks):
-        raise ConfigError(f"{file}: rules: must be tables written as [[rules]].")
-    own = [_block(block, f"rules[{i}]", file) for i, block in enumerate(blocks)]
-    _dates_ascend(own, file)
-    head = {key: data[key] for key in _HEAD[:-1] if key in data}
+    own = _blocks(data, "rules", VenueRules, file)
+    clearing = _blocks(data, "clearing", VenueClearing, file)
+    head = {key: data[key] for key in _HEAD[:-2] if key in data}
     head["exchanges"] = _exchanges(data, base, file)
     head.setdefault("spot_exchange", base.spot_exchange if base else "")
     layers = (*base.blocks, *own) if base else tuple(own)
     try:
-        pack = VenuePack.model_validate({**head, "file": Path(file).name, "blocks": layers})
+        inherited = _clearing_base(data, base)
+        pack = VenuePack.model_validate(
+            {**head, "file": Path(file).name, "blocks": layers, "clearing": (*inherited, *clearing)}
+        )
     except ValidationError as error:
         raise ConfigError(_message(error, file, "")) from error
     _validate_rule_sets(pack, file, len(layers) - len(own))
+    _validate_clearing(pack, file)
     return pack
+
+
+def _blocks(data: dict[str, Any], key: str, model: type[Strict], file: str) -> list[RuleBlock]:
+    """Return the dated blocks of one part of a pack."""
+    blocks = data.get(key, [])
+    if not isinstance(blocks, list) or not all(isinstance(b, dict) for b in blocks):
+        raise ConfigError(f"{file}: {key}: must be tables written as [[{key}]].")
+    own = [_block(block, f"{key}[{i}]", model, file) for i, block in enumerate(blocks)]
+    _dates_ascend(own, key, file)
+    return own
+
+
+def _clearing_base(data: dict[str, Any], base: VenuePack | None) -> tuple[RuleBlock, ...]:
+    """Return the clearing rules on which a pack builds: its base's, else those of the generic pack."""
+    if base is not None:
+        return base.clearing
+    return () if data.get("name") == _FALLBACK else _shipped(_FALLBACK).clearing
+
+
+def _validate_clearing(pack: VenuePack, file: str) -> None:
+    """Build the clearing rules of every stretch, so that a wrong value is found on load."""
+    for block in pack.clearing:
+        try:
+            pack.clearing_at(block.start)
+        except ValidationError as error:
+            raise ConfigError(_message(error, file, "clearing", value=True)) from error
 
 
 def _base(data: dict[str, Any], file: str) -> VenuePack | None:
@@ -137,9 +164,9 @@ def _exchanges(data: dict[str, Any], base: VenuePack | None, file: str) -> tuple
     return tuple(stated)
 
 
-def _block(table: dict[str, Any], where: str, file: str) -> RuleBlock:
+def _block(table: dict[str, Any], where: str, model: type[Strict], file: str) -> RuleBlock:
     figures: dict[str, Figure] = {}
-    _known_keys(table, ("valid_from", *VenueRules.model_fields), file, where)
+    _known_keys(table, ("valid_from", *model.model_fields), file, where)
     for key, value in table.items():
         if key == "valid_from":
             continue
@@ -153,10 +180,10 @@ def _block(table: dict[str, Any], where: str, file: str) -> RuleBlock:
         raise ConfigError(_message(error, file, where)) from error
 
 
-def _dates_ascend(blocks: list[RuleBlock], file: str) -> None:
+def _dates_ascend(blocks: list[RuleBlock], key: str, file: str) -> None:
     for i in range(1, len(blocks)):
         if blocks[i].start <= blocks[i - 1].start:
-            raise ConfigError(f"{file}: rules[{i}].valid_from: must be later than that of the block before.")
+            raise ConfigError(f"{file}: {key}[{i}].valid_from: must be later than that of the block before.")
 
 
 def _validate_rule_sets(pack: VenuePack, file: str, inherited: int) -> None:

@@ -199,6 +199,64 @@ class VenueRules(Strict):
         return math.floor(amount * scale * (1 + 1e-15) + 1e-9) / scale
 
 
+class VenueClearing(Strict):
+    """What a venue does with losses that margins do not cover, at one moment.
+
+    Attributes
+    ----------
+    fund : {"contract", "settlement"}
+        One insurance fund per contract, or one per settlement currency.
+    booking : {"at_once", "daily"}
+        When surpluses and losses reach the fund's balance.
+    booking_hour : float
+        Hour of daily bookings [UTC].
+    fund_share : float
+        Size of a fund at the start, where none is given [fraction of the open interest's notional].
+    waterfall : str
+        Who pays, in order: ``market, fund`` and then ``deleverage``, ``share`` or both, separated by commas.
+    exhausted : bool
+        Whether a fund that cannot pay leads to deleveraging.
+    drawdown, drawdown_hours : float
+        Fall of the fund from its peak within so many hours that leads to deleveraging [fraction]; 0: no such trigger.
+    ranking : {"roi", "binance", "bitmex", "hyperliquid"}
+        Formula of the deleveraging queue.
+    deleverage_price : {"bankruptcy", "mark", "previous_mark"}
+        Price at which accounts are deleveraged.
+    bankruptcy_band : float
+        Distance of the bankruptcy price from the mark beyond which the mark is taken [fraction]; 0: none.
+    sharing_hours, sharing_offset_hours : float
+        Length of the settlement period of shared losses, and its first boundary after 1970-01-01 00:00 UTC.
+    volume_share : float
+        Part of a bar's traded volume that the engine may take [fraction].
+    impact : float
+        Move of the traded price if the engine traded a bar's whole volume [fraction].
+    mark_share : float
+        Part of that move that the mark follows [fraction].
+    impact_half_life_minutes : float
+        Time in which half of the move fades.
+    """
+
+    fund: Literal["contract", "settlement"]
+    booking: Literal["at_once", "daily"]
+    booking_hour: float = Field(ge=0, lt=24)
+    fund_share: float = Field(ge=0, allow_inf_nan=False)
+    waterfall: Literal[
+        "market, fund", "market, fund, deleverage", "market, fund, share", "market, fund, deleverage, share"
+    ]
+    exhausted: bool
+    drawdown: float = Field(ge=0, lt=1)
+    drawdown_hours: float = Field(gt=0, allow_inf_nan=False)
+    ranking: Literal["roi", "binance", "bitmex", "hyperliquid"]
+    deleverage_price: Literal["bankruptcy", "mark", "previous_mark"]
+    bankruptcy_band: float = Field(ge=0, allow_inf_nan=False)
+    sharing_hours: float = Field(gt=0, allow_inf_nan=False)
+    sharing_offset_hours: float = Field(ge=0, allow_inf_nan=False)
+    volume_share: float = Field(ge=0)
+    impact: float = Field(ge=0, allow_inf_nan=False)
+    mark_share: float = Field(ge=0, le=1)
+    impact_half_life_minutes: float = Field(gt=0)
+
+
 class VenuePack(Strict):
     """The rules of one venue through time.
 
@@ -220,6 +278,8 @@ class VenuePack(Strict):
         File name, for messages.
     blocks : tuple of RuleBlock
         In the order in which they apply: the base's first, each layer by date.
+    clearing : tuple of RuleBlock
+        The same for the rules of insurance fund, deleveraging and shared losses.
     """
 
     name: str = Field(min_length=1)
@@ -230,6 +290,21 @@ class VenuePack(Strict):
     spot_exchange: str = ""
     file: str = ""
     blocks: tuple[RuleBlock, ...] = Field(min_length=1)
+    clearing: tuple[RuleBlock, ...] = ()
+
+    def clearing_figures_at(self, time_ms: float) -> dict[str, Figure]:
+        """Return the figure of each clearing rule in force at a moment [ms since 1970, UTC]."""
+        found: dict[str, Figure] = {}
+        for block in self.clearing:
+            if block.start <= time_ms:
+                found |= block.figures
+        return {key: found[key] for key in VenueClearing.model_fields if key in found}
+
+    def clearing_at(self, time_ms: float) -> VenueClearing:
+        """Return the rules of fund, deleveraging and shared losses in force at a moment [ms since 1970, UTC]."""
+        return VenueClearing.model_validate(
+            {key: figure.value for key, figure in self.clearing_figures_at(time_ms).items()}
+        )
 
     def figures_at(self, time_ms: float) -> dict[str, Figure]:
         """Return the figure of each rule in force at a moment [ms since 1970, UTC]."""

@@ -24,6 +24,7 @@ from backtester.report.sections.regimes import regimes_section
 from backtester.report.sections.returns import returns_section
 from backtester.report.sections.trades import trade_section
 from backtester.report.sections.uncertainty import uncertainty_section
+from backtester.report.sections.venue_events import venue_event_section
 
 SECTIONS: tuple[Callable[[Result], Section | None], ...] = (
     key_section,
@@ -31,6 +32,7 @@ SECTIONS: tuple[Callable[[Result], Section | None], ...] = (
     price_section,
     margin_section,
     liquidation_section,
+    venue_event_section,
     attribution_section,
     funding_section,
     costs_section,

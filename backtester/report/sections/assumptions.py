@@ -16,6 +16,7 @@ def assumptions_section(result: Result) -> Section | None:
     table = result.assumptions
     if table.is_empty():
         return None
+    balance = result.config.account.balance
 
     def percent(key: str, label: str) -> Column:
         def text(row: dict[str, Any]) -> tuple[str, str]:
@@ -31,13 +32,13 @@ def assumptions_section(result: Result) -> Section | None:
         return Column(key, label, text)
 
     columns = [
-        Column("text", "Assumption", lambda r: (r["text"], r["reason"] or r["note"] or ""), is_number=False),
+        Column("text", "Assumption", lambda r: (r["text"], r["reason"] or r.get("note") or ""), is_number=False),
         percent("total_return", "Total return"),
         percent("annual_return", "Annual return"),
         figure("sharpe", "Sharpe", 2),
         percent("max_drawdown", "Drawdown"),
         figure("liquidations", "Liquidations", 0),
-        figure("final_equity", "Final equity", 0),
+        figure("final_equity", "Final equity", 0 if balance >= 1_000 else numbers.money_digits(balance)),
     ]
     return Section(
         id="assumptions",

@@ -197,7 +197,7 @@
       if (!exit || exit < span.from || exit > span.to || UNMARKED.includes(reason)) return;
       const slot = slots[STOPS.includes(reason) ? "exit-stop" : TARGETS.includes(reason) ? "exit-target" : "exit"];
       slot.x.push(atOpen(bars, exit)); slot.y.push(trades.exit_price[i]);
-      slot.text.push(moment(exit) + " UTC<br>left at " + price(trades.exit_price[i]) + " (" + plain(words(reason)) + ")<br>net " + decimal(trades.net[i], 2, true));
+      slot.text.push(moment(exit) + " UTC<br>left at " + price(trades.exit_price[i]) + " (" + plain(words(reason)) + ")<br>net " + decimal(trades.net[i], data.head.money_digits, true));
     });
     return found > MARKS ? "the " + count(MARKS) + " largest of " + count(found) + " round trips marked" : count(found) + (found === 1 ? " round trip" : " round trips") + " marked";
   }

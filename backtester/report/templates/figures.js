@@ -178,10 +178,11 @@
   function follow(event) {
     const source = event.target instanceof Element ? event.target.closest("[data-focus]") : null;
     if (!source || (event.type === "keydown" && event.key !== "Enter")) return;
+    if (source.tagName === "TR" && String(window.getSelection())) return; // a click that selects text of a row
     const control = event.target.closest("a, button, input, select");
     if (control && control !== source && source.contains(control)) return; // a control inside a row has its own use
     const parts = source.dataset.focus.split(":"), to = Number(parts.pop()), from = Number(parts.pop());
-    if (focus(parts.join(":"), from, to)) event.preventDefault();
+    if (window.report.focus(parts.join(":"), from, to)) event.preventDefault();
   }
   document.addEventListener("click", follow);
   document.addEventListener("keydown", follow);

@@ -211,14 +211,6 @@
     flip.addEventListener("click", function () { sortBy(Math.max(column, 0), -direction); });
     back.addEventListener("click", function () { page -= 1; write(); });
     next.addEventListener("click", function () { page += 1; write(); });
-    // A row that a figure can show goes there: by its button, or by a click that selects no text.
-    body.addEventListener("click", function (event) {
-      const from = event.target.closest("[data-focus]");
-      if (!from || !window.report.focus) return;
-      if (from.tagName !== "BUTTON" && String(window.getSelection())) return;
-      const parts = from.dataset.focus.split(":");
-      window.report.focus(parts[0], Number(parts[1]), Number(parts[2]));
-    });
     write();
   }
   function start() { document.querySelectorAll("[data-table]").forEach(makeTable); }

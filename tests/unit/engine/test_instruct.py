@@ -200,9 +200,9 @@ def test_a_large_run_takes_seconds() -> None:
         }
     )
     clock = SignalClock(names, HOUR * np.arange(bars), HOUR, HOUR)
-    before = time.perf_counter()
+    before = time.process_time()  # not by the clock on the wall: the machine may be shared
     found = instructions_of(decided, clock)
-    assert time.perf_counter() - before < 10
+    assert time.process_time() - before < 15
     assert found.targets.bar.size == symbols * bars
     assert (np.diff(found.targets.bar * symbols + found.targets.symbol) == 1).all()
     assert found.targets.target[: symbols + 1].tolist() == [0.0] * symbols + [np.sin(1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -18,6 +19,8 @@ from backtester.errors import StoreError
 from backtester.report import figures, theme
 from backtester.report.figures.price import at_bar_open
 from backtester.report.page import render_page, write_page
+from backtester.report.provenance import setting_rows
+from backtester.report.shelf_page import write_shelf
 from tests.unit.report import sample
 
 ATTACK = "<script>alert('x')</script>\"'&</style>" + "a" * 10_000
@@ -259,3 +262,21 @@ def test_path_events_stand_at_their_own_candle() -> None:
     moments = pl.Series("time", [opens[1].timestamp() * 1000 + 3_599_999, opens[2].timestamp() * 1000, None])
     rows = pl.DataFrame({"time": moments.cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))})
     assert at_bar_open(rows, "time", bars)["time"].to_list() == [opens[1], opens[2], None]
+
+
+def test_settings_are_numbers_without_exponents() -> None:
+    settings = {"tick": 1e-8, "rate": 0.0005, "odd": 0.1 + 0.2, "gap": 1.28e-15, "none": float("nan"), "all": -math.inf}
+    assert [text for _, text in setting_rows(settings)] == [
+        "0.00000001",
+        "0.0005",
+        "0.3",
+        "below 0.000000000001",
+        "not a number",
+        "minus infinite",
+    ]
+
+
+def test_a_page_says_what_is_missing_without_scripts(result: Result, tmp_path: Path) -> None:
+    for page in (render_page(result), write_shelf(tmp_path).read_text(encoding="utf-8")):
+        said = page.partition("<noscript>")[2].partition("</noscript>")[0]
+        assert "Scripts are switched off" in said

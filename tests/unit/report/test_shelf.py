@@ -146,6 +146,31 @@ def test_a_damaged_list_of_rows_is_made_again(tmp_path: Path, content: str) -> N
     assert read_shelf(tmp_path).rows == whole
 
 
+@pytest.mark.parametrize(
+    "row", [{"figures": {"total_return": "much"}}, {"figures": None}, {"spark": [1]}, {"tags": "x"}, {"kind": "none"}]
+)
+def test_a_kept_row_of_another_shape_ends_no_list(tmp_path: Path, row: dict[str, object]) -> None:
+    shelf_sample.add_run(tmp_path, "run")
+    write_shelf(tmp_path)
+    whole = read_shelf(tmp_path).rows
+    kept = tmp_path / SHELF_FOLDER / CACHE_FILE
+    content = json.loads(kept.read_text())
+    content["rows"]["run"][1].update(row)
+    kept.write_text(json.dumps(content))
+    assert read_shelf(tmp_path).rows == whole
+    write_shelf(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text_is_passed_over(tmp_path: Path) -> None:
+    shelf_sample.add_run(tmp_path, "run")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff"))
+    odd.mkdir()
+    (odd / "manifest.json").write_text("{}")
+    assert [row.name for row in read_shelf(tmp_path).rows] == ["run"]
+    write_shelf(tmp_path)
+
+
 def test_no_folder_of_a_run_is_touched(tmp_path: Path) -> None:
     folder = shelf_sample.add_run(tmp_path, "run")
     sweep = shelf_sample.add_sweep(tmp_path, "sweep")
