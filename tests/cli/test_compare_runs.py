@@ -62,6 +62,12 @@ def test_two_runs_by_name_and_beginning(shell, stored: Path) -> None:
     assert page.name not in {folder.name for folder in run_folders(stored)}
 
 
+def test_the_newest_is_known_by_that_word(shell, stored: Path) -> None:
+    newest = run_folders(stored)[-1].name
+    assert shell(NAMES[0], "newest", "--quiet")[::2] == shell(NAMES[0], newest, "--quiet")[::2]
+    assert newest in shell(NAMES[0], "newest")[2]  # a broken one, which is refused by its name
+
+
 def test_json_alone_on_stdout(shell, stored: Path, tmp_path: Path) -> None:
     page = tmp_path / "here" / "page.html"
     code, out, _ = shell(*NAMES, "--json", "--to", str(page))

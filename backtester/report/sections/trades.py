@@ -169,8 +169,19 @@ def columns(result: Result) -> list[Column]:
     digits = money_decimals(result)
 
     def money(key: str, label: str, *, signed: bool = False) -> Column:
-        return _bulk(key, label, lambda f: numbers.decimals(f[key].to_list(), digits, signed=True), is_signed=signed)
+        return _bulk(key, label, lambda f: texts(f, key), is_signed=signed)
 
+    def texts(frame: pl.DataFrame, key: str) -> list[str]:
+        return numbers.decimals(frame[key].to_list(), digits, signed=True)
+
+    funding = money("funding", "Funding")
+    if (result.trades["liquidation"] != 0).any():
+        funding = _bulk(
+            "funding",
+            "Funding, liquidation",
+            lambda f: _pairs(texts(f, "funding"), _where(texts(f, "liquidation"), f["liquidation"] != 0)),
+            also="liquidation",
+        )
     return [
         _bulk(
             "symbol",
@@ -190,8 +201,7 @@ def columns(result: Result) -> list[Column]:
         _bulk("quantity", "Size", lambda f: [numbers.quantity(q) for q in f["quantity"].to_list()]),
         money("pnl", "P&L"),
         money("fees", "Fees"),
-        money("funding", "Funding"),
-        *([money("liquidation", "Liquidation")] if (result.trades["liquidation"] != 0).any() else []),
+        funding,
         money("net_pnl", "Net", signed=True),
         _bulk("mae", "MAE, MFE", lambda f: _pairs(_percents(f["mae"]), _percents(f["mfe"])), also="mfe"),
     ]
@@ -205,6 +215,11 @@ def _bulk(key: str, label: str, texts: Callable[[pl.DataFrame], list[Any]], **mo
 def _pairs(first: Iterable[str], second: Iterable[str]) -> list[tuple[str, str]]:
     """Return cells of two lines."""
     return list(zip(first, second, strict=True))
+
+
+def _where(texts: Iterable[str], shown: Iterable[bool]) -> list[str]:
+    """Return texts, empty ones where they are not to be shown."""
+    return [text if is_shown else "" for text, is_shown in zip(texts, shown, strict=True)]
 
 
 def _moments(times: pl.Series) -> list[str]:

@@ -169,3 +169,13 @@ def test_a_trip_leads_to_its_price(run: Result) -> None:
     start, end = (round(first[key].timestamp() * 1000) for key in ("entry_time", "exit_time"))
     assert table.focus[0] == f"price-{number}:{start}:{end}"
     assert all(table.focus)
+
+
+def test_what_a_liquidation_took_stands_beside_the_net_result() -> None:
+    run = analytics.complete(sample.liquidated())
+    took = run.trades["liquidation"].to_list()
+    assert any(took)
+    text = html(trade_section(run))
+    assert "Funding, liquidation" in text
+    assert numbers.decimal(min(took), 2, signed=True) in text
+    assert "Funding, liquidation" not in html(trade_section(analytics.complete(sample.one_trade())))
