@@ -246,8 +246,17 @@ def figure_text(value: SummaryValue, style: str, settle: str) -> str:
         return value or "-"
     if style == "percent":
         return f"{unsigned_zero(f'{100 * value:.2f}')}%"
-    text = unsigned_zero(f"{value:,.0f}" if style == "count" else f"{value:,.2f}")
+    digits = 0 if style == "count" else _COIN_DIGITS if style == "money" and not _is_cash(settle) else 2
+    text = unsigned_zero(f"{value:,.{digits}f}")
     return f"{text} {settle}" if style == "money" else text
+
+
+_COIN_DIGITS = 8
+
+
+def _is_cash(settle: str) -> bool:
+    """Return whether amounts of a currency are told in cents: dollars and what stands for them, not coins."""
+    return "USD" in settle or settle in {"", "DAI", "EUR"}
 
 
 def signed_text(value: float, digits: int) -> str:

@@ -7,6 +7,8 @@ import math
 from backtester.kernel._jit import entry
 
 SNAP = 1e-9  # lots: a quantity this near to a whole lot is that lot; binary fractions put 0.3 / 0.1 below 3
+SPACING = 2.0**-52  # relative: the next smaller number
+WHOLE = 2.0**53  # lots: beyond, every number is a whole one, and soon none that an integer holds
 SLACK = 1e-12  # relative: comparisons with limits that the quantity was computed from
 
 
@@ -37,6 +39,8 @@ def whole_lots(quantity: float, step_num: float, step_den: float) -> float:
     Within ``SNAP`` of a whole number, that number is taken.
     """
     lots = quantity * step_den / step_num
+    if abs(lots) >= WHOLE:
+        return lots
     nearest = float(round(lots))
     if abs(lots - nearest) <= SNAP * max(1.0, 1e-6 * abs(lots)):
         return nearest
@@ -61,6 +65,8 @@ def add_on_grid(quantity: float, change: float, step_num: float, step_den: float
     if step_num == 0.0:
         return total
     lots = total * step_den / step_num
+    if abs(lots) >= WHOLE:
+        return total
     nearest = float(round(lots))
     if abs(lots - nearest) > SNAP * max(1.0, 1e-6 * abs(lots)):
         return total
@@ -78,5 +84,5 @@ def largest_below(limit: float, unit: float, step_num: float, step_den: float) -
         return bound * (1.0 - SLACK)
     lots = whole_lots(bound, step_num, step_den)
     while lots > 0.0 and lots * step_num / step_den * unit >= limit:
-        lots -= 1.0
+        lots = min(lots - 1.0, lots * (1.0 - SPACING))  # beyond 2**53 lots, one less is the same number
     return max(lots, 0.0) * step_num / step_den

@@ -90,9 +90,10 @@ def shared_library(folder: Path) -> str:
     from plotly.offline import get_plotlyjs  # noqa: PLC0415
 
     script = get_plotlyjs()
-    name = f"plotly-{plotly.__version__}-{hashlib.sha256(script.encode()).hexdigest()[:10]}.min.js"
+    content = script.encode()
+    name = f"plotly-{plotly.__version__}-{hashlib.sha256(content).hexdigest()[:10]}.min.js"
     target = folder / name
-    if not target.is_file() or target.stat().st_size != len(script.encode()):
+    if not target.is_file() or target.read_bytes() != content:  # a damaged one may have its size
         _write_whole(target, script)
     return name
 

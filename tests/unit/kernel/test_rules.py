@@ -83,6 +83,16 @@ def test_largest_below_is_strict() -> None:
     assert 499.0 < fills.largest_below(50_000.0, 100.0, 0.0, 1.0) < 500.0
 
 
+@pytest.mark.parametrize("unit", [1.234e-5, 1.1e-5, 3.3e-9, 7e-13])
+@pytest.mark.parametrize("den", [1.0, 1000.0])
+def test_a_cap_of_more_lots_than_numbers_hold_ends(unit: float, den: float) -> None:
+    """A cap of 1e12 and a price of 0.00001 are 1e17 lots, of which one less is the same number."""
+    found = fills.largest_below(1e12, unit, 1.0, den)
+    assert 0.999_999 * 1e12 < found * unit < 1e12
+    assert fills.floor_to_step(found, 1.0, den) == pytest.approx(found)
+    assert fills.add_on_grid(found, 1.0, 1.0, den) == pytest.approx(found)
+
+
 def test_bracket_floor_is_included() -> None:
     floors = np.array([0.0, 50_000.0, 250_000.0, 0.0, 10.0])  # two tables
     assert [margin.find_tier(floors, 0, 3, s) for s in (0.0, 49_999.9, 50_000.0, 1e9)] == [0, 0, 1, 2]
