@@ -71,7 +71,7 @@ def test_liquidations_are_counted_once_and_lead_to_their_section() -> None:
     found = [finding for finding in verdict(run) if finding.code == "liquidated"]
     assert len(found) == 1
     assert found[0].section == "liquidations"
-    assert found[0].text.startswith("1 position was taken over by the venue; it cost ")
+    assert found[0].text.startswith("1 position was taken over by the venue. That lost ")
     assert "USDT" in found[0].text
 
 
