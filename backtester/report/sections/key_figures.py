@@ -10,7 +10,7 @@ from backtester.analytics import alternatives, returns
 from backtester.analytics.details import with_details
 from backtester.engine.result import Result, SummaryValue
 from backtester.report import figures, numbers
-from backtester.report.key_figures import groups, money_decimals
+from backtester.report.key_figures import SHORT_DAYS, groups, money_decimals
 from backtester.report.section import Plot, Section
 
 NAMES = {
@@ -51,10 +51,12 @@ def _against(result: Result, told: dict[str, dict[str, SummaryValue]]) -> dict[s
     if len(known) < 2:
         return {"rows": []}
     digits = money_decimals(result)
+    is_short = int(result.summary["days"] or 0) < SHORT_DAYS
     values = {subject: told[subject] if subject else result.summary for subject in known}
     rows = [
         (label, [(f"{subject}.{key}".lstrip("."), _text(key, values[subject][key], digits)) for subject in known])
         for key, label in _ROWS
+        if key != "annual_return" or not is_short  # a year of a few days is no figure to compare by
     ]
     return {"names": [NAMES[subject] for subject in known], "rows": rows, "note": _note(result, told)}
 
