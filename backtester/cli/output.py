@@ -66,6 +66,7 @@ def print_table(
         Places of the columns that are never broken over lines, so that what stands there can be copied.
     """
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -78,7 +79,7 @@ def print_table(
     lines = [*rows]
     for row in lines:
         table.add_row(*(Text(cell) for cell in row))
-    longest = [max(map(len, column)) for column in zip(columns, *lines, strict=True)]
+    longest = [max(map(cell_len, column)) for column in zip(columns, *lines, strict=True)]
     needed = sum(size if place in {*right, *whole} else min(size, _NARROWEST) for place, size in enumerate(longest))
     console = Console()
     console.width = max(console.width, needed + 3 * len(longest) + 1)  # rather wider than the screen than cut off
