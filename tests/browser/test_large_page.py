@@ -20,7 +20,7 @@ from tests.browser.visiting import visit
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.browser, pytest.mark.long]
+pytestmark = pytest.mark.browser
 
 BARS = 1_000_000
 LARGEST = 14e6
@@ -65,10 +65,16 @@ def test_the_first_screen_comes_at_once(browser: Browser, page_file: Path) -> No
         paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
         assert faults == []
         page.close()
+    for width in (1440, 1024, 390):
+        page, faults = visit(browser, page_file, width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert faults == []
+        page.close()
     print(f"first screen after {min(paints):.0f} ms")  # noqa: T201 - the figures are the purpose
     assert min(paints) <= FIRST_SCREEN_MS
 
 
+@pytest.mark.long
 def test_zooming_is_smooth(browser: Browser, page_file: Path, tmp_path: Path) -> None:
     page, faults = visit(browser, page_file)
     page.locator("#price").scroll_into_view_if_needed()

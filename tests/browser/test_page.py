@@ -49,6 +49,7 @@ RUNS: dict[str, Callable[[], Result]] = {
     "one-trade": sample.one_trade,
     "liquidated": sample.liquidated,
     "hostile": hostile,
+    "book": lambda: sample.make(50, 24 * 20, names=tuple(f"C{number:02}/USDT:USDT" for number in range(50))),
 }
 
 
