@@ -52,7 +52,7 @@ test: test-numeric
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not long"
 
 test-numeric: $(DEV)
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not long" $(NUMERIC)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not long" $(NUMERIC) tests/unit/clearing
 	NUMBA_BOUNDSCHECK=1 BACKTESTER_CACHE_DIR=$(CURDIR)/build/boundscheck-cache \
 	  $(BIN)/python -m pytest -q -n $(WORKERS) -m "not long" $(NUMERIC)
 

@@ -76,11 +76,11 @@ def struck_events(result: Result) -> pl.DataFrame:
 
 
 def _with_lights(events: pl.DataFrame, clearing: pl.DataFrame) -> pl.DataFrame:
-    """Return the events with the light that was last known before each; that of its own bar is what it left."""
+    """Return the deleveragings with the light of their bar, with which they struck, else the last one known before."""
     if clearing.is_empty() or events.is_empty():
         return events
     known = clearing.drop_nulls("light").select("open_time", "symbol", pl.col("light").alias("seen"))
-    before = events.with_row_index().join(known, on="symbol", how="inner").filter(pl.col("open_time") < pl.col("time"))
+    before = events.with_row_index().join(known, on="symbol", how="inner").filter(pl.col("open_time") <= pl.col("time"))
     last = before.sort("open_time").group_by("index", maintain_order=True).agg(pl.col("seen").last())
     joined = events.with_row_index().join(last, on="index", how="left", maintain_order="left")
     return joined.with_columns(pl.col("seen").alias("light")).select(SCHEMA.names())

@@ -243,6 +243,7 @@ def _guest_events(deleveragings: pl.DataFrame, clawbacks: pl.DataFrame) -> pl.Da
         "mark_price",
         (-pl.col("profit_lost")).alias("amount"),
         "at_open",
+        "light",
     )
     none = pl.lit(None, pl.Float64)
     second = clawbacks.filter(pl.col("guest")).select(
@@ -254,6 +255,7 @@ def _guest_events(deleveragings: pl.DataFrame, clawbacks: pl.DataFrame) -> pl.Da
         none.alias("mark_price"),
         (-pl.col("paid")).alias("amount"),
         pl.lit(value=False).alias("at_open"),
+        pl.lit(None, pl.Int64).alias("light"),
     )
     return pl.concat([first, second]).sort("open_time", maintain_order=True)
 

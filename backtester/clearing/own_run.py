@@ -247,7 +247,10 @@ def _struck(run: Replayed, first: Replayed, cleared: ClearingResult, *, rounds: 
 
 
 def light_frame(cleared: ClearingResult, run: Replayed) -> pl.DataFrame:
-    """Return the account's light and the funds' worth over time: at most 500 times, and those of events."""
+    """Return the account's light and the funds' worth over time: at most 500 times, and those of events.
+
+    The light of a bar in which the account was deleveraged is that with which it was, elsewhere that of the close.
+    """
     import polars as pl  # noqa: PLC0415 - heavy
 
     bars = cleared.fund["open_time"].unique(maintain_order=True)
@@ -257,9 +260,13 @@ def light_frame(cleared: ClearingResult, run: Replayed) -> pl.DataFrame:
     times = pl.DataFrame({"open_time": kept})
     names = pl.DataFrame({"symbol": [run.panel.symbols[k] for k in contract_rows(run)]}, schema={"symbol": pl.String})
     worth = cleared.fund.group_by("open_time", maintain_order=True).agg(pl.col("worth").sum().alias("fund_worth"))
+    key = ["open_time", "symbol"]
+    with_which = cleared.guest.drop_nulls("light").group_by(key, maintain_order=True).agg(pl.col("light").first())
+    lights = cleared.lights.join(with_which.rename({"light": "with_which"}), on=key, how="full", coalesce=True)
+    lights = lights.select(*key, pl.coalesce("with_which", "light").alias("light"))
     return (
         times.join(names, how="cross")
-        .join(cleared.lights, on=["open_time", "symbol"], how="left", maintain_order="left")
+        .join(lights, on=key, how="left", maintain_order="left")
         .join(worth, on="open_time", how="left", maintain_order="left")
         .select("open_time", "symbol", "light", "fund_worth")
     )

@@ -49,7 +49,7 @@ class ClearingResult:
     guest : polars.DataFrame
         What the clearing did to the guest: ``open_time, symbol, kind`` (``auto_deleverage`` or
         ``socialized_loss``)``, quantity`` (signed as held)``, price, mark_price, amount,
-        at_open``.
+        at_open, light``.
     summary : dict
         Figures by snake_case key.
     notes : tuple of str

@@ -88,7 +88,8 @@ class Result:
         The same run under other assumptions, one row each; empty where none was tried.
     clearing : polars.DataFrame
         The account's place in a cleared market over time: ``open_time, symbol, light`` (1: first in the queue, null
-        where nothing is held)``, fund_worth``; empty where no market was cleared.
+        where nothing is held; of a bar that deleveraged it the one with which it was)``, fund_worth``; empty where no
+        market was cleared.
     unstruck : polars.DataFrame
         ``open_time, equity`` of the same run without the venue's events; empty where there were none.
     bars : polars.DataFrame

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from backtester.kernel._jit import constant, step
-from backtester.kernel.clearing_engine import engine_trades, fund_worth, pay_wallet, set_holding
+from backtester.kernel.clearing_engine import engine_trades, fund_worth, pay_margin, pay_wallet, set_holding
 from backtester.kernel.clearing_groups import own_requirement, watch_account
 from backtester.kernel.clearing_liquidation import lift_debt
 from backtester.kernel.clearing_state import (
@@ -335,6 +335,26 @@ def net_profit(books: Books, a: int) -> float:
 
 
 @step
+def pay_share(books: Books, a: int, amount: float) -> None:
+    """Take a shared loss from an account: the free wallet first, then isolated margins by what stands behind each."""
+    account = books.accounts[a]
+    from_margins = 0.0
+    if account["isolated"] == 1:
+        from_margins = max(amount - max(account["wallet"], 0.0), 0.0)
+    behind = 0.0
+    if from_margins > 0.0:
+        for p in range(account["first"], account["stop"]):
+            behind += max(margin_balance(books, p), 0.0)
+    if behind <= 0.0:
+        pay_wallet(books, a, -amount)
+        return
+    from_margins = min(from_margins, behind)
+    for p in range(account["first"], account["stop"]):
+        pay_margin(books, p, -from_margins * max(margin_balance(books, p), 0.0) / behind)
+    pay_wallet(books, a, from_margins - amount)
+
+
+@step
 def share_losses(world: World, books: Books, journal: Journal, bar: int) -> None:
     """Take what the funds lack from the winners of the settlement period, in proportion to their net profits."""
     for fund in range(books.funds.size):
@@ -363,7 +383,7 @@ def share_losses(world: World, books: Books, journal: Journal, bar: int) -> None
                 row["profit"] = profit
                 row["rate"] = rate
                 row["paid"] = paid
-            pay_wallet(books, a, -paid)
+            pay_share(books, a, paid)
             books.funds[fund]["balance"] += paid
             books.funds[fund]["shared"] += paid
             watch_account(world, books, a)

@@ -20,7 +20,7 @@ from backtester.engine.run import Loaded, check_books, load_run, replay_inputs, 
 from backtester.engine.run_checks import refuse_clashes
 from backtester.engine.run_file import Tree, build_config, merge
 from backtester.engine.transfers import transfers_of
-from backtester.engine.venue_events import refuse_clearing, venue_events_of
+from backtester.engine.venue_events import refuse_clearing, venue_events_of, with_rows
 from backtester.errors import BacktesterError, UnknownNameError, UsageError
 from backtester.market.panel import Panel
 from backtester.market.schema import timeframe_ms
@@ -117,9 +117,10 @@ class Job:
         memory: int = MEMORY,
         threads: int = 1,
     ) -> None:
+        refuse_clearing(config)
         if strategy is None:
             strategy = find_class(config, folders)
-        self.config = config
+        self.config = config = with_rows(config)
         self.store = store
         self.strategy = strategy
         self.memory = memory

@@ -146,6 +146,6 @@ def test_a_wrong_market_leaves_nothing(shell, tmp_path: Path, text: str, code: i
 
 def test_a_search_clears_no_market(shell, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('[strategy]\nname = "trend"\n[clearing]\nopen_interest = 1e6\n')
-    code, _, err = shell("sweep", "--config", "run.toml", *SHORT[1:-1], "-p", "fast=10,20")
+    code, _, err = shell("sweep", "--config", "run.toml", *SHORT[1:-1], "-g", "fast=10:20:10", "--no-report")
     assert code == 2
     assert "The section clearing belongs to a single run" in err

@@ -11,7 +11,8 @@ from backtester.report import theme
 from backtester.report.figures.series import line, milliseconds
 
 LIGHTS = 5
-_COLORS = (theme.ACCENT, theme.SECOND, theme.THIRD, theme.LOSS, theme.MUTED)
+_COLORS = (theme.ACCENT, theme.SECOND, theme.THIRD, theme.LOSS)
+_DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def light_figure(clearing: pl.DataFrame, events: pl.DataFrame, settle: str) -> go.Figure:
@@ -36,7 +37,12 @@ def light_figure(clearing: pl.DataFrame, events: pl.DataFrame, settle: str) -> g
                 y=own["light"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
                 mode="lines",
                 name=symbol,
-                line={"color": _COLORS[k % len(_COLORS)], "width": 1.6, "shape": "hv"},
+                line={
+                    "color": _COLORS[k % len(_COLORS)],
+                    "dash": _DASHES[k % len(_DASHES)],
+                    "width": 1.6,
+                    "shape": "hv",
+                },
                 hovertemplate="light %{y:.0f} of 5<extra>%{fullData.name}</extra>",
             ),
             row=1,
@@ -63,7 +69,7 @@ def light_figure(clearing: pl.DataFrame, events: pl.DataFrame, settle: str) -> g
             worth["open_time"],
             worth["fund_worth"].to_numpy(),
             name="Insurance fund",
-            line={"color": theme.THIRD, "width": 1.4},
+            line={"color": theme.MUTED, "width": 1.4},
             hovertemplate=f"%{{y:,.0f}} {settle}<extra>Insurance fund</extra>",
         ),
         row=2,

@@ -32,7 +32,7 @@ def venue_event_section(result: Result) -> Section | None:
         Column("time", "Time, kind", _time_and_kind, is_number=False),
         Column("symbol", "Position", _position, is_number=False),
         Column("price", "Price, mark", lambda r: (numbers.price(r["price"]), numbers.price(r["mark_price"]))),
-        Column("light", "Light before", lambda r: numbers.count(r["light"])),
+        Column("light", "Light", lambda r: numbers.count(r["light"])),
         Column("profit_lost", "Profit lost", lambda r: numbers.decimal(r["profit_lost"], digits)),
     ]
     if not result.clearing.height:
@@ -83,12 +83,15 @@ def _note(result: Result, *, struck: bool) -> str:
     if result.clearing.height:
         parts.append(
             "Lights count the fifths of the queue of positions against the liquidated side: 1 is closed first; no "
-            "line, no position. The dearest part is rarely the price: it is the position that is gone."
+            "line, no position."
         )
-    elif struck:
-        parts.append("Profit lost is against the mark; the effect on final equity counts the positions gone too.")
-    if result.clearing.height and not struck:
-        parts.append("The venue did nothing to this account.")
+        if not struck:
+            parts.append("The venue did nothing to this account.")
+    if struck:
+        parts.append(
+            "Profit lost is against the mark of its moment; the effect on final equity counts what the positions that "
+            "were gone would have won or lost later."
+        )
     return " ".join(parts)
 
 

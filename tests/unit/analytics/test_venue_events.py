@@ -65,7 +65,7 @@ def struck(*, inverse: bool = False):
 
 
 @pytest.mark.parametrize("inverse", [False, True])
-def test_events_carry_mark_loss_and_the_light_before(inverse: bool) -> None:
+def test_events_carry_mark_loss_and_light(inverse: bool) -> None:
     run = struck(inverse=inverse)
     deleveraged, shared = struck_events(run).to_dicts()
     assert (deleveraged["kind"], deleveraged["position_side"], deleveraged["quantity"]) == (
@@ -75,7 +75,7 @@ def test_events_carry_mark_loss_and_the_light_before(inverse: bool) -> None:
     )
     assert deleveraged["mark_price"] == pytest.approx(90.0)
     assert deleveraged["profit_lost"] == pytest.approx(2 * (1 / 90 - 1 / 95) if inverse else 10.0)
-    assert deleveraged["light"] == 1, "that of its own moment is what it left"
+    assert deleveraged["light"] == 5, "that of its own moment"
     assert (shared["kind"], shared["symbol"], shared["profit_lost"]) == ("socialized_loss", None, 7.5)
 
 

@@ -92,6 +92,18 @@ def test_winners_share_what_the_fund_lacks() -> None:
     assert result.accounts["equity"].to_list() == pytest.approx([0.0, 110.5, 103.5])
 
 
+def test_isolated_winners_pay_from_what_stands_behind_their_positions() -> None:
+    m = market([*GAP, (80.0, 230.0)], start=24 * HOUR - 2 * MINUTE)
+    rules = PLAIN.with_changes(fund_start=4.0, waterfall=("market", "fund", "share"))
+    shorts = (Holding(1, -0.75, 100.0, 100.0, isolated=True), Holding(2, -0.25, 100.0, 100.0, isolated=True))
+    result = checked(simulate(m, population(m, LONG, *shorts), rules))
+    assert result.clawbacks["paid"].to_list() == pytest.approx([4.5, 1.5])
+    # the first stands on 95.5 now: without the loss it would last until 175 / 0.7575 = 231
+    row = result.liquidations.row(-1, named=True)
+    assert (row["account"], row["mark_price"]) == (1, pytest.approx((75 + 95.5) / 0.7575))
+    assert row["margin_balance"] == pytest.approx(row["requirement"])
+
+
 def test_no_winner_pays_more_than_the_profit() -> None:
     m = market(GAP, start=24 * HOUR - 2 * MINUTE)
     rules = PLAIN.with_changes(waterfall=("market", "fund", "share"))

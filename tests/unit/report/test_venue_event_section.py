@@ -20,7 +20,7 @@ def test_events_are_listed_with_what_they_took() -> None:
         ("2024-01-01 00:00", "deleveraged"),
         (struck().symbols[0], "short 2"),
         ("95.000", "90.000"),
-        "1",
+        "5",
         "10.00",
     ]
     assert table.rows[1][0] == ("2024-01-01 00:00", "shared loss")
