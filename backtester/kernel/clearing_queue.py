@@ -17,10 +17,12 @@ from backtester.kernel.clearing_state import (
     AT_MARK,
     CLAWBACKS,
     DELEVERAGINGS,
+    DUST,
     GUEST,
     RANK_BINANCE,
     RANK_BITMEX,
     RANK_HYPERLIQUID,
+    SCALE,
     Books,
     Floats,
     Ints,
@@ -295,7 +297,7 @@ def trigger_holds(world: World, books: Books, journal: Journal, fund: int, now: 
     """Return whether a fund is exhausted, or has fallen from its peak as far as the venue's trigger says."""
     rules = world.rules[0]
     worth = fund_worth(world, books, fund)
-    if rules["on_exhaustion"] == 1 and worth < 0.0:
+    if rules["on_exhaustion"] == 1 and worth < -DUST * books.totals[SCALE]:
         return True
     if rules["drawdown"] == math.inf:
         return False
@@ -359,7 +361,7 @@ def share_losses(world: World, books: Books, journal: Journal, bar: int) -> None
     """Take what the funds lack from the winners of the settlement period, in proportion to their net profits."""
     for fund in range(books.funds.size):
         uncovered = -fund_worth(world, books, fund)
-        if uncovered <= 0.0:
+        if uncovered <= DUST * books.totals[SCALE]:
             continue
         profits = 0.0
         for a in range(books.accounts.size):
