@@ -28,7 +28,7 @@ from backtester.domain.enums import VenueEventKind
 from backtester.engine.assembly import Inputs, Replayed
 from backtester.engine.instructions import VenueEvents
 from backtester.engine.result import Notice
-from backtester.engine.run import Progress, Struck, replay_inputs, silent
+from backtester.engine.run import Progress, Striker, Struck, replay_inputs, silent
 from backtester.errors import BacktesterError, ConfigError, UsageError
 from backtester.market.schema import timeframe_name
 
@@ -152,6 +152,15 @@ def clear_own_run(inputs: Inputs, config: ClearingConfig, store: Store, progress
         f"After {config.most_rounds} rounds the market's clearing and the run still change each other.",
         "Raise clearing.most_rounds, or shorten the run: each round settles one more bar that strikes the account.",
     )
+
+
+def striker_of(config: ClearingConfig, store: Store) -> Striker:
+    """Return what replays a run in the market that its venue clears."""
+
+    def strike(inputs: Inputs, progress: Progress) -> Struck:
+        return clear_own_run(inputs, config, store, progress)
+
+    return strike
 
 
 def _refuse_clashes(inputs: Inputs, config: ClearingConfig) -> None:
