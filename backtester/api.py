@@ -14,7 +14,6 @@ from backtester.analytics.details import with_details
 from backtester.arguments import EventRows, call_tree, event_tree, folder_options, from_here, opened_store
 from backtester.domain.config import ClearingConfig, RunConfig
 from backtester.domain.margin_tiers import MarginTier
-from backtester.engine.assembly import Inputs
 from backtester.engine.assume import try_assumptions
 from backtester.engine.decisions import find_strategy, references_of
 from backtester.engine.folder import (
@@ -27,7 +26,7 @@ from backtester.engine.folder import (
 )
 from backtester.engine.loose_frame import FrameLike
 from backtester.engine.result import Result
-from backtester.engine.run import Progress, Striker, Struck, execute_kept, load_run, silent
+from backtester.engine.run import Progress, Striker, execute_kept, load_run, silent
 from backtester.engine.run_file import build_config, merge
 from backtester.errors import UsageError
 from backtester.market.store import Store
@@ -137,12 +136,9 @@ def run(
 
 def _cleared_with(config: ClearingConfig, store: Store) -> Striker:
     """Return what replays a run in the market that its venue clears."""
-    from backtester.clearing.own_run import clear_own_run  # noqa: PLC0415 - few runs clear a market
+    from backtester.clearing.own_run import striker_of  # noqa: PLC0415 - few runs clear a market
 
-    def strike(inputs: Inputs, progress: Progress) -> Struck:
-        return clear_own_run(inputs, config, store, progress)
-
-    return strike
+    return striker_of(config, store)
 
 
 def _sealed_bars(

@@ -14,6 +14,8 @@ from backtester.errors import AccountError, DataError, UnknownNameError, UsageEr
 if TYPE_CHECKING:
     import polars as pl
 
+COLUMNS = ("account", "symbol", "quantity", "entry_price", "wallet", "mode", "leverage", "margin")
+
 
 def from_table(path: str | Path, symbols: Sequence[str] | None = None) -> Population:
     """Return the accounts of a CSV or Parquet file, one row a position.
@@ -32,7 +34,7 @@ def from_table(path: str | Path, symbols: Sequence[str] | None = None) -> Popula
     DataError
         The file cannot be read or a column is missing.
     UnknownNameError
-        A symbol is none of ``symbols``.
+        A symbol is none of ``symbols``, or a column none of those.
     AccountError
         An account contradicts itself, or the positions do not sum to zero.
     """
@@ -46,6 +48,9 @@ def from_table(path: str | Path, symbols: Sequence[str] | None = None) -> Popula
                 None,
                 "It needs account, symbol, quantity, entry_price and wallet; mode, leverage and margin may be there.",
             )
+    for column in frame.columns:
+        if column not in COLUMNS:
+            raise UnknownNameError("column", column, COLUMNS, f"in {name}")
     if frame.is_empty():
         raise DataError(name, "has no rows", None, "Give one row for each position.")
     return _population_of(frame, name, symbols)

@@ -294,7 +294,7 @@ def _summary(
         "clawed_back": float(clawbacks["paid"].sum()),
         "fund_start": float(books.funds["start"].sum()),
         "fund_end": float(last["worth"].sum()),
-        "fund_low": float(together.min() or 0.0),  # type: ignore[arg-type]
+        "fund_low": min(float(books.funds["start"].sum()), float(together.min() or 0.0)),  # type: ignore[arg-type]
         "fund_surplus": float(fund["surplus"].sum()),
         "fund_deficit": float(fund["deficit"].sum()),
         "fund_fees": float(fund["fees"].sum()),

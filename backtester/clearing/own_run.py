@@ -22,13 +22,13 @@ from backtester.clearing.own_path import contract_rows, own_guest, own_market
 from backtester.clearing.population import Population
 from backtester.clearing.result import ClearingResult
 from backtester.clearing.rules import ClearingRules, clearing_rules
-from backtester.clearing.simulate import simulate
+from backtester.clearing.simulate import light_step, simulate
 from backtester.domain.config import ClearingConfig
 from backtester.domain.enums import VenueEventKind
 from backtester.engine.assembly import Inputs, Replayed
 from backtester.engine.instructions import VenueEvents
 from backtester.engine.result import Notice
-from backtester.engine.run import Progress, Struck, replay_inputs, silent
+from backtester.engine.run import Progress, Striker, Struck, replay_inputs, silent
 from backtester.errors import BacktesterError, ConfigError, UsageError
 from backtester.market.schema import timeframe_name
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
-MOST_TIMES = 500  # of the light over time, beside those of events
 
 
 class OwnMarket:
@@ -155,6 +154,15 @@ def clear_own_run(inputs: Inputs, config: ClearingConfig, store: Store, progress
     )
 
 
+def striker_of(config: ClearingConfig, store: Store) -> Striker:
+    """Return what replays a run in the market that its venue clears."""
+
+    def strike(inputs: Inputs, progress: Progress) -> Struck:
+        return clear_own_run(inputs, config, store, progress)
+
+    return strike
+
+
 def _refuse_clashes(inputs: Inputs, config: ClearingConfig) -> None:
     resolved = inputs.resolved.config
     if inputs.instructions.venue_events.time.size or resolved.venue_events.deleverage or resolved.venue_events.clawback:
@@ -247,19 +255,21 @@ def _struck(run: Replayed, first: Replayed, cleared: ClearingResult, *, rounds: 
 
 
 def light_frame(cleared: ClearingResult, run: Replayed) -> pl.DataFrame:
-    """Return the account's light and the funds' worth over time: at most 500 times, and those of events.
+    """Return the account's light and the funds' worth over time: at most 500 times, besides those of events.
+
+    The last bar and that of the lowest worth are always there.
 
     The light of a bar in which the account was deleveraged is that with which it was, elsewhere that of the close.
     """
     import polars as pl  # noqa: PLC0415 - heavy
 
     bars = cleared.fund["open_time"].unique(maintain_order=True)
-    step = max(1, -(-len(bars) // MOST_TIMES))
-    struck = cleared.guest["open_time"]
-    kept = bars.filter((pl.Series(np.arange(len(bars))) % step == 0) | bars.is_in(struck.implode()))
+    worth = cleared.fund.group_by("open_time", maintain_order=True).agg(pl.col("worth").sum().alias("fund_worth"))
+    looked_at = np.arange(len(bars)) % light_step(len(bars)) == 0
+    looked_at[[int(worth["fund_worth"].arg_min() or 0), len(bars) - 1]] = True
+    kept = bars.filter(pl.Series(looked_at) | bars.is_in(cleared.guest["open_time"].implode()))
     times = pl.DataFrame({"open_time": kept})
     names = pl.DataFrame({"symbol": [run.panel.symbols[k] for k in contract_rows(run)]}, schema={"symbol": pl.String})
-    worth = cleared.fund.group_by("open_time", maintain_order=True).agg(pl.col("worth").sum().alias("fund_worth"))
     key = ["open_time", "symbol"]
     with_which = cleared.guest.drop_nulls("light").group_by(key, maintain_order=True).agg(pl.col("light").first())
     lights = cleared.lights.join(with_which.rename({"light": "with_which"}), on=key, how="full", coalesce=True)

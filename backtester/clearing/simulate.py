@@ -80,7 +80,7 @@ def simulate(
         books = make_books(market, population, rules, guest)
         start = start_equities(world, books)
         journal = make_journal(world, books, capacity)
-        every = 0 if guest is None else max(1, len(market.open_time) // MOST_LIGHTS)
+        every = 0 if guest is None else light_step(len(market.open_time))
         outcome, bar = clear_market(world, books, journal, every)
         if outcome != CLOSED:
             _refuse(market, journal, outcome, bar)
@@ -97,6 +97,11 @@ def simulate(
         if needed == capacity:
             return result_of(market, population, rules, books, journal, start=start, has_guest=guest is not None)
         capacity = needed
+
+
+def light_step(bars: int) -> int:
+    """Return how many bars lie between two looks at the guest's light: at most 500 looks, beside those of events."""
+    return max(1, -(-bars // MOST_LIGHTS))
 
 
 def start_equities(world: World, books: Books) -> NDArray[np.float64]:

@@ -10,6 +10,8 @@ from backtester.domain.enums import FillReason, LedgerKind, label
 from backtester.engine.result import Notice, listed
 from backtester.errors import format_time
 
+MINUTE_MS = 60_000
+
 
 def venue_notices(counts: Mapping[str, int], fills: pl.DataFrame, ledger: pl.DataFrame, settle: str) -> list[Notice]:
     """Return what the venue did to the account.
@@ -72,4 +74,4 @@ def _times(count: int) -> str:
 
 
 def _moment(rows: pl.DataFrame) -> str:
-    return format_time(int(rows["time"].dt.epoch("ms")[0]))
+    return format_time(int(rows["time"].dt.epoch("ms")[0]) // MINUTE_MS * MINUTE_MS)  # inside a bar: its last ms

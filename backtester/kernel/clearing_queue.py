@@ -17,6 +17,7 @@ from backtester.kernel.clearing_state import (
     AT_MARK,
     CLAWBACKS,
     DELEVERAGINGS,
+    DUST,
     GUEST,
     RANK_BINANCE,
     RANK_BITMEX,
@@ -363,7 +364,7 @@ def share_losses(world: World, books: Books, journal: Journal, bar: int) -> None
     """Take what the funds lack from the winners of the settlement period, in proportion to their net profits."""
     for fund in range(books.funds.size):
         uncovered = -fund_worth(world, books, fund)
-        if uncovered <= 0.0:
+        if uncovered <= DUST * books.totals[SCALE]:
             continue
         profits = 0.0
         for a in range(books.accounts.size):

@@ -44,6 +44,9 @@ SIZES_APART = 2
 BELOW_LIMIT = 3
 ENDLESS = 4
 
+# amounts below this part of the wallets are rounding, not a fund's lack
+DUST = 1e-13
+
 # deleveraging price and ranking, as rules name them
 AT_BANKRUPTCY = 0
 AT_MARK = 1

@@ -18,7 +18,7 @@ from backtester.engine.assume import try_assumptions
 from backtester.engine.folder import load_result
 from backtester.engine.manifest import sha256
 from backtester.engine.result import FRAMES, Result
-from backtester.engine.run import Progress, execute_kept, silent
+from backtester.engine.run import Progress, Striker, execute_kept, silent
 from backtester.errors import StrategyError, UsageError
 from backtester.market.store import Store
 from backtester.strategy import Strategy, registry
@@ -118,7 +118,12 @@ def reproduce(folder: Path | str, store: Store | Path | str | None = None, progr
     if not opened.root.is_dir():
         raise UsageError(f"There is no store {opened.root}.", "Name the folder of the market data with --store.")
     strategy = strategy_of_copy(path, stored)
-    made, replayed = execute_kept(stored.config, opened, strategy=strategy, progress=progress)
+    striker: Striker | None = None
+    if stored.config.clearing is not None:
+        from backtester.clearing.own_run import striker_of  # noqa: PLC0415 - few runs clear a market
+
+        striker = striker_of(stored.config.clearing, opened)
+    made, replayed = execute_kept(stored.config, opened, strategy=strategy, progress=progress, striker=striker)
     again = complete(made)
     again = with_details(again) if stored.details else again
     if stored.assumptions.height:

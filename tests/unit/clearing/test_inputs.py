@@ -224,6 +224,9 @@ def test_a_table_that_says_too_little_or_two_things(tmp_path: Path) -> None:
     frame.with_columns(quantity=pl.Series(["2", "x", "-0.5"])).write_csv(path)
     with pytest.raises(DataError, match="row 2: quantity = 'x' is no number"):
         from_table(path)
+    frame.rename({"leverage": "levrage"}).write_csv(path)
+    with pytest.raises(UnknownNameError, match=r"levrage.*in accounts\.csv"):
+        from_table(path)
     with pytest.raises(UsageError, match="no such file"):
         from_table(tmp_path / "none.csv")
 

@@ -110,6 +110,16 @@ def test_a_run_is_the_fixed_point_of_its_own_clearing(accounts: str) -> None:
     assert again.unstruck.equals(result.unstruck)
 
 
+def test_the_light_is_known_wherever_a_long_run_shows_it(accounts: str) -> None:
+    """1,250 bars are looked at every third bar, by the clearing as by the frame that shows it, and at the last."""
+    data = bars(*[100.0] * 1_240, *[80.0] * 10)
+    settings = {"fees": {"taker": 0.0}, "clearing": {"file": accounts, "rules": RULES}}
+    result = backtester.run(Short(), data=data, tiers=TIERS, balance=1_000.0, leverage=5.0, settings=settings, out=None)
+    shown = result.clearing.with_columns(hour=(pl.col("open_time").dt.epoch("ms") - START) // HOUR)
+    assert shown["hour"].to_list() == sorted({*range(0, 1_250, 3), 1_240, 1_249})
+    assert shown.filter(pl.col("light").is_null() & (pl.col("hour") < 1_240))["hour"].to_list() == [0]  # not yet held
+
+
 def test_shared_losses_are_clawed_back(accounts: str) -> None:
     """No deleveraging: the two losses of 200 at each crash are shared when the day ends.
 

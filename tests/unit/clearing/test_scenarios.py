@@ -36,6 +36,29 @@ def test_a_surplus_goes_to_the_fund() -> None:
     assert worth(result) == pytest.approx([0.0, 90 / 0.99 - 90, 90 / 0.99 - 90])
     assert result.accounts["equity"].to_list() == pytest.approx([0.0, 111.0])
     assert result.accounts["survived"].to_list() == [False, True]
+    at_once = market(FALL[1:])
+    result = simulate(at_once, population(at_once, LONG, Holding(1, -1.0, 100.0, 100.0)), PLAIN)
+    assert worth(result)[0] > 0.9
+    assert result.summary["fund_low"] == 0.0  # with which it began
+
+
+def test_rounding_is_no_lack_of_the_fund() -> None:
+    """Seven positions are taken over and closed against the shorts at their mean bankruptcy price: nothing is left."""
+    m = market([(100, 100), (100, 100), (80, 80), (70, 70), (70, 70)])
+    sizes = (0.7, 1.1, 1.1, 0.7, 1.1, 0.3)
+    entries = (98.94, 103.15, 102.7, 96.04, 92.84, 96.2)
+    wallets = (19.33, 14.06, 5.35, 16.73, 31.02, 32.62)
+    longs = [Holding(k, q, p, w) for k, (q, p, w) in enumerate(zip(sizes, entries, wallets, strict=True))]
+    third = sum(sizes) / 3
+    shorts = [Holding(6, -third, 100.0, 1000.0), Holding(7, -third, 101.0, 1000.0)]
+    shorts.append(Holding(8, -sum(sizes) + 2 * third, 101.3, 1000.0))
+    rules = PLAIN.with_changes(
+        volume_share=0.0, waterfall=("market", "fund", "deleverage", "share"), sharing_hours=1 / 60
+    )
+    result = checked(simulate(m, population(m, *longs, *shorts), rules))
+    assert len(result.deleveragings) > 0
+    assert result.clawbacks.is_empty()
+    assert not result.fund.filter(pl.col("worth").abs() < 1e-12)["deleveraging"].any()
 
 
 def test_a_deficit_is_covered_by_the_fund() -> None:

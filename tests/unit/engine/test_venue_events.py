@@ -228,3 +228,5 @@ def test_what_struck_is_told() -> None:
         "clawbacks_cut": "1 clawback was cut to the account's profit of the period, or to its equity.",
     }
     assert venue_notices({}, fills.clear(), ledger.clear(), "USDT") == []
+    inside = fills.with_columns(pl.col("time") + pl.duration(milliseconds=H - 1))
+    assert "first at 2025-01-01 01:59 UTC" in venue_notices({}, inside, ledger.clear(), "USDT")[0].text

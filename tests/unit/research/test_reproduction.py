@@ -42,6 +42,16 @@ def test_the_store_of_the_run_is_the_default(done: Path) -> None:
     assert reproduce(done).is_equal
 
 
+def test_a_run_in_a_cleared_market_is_cleared_again(demo_store: Path, tmp_path: Path) -> None:
+    clearing = {"open_interest": 1e8, "accounts": 200, "rules": {"fund_start": 0.0, "volume_share": 0.0}}
+    settings = {"report": {"enabled": False}, "clearing": clearing}
+    made = backtester.run("trend", data=demo_store, out=tmp_path, settings=settings, **SPAN)
+    assert made.run_dir is not None
+    found = reproduce(made.run_dir, demo_store)
+    assert found.frames == ()
+    assert found.again.manifest["clearing"] == made.manifest["clearing"]
+
+
 def test_the_copy_of_the_strategy_is_run(copy: Path, demo_store: Path) -> None:
     path = copy / "strategy.py"
     text = path.read_text(encoding="utf-8")
