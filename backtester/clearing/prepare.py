@@ -129,8 +129,8 @@ def _contracts(market: ClearingMarket, rules: ClearingRules, sizes: Rows) -> tup
         row["largest_slope"] = steepest
         row["low_factor"] = 1.0 if inverse else 1.0 / (1.0 - steepest)
         row["high_factor"] = 1.0 / (1.0 - steepest) if inverse else 1.0
-        smooth = table.form is TierForm.PROGRESSIVE and rules.mmr_basis == "mark"
-        row["jumps"] = int(len(part) > 1 and not smooth)
+        moves = table.unit is TierUnit.NOTIONAL and rules.mmr_basis == "mark"  # the mark chooses the bracket
+        row["jumps"] = int(len(part) > 1 and moves and table.form is not TierForm.PROGRESSIVE)
         start += len(part)
     return contracts, np.concatenate(parts)
 

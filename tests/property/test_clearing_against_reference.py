@@ -14,7 +14,7 @@ from tests.reference.clearing_compare import assert_agree
 
 
 def agree(market: Market) -> None:
-    market = with_venue(market, funding_paid_from="margin", mmr_basis="mark")
+    market = with_venue(market, funding_paid_from="margin")
     assert_agree(replay_state(market), replay_product(market))
 
 
