@@ -190,6 +190,34 @@ SCENARIOS = (
         equity="0  655+250  9999-250",
         held="0 -10 10",
     ),
+    # Shorts pay 7.5 a unit, so that 40 become -35, with 215 behind ten at the mark of 75. Closed at 100 the isolated
+    # ten of account 1 would leave -35: no part is taken, since margin comes free in proportion. The same ten under
+    # cross margin bear the two that are needed: they cost 50.
+    ClearingScenario(
+        name="who could not bear the price is passed over",
+        bars="""
+            open  high  low  close  volume  rate
+            100   100   100  100    1000    .
+            75    75    75   75     0       -0.1
+        """,
+        accounts="""
+            acc  wallet  size  entry  margin
+            0    20      2     100    .
+            1    40      -10   100    40
+            2    40      -10   100    .
+            3    10000   18    100    .
+        """,
+        rules={"deleverage_price": "previous_mark"},
+        events="""
+            bar  kind        acc  size  price  bust  realized  taken  result
+            1    takeover    0    2     .      82.5  -50       .      .
+            1    deleverage  2    -2    100    .     50        -50    35
+        """,
+        wallet="0  -35  -35  10135",
+        equity="0  215  165  10135-450",
+        held="0 -10 -8 18",
+        fund="0 35",
+    ),
     # The day ends with bar 1. Fund -95; winners made 150 and 100, so that 38 % of each is taken.
     ClearingScenario(
         name="winners share a loss",
