@@ -81,6 +81,7 @@ RULES = np.dtype(
         ("step_once", np.int64),
         ("liquidation_fee", np.float64),
         ("mmr_basis", np.int64),
+        ("paid_from", np.int64),  # what isolated positions pay funding from
         ("close_fee_basis", np.int64),
         ("deleverages", np.int64),
         ("shares_losses", np.int64),

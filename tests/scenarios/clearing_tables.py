@@ -218,6 +218,50 @@ SCENARIOS = (
         held="0 -10 -8 18",
         fund="0 35",
     ),
+    # Bybit: of the 30 due at bar 1 the free wallet pays its 20, the margin of 100 the rest; it fails where of 90 no
+    # more than one percent of the worth is left. What the isolated short receives is free.
+    ClearingScenario(
+        name="funding from the free wallet first",
+        bars="""
+            open  high  low  close  rate
+            100   100   100  100    .
+            100   100   100  100    0.03
+            100   100   91   91     .
+        """,
+        accounts="""
+            acc  wallet  size  entry  margin
+            0    120     10    100    100
+            1    100     -10   100    100
+        """,
+        rules={"funding_paid_from": "wallet_first"},
+        events="""
+            bar  kind      acc  size  trigger  bust  price    result
+            2    takeover  0    10    910/9.9  91    .        .
+            2    sale      .    10    .        .     910/9.9  91/9.9
+        """,
+        wallet="0 130",
+        equity="0 220",
+        fund="0  0  91/9.9",
+    ),
+    # OKX: 25 stand against a requirement of 10, so that 15 of 30 are paid, less a hair; the fund pays the other 15.
+    ClearingScenario(
+        name="funding cut to what is above the requirement",
+        bars="""
+            open  high  low  close  rate
+            100   100   100  100    .
+            100   100   100  100    0.03
+        """,
+        accounts="""
+            acc  wallet  size  entry
+            0    25      10    100
+            1    1000    -10   100
+        """,
+        rules={"funding_paid_from": "capped", "fund_start": 100.0},
+        events="",
+        wallet="10+1e-8  1030",
+        held="10 -10",
+        fund="100  85-1e-8",
+    ),
     # The day ends with bar 1. Fund -95; winners made 150 and 100, so that 38 % of each is taken.
     ClearingScenario(
         name="winners share a loss",
