@@ -316,7 +316,7 @@ def lowest_excess(world: World, books: Books) -> float:
     worst = math.inf
     for p in range(books.positions.size):
         position = books.positions[p]
-        if position["quantity"] == 0.0 or position["kind"] == GUEST or position["pinned"] == 1:
+        if position["quantity"] == 0.0 or position["kind"] == GUEST or position["pinned"] > 0:
             continue
         mark = books.state[position["contract"]]["mark"]
         if position["kind"] == ALONE:

@@ -108,8 +108,8 @@ def room_for_funding(world: World, books: Books, p: int, value: float) -> float:
             continue
         at = books.state[position["contract"]]["mark"]
         tier = tier_lookup(world, books, j, abs(position["quantity"]), at)
-        if position["pinned"] == 1:
-            tier = min(tier, position["tier"])
+        if position["pinned"] > 0:
+            tier = min(tier, position["pinned"] - 1)
         constant, slope = line_at(world, books, j, tier)
         room -= (constant + slope * abs(at)) * ABOVE
     state["mark"] = mark

@@ -192,7 +192,7 @@ def step_candidate(world: World, books: Books, p: int, balance: float, requireme
         tier = position["tier"]
         if position["quantity"] == 0.0 or tier < max(1, rules["step_from_tier"]):
             continue
-        if once and position["pinned"] == 1:
+        if once and position["pinned"] > 0:
             continue
         own = own_requirement(world, books, j)
         if own > largest:
@@ -207,12 +207,12 @@ def step_candidate(world: World, books: Books, p: int, balance: float, requireme
 
 
 @step
-def pin(books: Books, p: int) -> None:
-    """Let no higher bracket bind a position until the bar ends."""
+def pin(books: Books, p: int, tier: int) -> None:
+    """Let no bracket above ``tier`` bind a position until the bar ends."""
     if books.positions[p]["pinned"] == 0:
-        books.positions[p]["pinned"] = 1
         books.pinned[books.counters[PINNED]] = p
         books.counters[PINNED] += 1
+    books.positions[p]["pinned"] = tier + 1
 
 
 @step
@@ -227,7 +227,6 @@ def try_step(
     position = books.positions[j]
     c = position["contract"]
     contract = world.contracts[c]
-    pin(books, j)
     if world.rules[0]["step"] == STEP_TIER:
         left, target = tier_step(world, books, j, balance, others)
     else:
@@ -243,6 +242,7 @@ def try_step(
     record(books, journal, bar, j, KIND_STEP, closed, bankruptcy, balance, requirement, fee, 0.0)
     pay_margin(books, j, unrealized_pnl(side * closed, position["entry"], mark) - fee)
     set_holding(books, j, held - side * closed, position["entry"])
+    pin(books, j, target)
     position["tier"] = min(target, tier_lookup(world, books, j, abs(position["quantity"]), mark))
     fund_fee(world, books, c, fee)
     engine_trades(world, books, c, side * closed, mark)

@@ -110,7 +110,10 @@ POSITION = np.dtype(
         ("contract", np.int32),
         ("tier", np.int32),
         ("kind", np.int16),
-        ("pinned", np.int16),  # stepped down in this bar: a higher bracket does not bind until it ends
+        (
+            "pinned",
+            np.int16,
+        ),  # stepped down in this bar: one more than the highest bracket that binds until it ends; 0: no
     ]
 )
 ACCOUNT = np.dtype(

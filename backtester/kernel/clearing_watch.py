@@ -78,7 +78,7 @@ def edges(world: World, books: Books, p: int) -> tuple[float, float]:
     k = contract["tier_start"] + position["tier"]
     least = world.tiers[k]["floor"] / size if position["tier"] > 0 else -math.inf
     most = math.inf
-    if k + 1 < contract["tier_stop"] and position["pinned"] == 0:
+    if k + 1 < contract["tier_stop"] and (position["pinned"] == 0 or position["tier"] < position["pinned"] - 1):
         most = world.tiers[k + 1]["floor"] / size
     if contract["sign"] > 0.0:
         return least, most
@@ -210,7 +210,7 @@ def new_bracket(world: World, books: Books, p: int, value: float) -> None:
     """Find the bracket of a position at a value anew, unless a step has pinned it below."""
     position = books.positions[p]
     tier = tier_lookup(world, books, p, abs(position["quantity"]), value)
-    position["tier"] = min(tier, position["tier"]) if position["pinned"] == 1 else tier
+    position["tier"] = min(tier, position["pinned"] - 1) if position["pinned"] > 0 else tier
 
 
 @step
