@@ -15,6 +15,7 @@ from backtester.clearing.rules import ClearingRules
 from backtester.domain.enums import (
     CloseFeeBasis,
     ContractKind,
+    FundingSource,
     LiquidationStep,
     MarginBasis,
     TierForm,
@@ -129,8 +130,8 @@ def _contracts(market: ClearingMarket, rules: ClearingRules, sizes: Rows) -> tup
         row["largest_slope"] = steepest
         row["low_factor"] = 1.0 if inverse else 1.0 / (1.0 - steepest)
         row["high_factor"] = 1.0 / (1.0 - steepest) if inverse else 1.0
-        smooth = table.form is TierForm.PROGRESSIVE and rules.mmr_basis == "mark"
-        row["jumps"] = int(len(part) > 1 and not smooth)
+        moves = table.unit is TierUnit.NOTIONAL and rules.mmr_basis == "mark"  # the mark chooses the bracket
+        row["jumps"] = int(len(part) > 1 and moves and table.form is not TierForm.PROGRESSIVE)
         start += len(part)
     return contracts, np.concatenate(parts)
 
@@ -144,6 +145,7 @@ def _rules(rules: ClearingRules, bar_ms: int) -> Rows:
         row[name] = getattr(rules, name)
     row["step_from_tier"] = rules.step_from_tier - 1  # tiers count from 1 in the rules, from 0 here
     row["mmr_basis"] = int(MarginBasis[rules.mmr_basis.upper()])
+    row["paid_from"] = int(FundingSource[rules.funding_paid_from.upper()])
     row["close_fee_basis"] = int(CloseFeeBasis[rules.close_fee_basis.upper()])
     row["deleverages"] = int(rules.deleverages)
     row["shares_losses"] = int(rules.shares_losses)
@@ -165,8 +167,8 @@ def _rules(rules: ClearingRules, bar_ms: int) -> Rows:
 
 
 def _settlements(market: ClearingMarket) -> Rows:
-    """Return the settlements within the span, those at a bar's open before those inside it."""
-    parts = []
+    """Return the settlements within the span by time, those at a bar's open before those inside it."""
+    parts, times = [], []
     begin = int(market.open_time[0])
     end = begin + market.bar_ms * len(market.open_time)
     for c, schedule in enumerate(market.funding):
@@ -180,8 +182,10 @@ def _settlements(market: ClearingMarket) -> Rows:
         price = np.asarray(schedule.price, np.float64)[inside]
         part["value"] = price if market.signs[c] > 0 else -1.0 / price
         parts.append(part)
+        times.append(time[inside])
     rows = np.concatenate(parts) if parts else np.zeros(0, SETTLEMENT)
-    return rows[np.lexsort((rows["contract"], rows["inside"], rows["bar"]))]
+    due = np.concatenate(times) if times else np.zeros(0, np.int64)
+    return rows[np.lexsort((rows["contract"], due, rows["inside"], rows["bar"]))]
 
 
 def make_books(market: ClearingMarket, population: Population, rules: ClearingRules, guest: Guest | None) -> Books:

@@ -22,6 +22,7 @@ _VENUE_FIELDS = (
     "liquidation_fee",
     "close_fee_basis",
     "mmr_basis",
+    "funding_paid_from",
 )
 
 
@@ -44,6 +45,9 @@ class ClearingRules(BaseModel):
         Price on which that fee is computed.
     mmr_basis : {"mark", "entry"}
         Price on which maintenance margin is computed.
+    funding_paid_from : {"margin", "wallet_first", "capped"}
+        What isolated positions pay funding from: their margin; the free wallet first, which receives it too; their
+        margin, cut (for cross accounts too) so that the balance stays above the requirement, the fund paying the rest.
     fund : {"contract", "settlement"}
         One fund per contract, or one for all contracts of the settlement currency.
     fund_start : float or None
@@ -94,6 +98,7 @@ class ClearingRules(BaseModel):
     close_fee: float = Field(0.0, ge=0, lt=1)
     close_fee_basis: Literal["mark", "bankruptcy"] = "mark"
     mmr_basis: Literal["mark", "entry"] = "mark"
+    funding_paid_from: Literal["margin", "wallet_first", "capped"] = "margin"
     fund: Literal["contract", "settlement"] = "settlement"
     fund_start: float | None = Field(None, ge=0, allow_inf_nan=False)
     fund_share: float = Field(0.005, ge=0, allow_inf_nan=False)

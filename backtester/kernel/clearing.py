@@ -11,7 +11,6 @@ import math
 
 from backtester.kernel._jit import constant, entry, step
 from backtester.kernel.clearing_engine import (
-    displaced,
     fund_worth,
     mark_at_end,
     outside_trades,
@@ -20,6 +19,7 @@ from backtester.kernel.clearing_engine import (
     sell_inventory,
     set_holding,
 )
+from backtester.kernel.clearing_funding import pay_accounts, settle_due
 from backtester.kernel.clearing_groups import group_balance, group_requirement, joint_changed
 from backtester.kernel.clearing_joint import NEVER, leave_leg, next_joint, open_joint
 from backtester.kernel.clearing_liquidation import liquidate
@@ -38,7 +38,6 @@ from backtester.kernel.clearing_state import (
     CHECKED,
     CLOSED,
     DELEVERAGINGS,
-    DISTANCE,
     ENDLESS,
     GUEST,
     GUEST_NEXT,
@@ -64,7 +63,6 @@ from backtester.kernel.clearing_watch import (
     watch_again,
     watch_all,
 )
-from backtester.kernel.funding import funding_payment
 from backtester.kernel.value import average_entry, unrealized_pnl
 
 TOLERANCE = 1e-9
@@ -152,91 +150,6 @@ def settle_point(world: World, books: Books, journal: Journal, bar: int, now: in
         if not walk_leg(world, books, journal, bar):
             return False
     return False
-
-
-@step
-def pay_accounts(books: Books) -> None:
-    """Let every account pay or receive what is due, and sum up what all of them have, in one pass.
-
-    The sums are compared with the running ones, which are then replaced.
-    """
-    state = books.state
-    for c in range(state.size):
-        state[c]["counted"] = 0.0
-    paid = 0.0
-    cash = 0.0
-    for a in range(books.accounts.size):
-        account = books.accounts[a]
-        wallet = account["wallet"]
-        isolated = account["isolated"] == 1
-        for p in range(account["first"], account["stop"]):
-            position = books.positions[p]
-            quantity = position["quantity"]
-            if quantity == 0.0:
-                cash += position["margin"]
-                continue
-            row = state[position["contract"]]
-            payment = quantity * row["flow"]
-            if isolated:
-                position["margin"] -= payment
-            else:
-                wallet -= payment
-            paid += payment
-            cash += position["margin"] - quantity * position["entry"]
-            row["counted"] += quantity
-        account["wallet"] = wallet
-        cash += wallet
-    running = books.totals[CASH] - paid
-    books.totals[SUMMED] = max(books.totals[SUMMED], abs(cash - running) / books.totals[SCALE])
-    books.totals[CASH] = cash
-    for c in range(state.size):
-        apart = abs(state[c]["counted"] - state[c]["account_quantity"])
-        if state[c]["largest_interest"] > 0.0:
-            books.totals[SUMMED] = max(books.totals[SUMMED], apart / state[c]["largest_interest"])
-
-
-@step
-def pay_venue(world: World, books: Books, c: int, flow: float) -> None:
-    """Let the engine, for its fund, and the outside market pay one settlement, and loosen the keys by it."""
-    state = books.state[c]
-    from_engine = state["engine_quantity"] * flow
-    fund = books.funds[world.contracts[c]["fund"]]
-    if world.rules[0]["booking_ms"] == 0:
-        fund["balance"] -= from_engine
-    else:
-        fund["pending"] -= from_engine
-    fund["funding"] -= from_engine
-    state["outside_cash"] -= state["outside_quantity"] * flow
-    books.totals[DISTANCE] += abs(flow / state["mark"])
-    if flow > 0.0:
-        state["low_creep"] += flow * world.contracts[c]["low_factor"]
-    else:
-        state["high_creep"] -= flow * world.contracts[c]["high_factor"]
-
-
-@step
-def settle_due(world: World, books: Books, bar: int, row: int, inside: int) -> int:
-    """Settle the funding due at the open of a bar (``inside`` 0) or within it; return the next row of settlements."""
-    first = row
-    while row < world.settlements.size:
-        due = world.settlements[row]
-        if due["bar"] != bar or due["inside"] != inside:
-            break
-        c = due["contract"]
-        value = due["value"]
-        if math.isnan(value):
-            mark = world.mark[CLOSE if inside == 1 else OPEN, c, bar]
-            shift = world.rules[0]["mark_share"] * books.state[c]["shift"]
-            value = displaced(mark, shift, world.contracts[c]["sign"])
-        flow = funding_payment(1.0, value, due["rate"])
-        pay_venue(world, books, c, flow)
-        books.state[c]["flow"] += flow
-        row += 1
-    if row > first:
-        pay_accounts(books)
-        for c in range(world.contracts.size):
-            books.state[c]["flow"] = 0.0
-    return row
 
 
 @step
@@ -403,7 +316,7 @@ def lowest_excess(world: World, books: Books) -> float:
     worst = math.inf
     for p in range(books.positions.size):
         position = books.positions[p]
-        if position["quantity"] == 0.0 or position["kind"] == GUEST or position["pinned"] == 1:
+        if position["quantity"] == 0.0 or position["kind"] == GUEST or position["pinned"] > 0:
             continue
         mark = books.state[position["contract"]]["mark"]
         if position["kind"] == ALONE:

@@ -10,6 +10,7 @@ from backtester.kernel._jit import step
 from backtester.kernel.clearing_state import CASH, LEG_BENT, Books, World
 from backtester.kernel.value import average_entry, unrealized_pnl
 
+DUST = 1e-12  # of a price: a sale at the price paid, but for rounding, is none at a loss
 LEAST_PRICE = 0.05  # the engine's own trades never push a price below this part of the market's
 
 
@@ -155,7 +156,7 @@ def sell_inventory(world: World, books: Books, c: int, f: float) -> None:
     value = displaced(state["trade"], state["shift"] - side * 0.5 * part * offer, sign)
     loss = side * (state["engine_entry"] - value)
     sold = offer
-    if rules["deleverages"] == 1 and rules["on_exhaustion"] == 1 and loss > 0.0:
+    if rules["deleverages"] == 1 and rules["on_exhaustion"] == 1 and loss > DUST * abs(value):
         sold = min(offer, max(fund["balance"] + fund["pending"], 0.0) / loss)
     if sold <= 0.0:
         return

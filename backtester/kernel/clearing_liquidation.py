@@ -27,7 +27,7 @@ from backtester.kernel.clearing_groups import (
     watch_account,
 )
 from backtester.kernel.clearing_state import CASH, LIQUIDATIONS, PINNED, Books, Journal, World
-from backtester.kernel.clearing_watch import line_at, tier_lookup
+from backtester.kernel.clearing_watch import bracket_unit, line_at, tier_lookup
 from backtester.kernel.fills import SNAP, add_on_grid, floor_to_step, largest_below, trading_fee
 from backtester.kernel.margin import bankruptcy_value
 from backtester.kernel.value import unrealized_pnl
@@ -96,9 +96,7 @@ def size_below(world: World, books: Books, p: int, tier: int) -> float:
     contract = world.contracts[position["contract"]]
     num = contract["step_num"]
     den = contract["step_den"]
-    unit = abs(books.state[position["contract"]]["mark"])
-    if contract["by_notional"] == 0:
-        unit = 1.0 / contract["contract_size"]
+    unit = bracket_unit(world, books, p, books.state[position["contract"]]["mark"])
     cap = world.tiers[contract["tier_start"] + tier + 1]["floor"]
     less = less_one_step(abs(position["quantity"]), num, den)
     if num == 0.0:
@@ -141,7 +139,7 @@ def tier_step(world: World, books: Books, p: int, balance: float, others: float)
         left = size_below(world, books, p, target)
         if left <= 0.0:
             break
-        in_force = tier_lookup(world, c, left, books.state[c]["mark"])
+        in_force = tier_lookup(world, books, p, left, books.state[c]["mark"])
         if restores(world, books, p, balance, others, left, in_force):
             return left, target
     return 0.0, 0
@@ -174,7 +172,7 @@ def restore_step(world: World, books: Books, p: int, balance: float, others: flo
                 left = less_one_step(left, num, den)
             if not restores(world, books, p, balance, others, left, k):
                 continue
-        if left > 0.0 and tier_lookup(world, c, left, mark) == k:
+        if left > 0.0 and tier_lookup(world, books, p, left, mark) == k:
             return left, k
     return 0.0, 0
 
@@ -194,7 +192,7 @@ def step_candidate(world: World, books: Books, p: int, balance: float, requireme
         tier = position["tier"]
         if position["quantity"] == 0.0 or tier < max(1, rules["step_from_tier"]):
             continue
-        if once and position["pinned"] == 1:
+        if once and position["pinned"] > 0:
             continue
         own = own_requirement(world, books, j)
         if own > largest:
@@ -209,12 +207,12 @@ def step_candidate(world: World, books: Books, p: int, balance: float, requireme
 
 
 @step
-def pin(books: Books, p: int) -> None:
-    """Let no higher bracket bind a position until the bar ends."""
+def pin(books: Books, p: int, tier: int) -> None:
+    """Let no bracket above ``tier`` bind a position until the bar ends."""
     if books.positions[p]["pinned"] == 0:
-        books.positions[p]["pinned"] = 1
         books.pinned[books.counters[PINNED]] = p
         books.counters[PINNED] += 1
+    books.positions[p]["pinned"] = tier + 1
 
 
 @step
@@ -229,7 +227,6 @@ def try_step(
     position = books.positions[j]
     c = position["contract"]
     contract = world.contracts[c]
-    pin(books, j)
     if world.rules[0]["step"] == STEP_TIER:
         left, target = tier_step(world, books, j, balance, others)
     else:
@@ -245,7 +242,8 @@ def try_step(
     record(books, journal, bar, j, KIND_STEP, closed, bankruptcy, balance, requirement, fee, 0.0)
     pay_margin(books, j, unrealized_pnl(side * closed, position["entry"], mark) - fee)
     set_holding(books, j, held - side * closed, position["entry"])
-    position["tier"] = min(target, tier_lookup(world, c, abs(position["quantity"]), mark))
+    pin(books, j, target)
+    position["tier"] = min(target, tier_lookup(world, books, j, abs(position["quantity"]), mark))
     fund_fee(world, books, c, fee)
     engine_trades(world, books, c, side * closed, mark)
     return True

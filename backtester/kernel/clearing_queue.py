@@ -34,7 +34,6 @@ from backtester.kernel.margin import initial_margin
 from backtester.kernel.value import unrealized_pnl
 
 TOP = constant(0)
-DUST = 1e-12  # of all wallets: what rounding leaves of a worth of nothing is no exhaustion
 
 
 @step
@@ -239,9 +238,11 @@ def deleverage(world: World, books: Books, journal: Journal, bar: int, c: int) -
         rank += 1
         size = abs(books.positions[p]["quantity"])
         cumulative += size
-        if margin_balance(books, p) - side * size * (value - mark) < 0.0:
-            continue  # its balance at that price would be negative
         closed = min(size, abs(state["engine_quantity"]))
+        # the margin of an isolated position comes free in proportion: any part of it is as well backed as the whole
+        asked = size if books.accounts[books.positions[p]["account"]]["isolated"] == 1 else closed
+        if margin_balance(books, p) - side * asked * (value - mark) < 0.0:
+            continue  # its balance would be negative
         n = books.counters[DELEVERAGINGS]
         books.counters[DELEVERAGINGS] = n + 1
         if n < journal.deleveragings.size:

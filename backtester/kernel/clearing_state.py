@@ -44,8 +44,8 @@ SIZES_APART = 2
 BELOW_LIMIT = 3
 ENDLESS = 4
 
-# amounts below this part of the wallets are rounding, not a fund's lack
-DUST = 1e-13
+# amounts below this part of all wallets are rounding, not a lack of the fund
+DUST = 1e-12
 
 # deleveraging price and ranking, as rules name them
 AT_BANKRUPTCY = 0
@@ -84,6 +84,7 @@ RULES = np.dtype(
         ("step_once", np.int64),
         ("liquidation_fee", np.float64),
         ("mmr_basis", np.int64),
+        ("paid_from", np.int64),  # what isolated positions pay funding from
         ("close_fee_basis", np.int64),
         ("deleverages", np.int64),
         ("shares_losses", np.int64),
@@ -112,7 +113,10 @@ POSITION = np.dtype(
         ("contract", np.int32),
         ("tier", np.int32),
         ("kind", np.int16),
-        ("pinned", np.int16),  # stepped down in this bar: a higher bracket does not bind until it ends
+        (
+            "pinned",
+            np.int16,
+        ),  # stepped down in this bar: one more than the highest bracket that binds until it ends; 0: no
     ]
 )
 ACCOUNT = np.dtype(

@@ -12,7 +12,7 @@ import math
 
 from backtester.kernel._jit import step
 from backtester.kernel.clearing_state import ALONE, Books, Floats, Ints, World
-from backtester.kernel.margin import liquidation_value, requirement_line
+from backtester.kernel.margin import BASIS_ENTRY, liquidation_value, requirement_line
 
 
 @step
@@ -36,10 +36,23 @@ def line_at(world: World, books: Books, p: int, tier: int) -> tuple[float, float
 
 
 @step
-def tier_lookup(world: World, c: int, size: float, value: float) -> int:
-    """Return the bracket of a size (unsigned quantity) of contract ``c`` at a value."""
-    contract = world.contracts[c]
-    measure = size * abs(value) if contract["by_notional"] == 1 else size / contract["contract_size"]
+def bracket_unit(world: World, books: Books, p: int, value: float) -> float:
+    """Return what one unit of position ``p`` counts in the unit of its tier table: contracts, or notional.
+
+    The notional is that at ``value``, or at the entry where maintenance margin is reckoned on it.
+    """
+    position = books.positions[p]
+    contract = world.contracts[position["contract"]]
+    if contract["by_notional"] == 0:
+        return 1.0 / contract["contract_size"]
+    return abs(position["entry"]) if world.rules[0]["mmr_basis"] == BASIS_ENTRY else abs(value)
+
+
+@step
+def tier_lookup(world: World, books: Books, p: int, size: float, value: float) -> int:
+    """Return the bracket of position ``p`` were its size ``size`` (unsigned), at a value."""
+    contract = world.contracts[books.positions[p]["contract"]]
+    measure = size * bracket_unit(world, books, p, value)
     k = contract["tier_start"]
     while k + 1 < contract["tier_stop"] and measure >= world.tiers[k + 1]["floor"]:
         k += 1
@@ -60,12 +73,12 @@ def edges(world: World, books: Books, p: int) -> tuple[float, float]:
     position = books.positions[p]
     contract = world.contracts[position["contract"]]
     size = abs(position["quantity"])
-    if contract["by_notional"] == 0 or size == 0.0:
+    if contract["by_notional"] == 0 or world.rules[0]["mmr_basis"] == BASIS_ENTRY or size == 0.0:
         return -math.inf, math.inf
     k = contract["tier_start"] + position["tier"]
     least = world.tiers[k]["floor"] / size if position["tier"] > 0 else -math.inf
     most = math.inf
-    if k + 1 < contract["tier_stop"] and position["pinned"] == 0:
+    if k + 1 < contract["tier_stop"] and (position["pinned"] == 0 or position["tier"] < position["pinned"] - 1):
         most = world.tiers[k + 1]["floor"] / size
     if contract["sign"] > 0.0:
         return least, most
@@ -196,8 +209,8 @@ def watch_all(world: World, books: Books) -> None:
 def new_bracket(world: World, books: Books, p: int, value: float) -> None:
     """Find the bracket of a position at a value anew, unless a step has pinned it below."""
     position = books.positions[p]
-    tier = tier_lookup(world, position["contract"], abs(position["quantity"]), value)
-    position["tier"] = min(tier, position["tier"]) if position["pinned"] == 1 else tier
+    tier = tier_lookup(world, books, p, abs(position["quantity"]), value)
+    position["tier"] = min(tier, position["pinned"] - 1) if position["pinned"] > 0 else tier
 
 
 @step

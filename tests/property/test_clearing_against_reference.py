@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
-from tests.property.clearing_markets import markets, with_venue
+from tests.property.clearing_markets import markets
 from tests.property.strategies import CI, LONG
 from tests.reference.clearing import replay_state
 from tests.reference.clearing_adapter import replay_product
@@ -14,7 +14,6 @@ from tests.reference.clearing_compare import assert_agree
 
 
 def agree(market: Market) -> None:
-    market = with_venue(market, funding_paid_from="margin", mmr_basis="mark")
     assert_agree(replay_state(market), replay_product(market))
 
 

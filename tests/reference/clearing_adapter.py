@@ -20,7 +20,7 @@ from backtester.kernel.clearing_state import CLAWBACKS, CLOSED, DELEVERAGINGS, L
 from tests.reference.case import Tiers
 from tests.reference.clearing_case import Listing, Market, Venue
 
-ENOUGH = 1e15  # of volume, where it is without limit
+ENOUGH = 1e30  # of volume, where it is without limit: it leaves no impact either
 SERIES = ("open", "high", "low", "close")
 
 
@@ -119,7 +119,6 @@ def population_of(case: Market) -> Population:
 
 def rules_of(venue: Venue) -> ClearingRules:
     """Return the product's form of the venue's rules."""
-    assert venue.funding_paid_from == "margin", "the product's populations pay from the margin"
     return ClearingRules(
         takeover=venue.takeover,
         step=venue.step,
@@ -131,6 +130,7 @@ def rules_of(venue: Venue) -> ClearingRules:
         close_fee=float(venue.close_fee),
         close_fee_basis=venue.close_fee_basis,
         mmr_basis=venue.mmr_basis,
+        funding_paid_from=venue.funding_paid_from,
         fund=venue.fund,
         fund_start=float(venue.fund_start),
         booking="at_once" if venue.booking_hour is None else "daily",

@@ -69,6 +69,8 @@ class State:
             [Trunk(t) for t in terms],
             [Fund(Fraction(case.venue.fund_start)) for _ in range(count)],
         )
+        for fund in state.funds:  # as the close before the first bar left it
+            fund.closes.append((case.open_time[0], fund.balance))
         for i, listing in enumerate(case.listings):
             first = Fraction(listing.mark.open[0])
             over = sum((a.holdings[i].size for a in accounts if i in a.holdings), ZERO)

@@ -122,6 +122,34 @@ SCENARIOS = (
         fund="0 0",
         inventory="0",
     ),
+    # Shorts pay 0.0016 a dollar, so that 0.4 coins become -1.2, with 4.8 behind a thousand at the mark. Closed at 100
+    # the isolated thousand would leave -1.2. Under cross margin the 200 that are needed cost 1.2 of 4.8.
+    ClearingScenario(
+        name="inverse: who could not bear the price is passed over",
+        bars="""
+            open  high  low   close  volume  rate
+            100   100   100   100    1000    .
+            62.5  62.5  62.5  62.5   0       -0.1
+        """,
+        accounts="""
+            acc  wallet  size   entry  margin
+            0    0.5     200    100    .
+            1    0.4     -1000  100    0.4
+            2    0.4     -1000  100    .
+            3    100     1800   100    .
+        """,
+        terms=COIN,
+        rules={"deleverage_price": "previous_mark"},
+        events="""
+            bar  kind        acc  size  price  bust      realized  taken  result
+            1    takeover    0    200   .      1/0.0141  -1.2      .      .
+            1    deleverage  2    -200  100    .         1.2       -1.2   0.82
+        """,
+        wallet="0  -1.2  -1.2  102.88",
+        equity="0  4.8  3.6  102.88-10.8",
+        held="0 -1000 -800 1800",
+        fund="0 0.82",
+    ),
     # 3.4 lost; winners made 3.6 and 2.4.
     ClearingScenario(
         name="inverse: winners share a loss",

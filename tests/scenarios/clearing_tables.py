@@ -190,6 +190,78 @@ SCENARIOS = (
         equity="0  655+250  9999-250",
         held="0 -10 10",
     ),
+    # Shorts pay 7.5 a unit, so that 40 become -35, with 215 behind ten at the mark of 75. Closed at 100 the isolated
+    # ten of account 1 would leave -35: no part is taken, since margin comes free in proportion. The same ten under
+    # cross margin bear the two that are needed: they cost 50.
+    ClearingScenario(
+        name="who could not bear the price is passed over",
+        bars="""
+            open  high  low  close  volume  rate
+            100   100   100  100    1000    .
+            75    75    75   75     0       -0.1
+        """,
+        accounts="""
+            acc  wallet  size  entry  margin
+            0    20      2     100    .
+            1    40      -10   100    40
+            2    40      -10   100    .
+            3    10000   18    100    .
+        """,
+        rules={"deleverage_price": "previous_mark"},
+        events="""
+            bar  kind        acc  size  price  bust  realized  taken  result
+            1    takeover    0    2     .      82.5  -50       .      .
+            1    deleverage  2    -2    100    .     50        -50    35
+        """,
+        wallet="0  -35  -35  10135",
+        equity="0  215  165  10135-450",
+        held="0 -10 -8 18",
+        fund="0 35",
+    ),
+    # Bybit: of the 30 due at bar 1 the free wallet pays its 20, the margin of 100 the rest; it fails where of 90 no
+    # more than one percent of the worth is left. What the isolated short receives is free.
+    ClearingScenario(
+        name="funding from the free wallet first",
+        bars="""
+            open  high  low  close  rate
+            100   100   100  100    .
+            100   100   100  100    0.03
+            100   100   91   91     .
+        """,
+        accounts="""
+            acc  wallet  size  entry  margin
+            0    120     10    100    100
+            1    100     -10   100    100
+        """,
+        rules={"funding_paid_from": "wallet_first"},
+        events="""
+            bar  kind      acc  size  trigger  bust  price    result
+            2    takeover  0    10    910/9.9  91    .        .
+            2    sale      .    10    .        .     910/9.9  91/9.9
+        """,
+        wallet="0 130",
+        equity="0 220",
+        fund="0  0  91/9.9",
+    ),
+    # OKX: 25 stand against a requirement of 10, so that 15 of 30 are paid, less a hair; the fund pays the other 15.
+    ClearingScenario(
+        name="funding cut to what is above the requirement",
+        bars="""
+            open  high  low  close  rate
+            100   100   100  100    .
+            100   100   100  100    0.03
+        """,
+        accounts="""
+            acc  wallet  size  entry
+            0    25      10    100
+            1    1000    -10   100
+        """,
+        rules={"funding_paid_from": "capped", "fund_start": 100.0},
+        events="",
+        wallet="10+1e-8  1030",
+        held="10 -10",
+        fund="100  85-1e-8",
+    ),
     # The day ends with bar 1. Fund -95; winners made 150 and 100, so that 38 % of each is taken.
     ClearingScenario(
         name="winners share a loss",

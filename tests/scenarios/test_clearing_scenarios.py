@@ -9,10 +9,11 @@ import pytest
 from tests.reference.clearing import replay, replay_state
 from tests.reference.clearing_adapter import replay_product
 from tests.reference.clearing_compare import assert_agree
-from tests.scenarios import clearing_inverse_tables, clearing_tables
+from tests.scenarios import clearing_cascade_tables, clearing_inverse_tables, clearing_tables
 from tests.scenarios.clearing_table import ClearingScenario, check, market_of
 
-SCENARIOS = [*clearing_tables.SCENARIOS, *clearing_inverse_tables.SCENARIOS]
+TABLES = (clearing_tables, clearing_inverse_tables, clearing_cascade_tables)
+SCENARIOS = [scenario for module in TABLES for scenario in module.SCENARIOS]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)

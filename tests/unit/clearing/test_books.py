@@ -95,6 +95,7 @@ def random_rules(rng: np.random.Generator) -> ClearingRules:
         close_fee=one(0.0, 0.0006),
         close_fee_basis=one("mark", "bankruptcy"),
         mmr_basis=one("mark", "entry"),
+        funding_paid_from=one("margin", "wallet_first", "capped"),
         fund=one("contract", "settlement"),
         booking=one("at_once", "daily"),
         waterfall=one(*PAYERS),

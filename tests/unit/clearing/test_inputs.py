@@ -57,6 +57,9 @@ def test_packs_say_what_venues_do() -> None:
 
 def test_rules_hold_from_their_date_on() -> None:
     assert clearing_rules("bybit", JULY_2024).drawdown == 0.3
+    sources = {venue: clearing_rules(venue).funding_paid_from for venue in ("binance", "bybit", "okx")}
+    assert sources == {"binance": "margin", "bybit": "wallet_first", "okx": "capped"}
+    assert (clearing_rules("bybit", JULY_2024).mmr_basis, clearing_rules("bybit").mmr_basis) == ("entry", "mark")
     assert clearing_rules("bybit").drawdown == 0.0
 
 

@@ -15,22 +15,23 @@ import pytest
 
 from backtester.domain.margin_tiers import MarginTier, TierTable
 from backtester.kernel import margin
-from tests.unit.vectors import cash_cases, margin_cases
-from tests.unit.vectors.table import Case, Vector, read_listed, read_vectors
+from tests.unit.vectors import cash_cases, clearing_cases, margin_cases
+from tests.unit.vectors.table import Case, Vector, is_number, read_listed, read_vectors
 
 VECTORS = read_vectors()
 LISTED = read_listed()
 FROM_REAL_DATA = "binance-brackets-all"
+MODULES = (margin_cases, cash_cases, clearing_cases)
 
 
 def case_of(vector: Vector) -> Case | None:
     """Return what computes an example: by id, by the start of the id, by kind; None for a listed one."""
     if vector.id in LISTED["listed"] or vector.id == FROM_REAL_DATA:
         return None
-    for cases in (margin_cases, cash_cases):
+    for cases in MODULES:
         if vector.id in cases.BY_ID:
             return cases.BY_ID[vector.id]
-    for cases in (margin_cases, cash_cases):
+    for cases in MODULES:
         for prefix, case in cases.BY_PREFIX.items():
             if vector.id.startswith(prefix) and (prefix != "deribit-" or vector.kind == "initial_margin"):
                 return case
@@ -72,10 +73,10 @@ def test_example(name):
 
 
 def assert_printed(vector: Vector, key: str, printed: object, computed: object) -> None:
-    if isinstance(printed, bool) or printed == "":
+    if isinstance(printed, bool) or (isinstance(printed, str) and not is_number(printed)):
         assert computed == printed, key
     elif isinstance(printed, list):
-        assert [float(p) for p in printed] == pytest.approx(computed, rel=1e-12, abs=1e-9), key
+        assert [float(str(p).rstrip("%")) for p in printed] == pytest.approx(computed, rel=1e-12, abs=1e-9), key
     else:
         expected = float(str(printed))
         assert isinstance(computed, int | float)
