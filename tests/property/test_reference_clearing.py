@@ -70,14 +70,19 @@ def test_nothing_is_lost_in_many_markets(market: Market) -> None:
 
 
 def in_other_money(market: Market, factor: int) -> Market:
-    """Return the market with ``factor`` times the money: wallets, sizes, volumes, floors and funds grow."""
+    """Return the market with ``factor`` times the money: wallets, sizes, lots, volumes, floors and funds grow."""
 
     def table(tiers: Tiers) -> Tiers:
         rows = (replace(t, floor=t.floor * factor, cap=t.cap * factor) for t in tiers.tiers)
         return replace(tiers, tiers=tuple(rows))
 
     listings = tuple(
-        replace(c, table=table(c.table), volume=None if c.volume is None else tuple(v * factor for v in c.volume))
+        replace(
+            c,
+            table=table(c.table),
+            volume=None if c.volume is None else tuple(v * factor for v in c.volume),
+            lot=c.lot * factor,
+        )
         for c in market.listings
     )
     traders = tuple(

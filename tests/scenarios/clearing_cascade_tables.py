@@ -197,6 +197,35 @@ SCENARIOS = (
         held="11 -30",
         fund="100 100 100",
     ),
+    # At 110 there are 40 against 1650*0.03; nine of 15 lots are below 1000, and the bracket from 900 binds until the
+    # bar ends. At 95 their 855 ask for one percent only, but from 100 on they are worth 900 again and ask for two: they
+    # fail at (130 + 900)/9.18, where eight lots are below 900.
+    ClearingScenario(
+        name="the bracket of a step binds again after a lower one",
+        bars="""
+            open  high   low  close
+            100   100    100  100
+            110   112.5  95   112.5
+        """,
+        accounts="""
+            acc  wallet  size  entry
+            0    190     -15   100
+            1    1000    15    100
+        """,
+        terms={"table": brackets((0, 0.01), (900, 0.02), (1000, 0.03), form="flat"), "lot": 1.0},
+        rules={"step": "tier", "fund_start": 100.0},
+        events="""
+            bar  kind  acc  size  trigger    realized       fee  price      result
+            1    step  0    -6    110        -60            0    .          .
+            1    sale  .    -6    .          .              .    110        0
+            1    step  0    -1    1030/9.18  100-1030/9.18  0    .          .
+            1    sale  .    -1    .          .              .    1030/9.18  0
+        """,
+        wallet="230-1030/9.18  1000",
+        equity="130-1030/9.18  1187.5",
+        held="-8 15",
+        fund="100 100",
+    ),
     # 0.2 coins are left against 12.5*0.02. 400 dollars are worth 5 coins and belong to the upper bracket: 390 remain.
     ClearingScenario(
         name="inverse: a step to the lower bracket",
