@@ -159,7 +159,9 @@
     zoom(figure, from, end);
     if (!figure.hasAttribute("tabindex")) figure.tabIndex = -1;
     figure.focus({ preventScroll: true });
-    figure.scrollIntoView({ block: figure.offsetHeight > window.innerHeight ? "start" : "center" });
+    const aim = { block: figure.offsetHeight > window.innerHeight ? "start" : "center" };
+    figure.scrollIntoView(aim);
+    if (window.report.settle) window.report.settle(figure, aim);
     return true;
   }
   function zoom(figure, from, to) {

@@ -43,6 +43,23 @@
   }
   reachable();
 
+  // Figures that are drawn on the way push down what lies below: once the scrolling has ended the aim is taken again,
+  // unless the reader scrolls on.
+  function settle(target, options) {
+    let left = 3, over = false;
+    const end = function () { over = true; };
+    ["wheel", "touchstart", "keydown", "mousedown"].forEach(function (name) { window.addEventListener(name, end, { once: true, passive: true }); });
+    function again() {
+      if (over || left === 0) return;
+      left -= 1;
+      target.scrollIntoView(Object.assign({}, options, { behavior: "instant" }));
+      window.setTimeout(again, 300);
+    }
+    window.setTimeout(end, 4000);
+    if ("onscrollend" in window) window.addEventListener("scrollend", again, { once: true });
+    else window.setTimeout(again, 900);
+  }
+
   // On a narrow screen the contents are a menu.
   const menu = document.getElementById("contents-switch");
   if (menu) {
@@ -71,6 +88,13 @@
     title.tabIndex = -1;
     title.focus({ preventScroll: true });
     next.scrollIntoView();
+    settle(next);
+  });
+  document.querySelectorAll(".contents a").forEach(function (link) {
+    link.addEventListener("click", function () {
+      const target = document.getElementById(link.hash.slice(1));
+      if (target) settle(target);
+    });
   });
 
   // The section being read is marked in the contents.
@@ -103,5 +127,5 @@
   document.querySelectorAll("[data-copy]").forEach(function (button) {
     button.addEventListener("click", function () { copy(document.getElementById(button.dataset.copy), button); });
   });
-  window.report = Object.assign(window.report || {}, { element: element, copy: copy });
+  window.report = Object.assign(window.report || {}, { element: element, copy: copy, settle: settle });
 })();
