@@ -79,7 +79,10 @@ def print_table(
     lines = [*rows]
     for row in lines:
         table.add_row(*(Text(cell) for cell in row))
-    longest = [max(map(cell_len, column)) for column in zip(columns, *lines, strict=True)]
+    # Both lines of a cell count: columns that may be folded then have room for their sentences.
+    longest = [
+        max(cell_len(cell.replace("\n", " ")) for cell in column) for column in zip(columns, *lines, strict=True)
+    ]
     needed = sum(size if place in {*right, *whole} else min(size, _NARROWEST) for place, size in enumerate(longest))
     console = Console()
     console.width = max(console.width, needed + 3 * len(longest) + 1)  # rather wider than the screen than cut off

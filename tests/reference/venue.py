@@ -49,7 +49,7 @@ def deleverage(book: Book, event: Deleverage, moment: Moment) -> None:
         if event.mark is not None:
             moment = replace(moment, marks={**moment.marks, i: Fraction(event.mark)})
         if event.quantity is not None:
-            wanted = min(wanted, Fraction(event.quantity))
+            wanted = min(wanted, in_lots(Fraction(event.quantity), book.rules[i].step))
         elif event.fraction < 1:
             wanted = whole_steps(Fraction(event.fraction) * wanted, book.rules[i].step)
         price = moment.marks[i] if event.price is None else Fraction(event.price)
@@ -58,6 +58,12 @@ def deleverage(book: Book, event: Deleverage, moment: Moment) -> None:
             counts["deleverages_cut"] = counts.get("deleverages_cut", 0) + 1
         if size > 0:
             close_for_venue(book, i, size, price, moment)
+
+
+def in_lots(quantity: Fraction, step: Fraction) -> Fraction:
+    """Return the whole lots that a float stands for: 85.8 is no exact multiple of 0.1."""
+    nearest = round(quantity / step) * step if step else quantity
+    return nearest if abs(nearest - quantity) <= SLACK * quantity else quantity
 
 
 def bearable(book: Book, i: int, wanted: Fraction, price: Fraction, marks: Mapping[int, Fraction]) -> Fraction:
@@ -94,7 +100,7 @@ def close_for_venue(book: Book, i: int, size: Fraction, price: Fraction, moment:
     book.post(moment.time, i, "realized_pnl", realised)
     book.post(moment.time, i, "auto_deleverage", difference)
     left = abs(position.size) - size
-    if book.rules[i].step == 0 and left <= SLACK * abs(position.size):
+    if left <= SLACK * abs(position.size):  # a quantity of floats is no exact multiple of a lot
         left = ZERO
     position.margin = shortened(position.margin * left / abs(position.size))
     position.size = left * position.side

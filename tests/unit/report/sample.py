@@ -30,7 +30,7 @@ def market(symbols: int, bars: int, seed: int, step: float = 0.006) -> dict[str,
     rng = np.random.default_rng(seed)
     common = rng.normal(0, step, (1, bars)) * 0.7
     moves = common + rng.normal(0, step * 0.7, (symbols, bars)) + 0.06 * step * np.sin(np.arange(bars) / 170.0)
-    close = np.array([[60_000.0], [3_000.0], [150.0], [0.4]])[:symbols] * np.exp(np.cumsum(moves, axis=1))
+    close = np.resize([60_000.0, 3_000.0, 150.0, 0.4], (symbols, 1)) * np.exp(np.cumsum(moves, axis=1))
     first = close[:, :1] * np.exp(-moves[:, :1])
     opened = np.concatenate([first, close[:, :-1]], axis=1)
     wick = np.abs(rng.normal(0, step / 2, (2, symbols, bars)))
