@@ -28,7 +28,7 @@ from backtester.kernel.clearing_groups import (
 )
 from backtester.kernel.clearing_state import CASH, LIQUIDATIONS, PINNED, Books, Journal, World
 from backtester.kernel.clearing_watch import bracket_unit, line_at, tier_lookup
-from backtester.kernel.fills import SNAP, add_on_grid, floor_to_step, largest_below, trading_fee
+from backtester.kernel.fills import SNAP, add_on_grid, floor_to_step, largest_below, less_one_step, trading_fee
 from backtester.kernel.margin import bankruptcy_value
 from backtester.kernel.value import unrealized_pnl
 
@@ -76,17 +76,6 @@ def record(
     row["fee"] = fee
     row["deficit"] = deficit
     row["tier"] = position["tier"]
-
-
-@step
-def less_one_step(size: float, step_num: float, step_den: float) -> float:
-    """Return the largest size on the grid of lots below a size; without a grid, a billionth less."""
-    if step_num == 0.0:
-        return size * (1.0 - SNAP)
-    below = floor_to_step(size, step_num, step_den)
-    if abs(size - below) > SNAP * step_num / step_den:
-        return below
-    return add_on_grid(size, -step_num / step_den, step_num, step_den)
 
 
 @step

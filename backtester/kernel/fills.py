@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from backtester.kernel._jit import entry
+from backtester.kernel._jit import entry, step
 
 SNAP = 1e-9  # lots: a quantity this near to a whole lot is that lot; binary fractions put 0.3 / 0.1 below 3
 SPACING = 2.0**-52  # relative: the next smaller number
@@ -86,3 +86,14 @@ def largest_below(limit: float, unit: float, step_num: float, step_den: float) -
     while lots > 0.0 and lots * step_num / step_den * unit >= limit:
         lots = min(lots - 1.0, lots * (1.0 - SPACING))  # beyond 2**53 lots, one less is the same number
     return max(lots, 0.0) * step_num / step_den
+
+
+@step
+def less_one_step(size: float, step_num: float, step_den: float) -> float:
+    """Return the largest size on the grid of steps below a size; without a grid, a billionth less."""
+    if step_num == 0.0:
+        return size * (1.0 - SNAP)
+    below = floor_to_step(size, step_num, step_den)
+    if abs(size - below) > SNAP * step_num / step_den:
+        return below
+    return add_on_grid(size, -step_num / step_den, step_num, step_den)

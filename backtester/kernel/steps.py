@@ -12,7 +12,7 @@ from backtester.domain.enums import (
     MarginMode,
 )
 from backtester.kernel._jit import constant, step
-from backtester.kernel.fills import SNAP, add_on_grid, floor_to_step, largest_below, trading_fee
+from backtester.kernel.fills import SNAP, add_on_grid, floor_to_step, largest_below, less_one_step, trading_fee
 from backtester.kernel.groups import CROSS_GROUP, execution_value, tier_requirement
 from backtester.kernel.margin import BASIS_ENTRY, find_tier
 from backtester.kernel.path import bracket_size, line_in_tier, size_unit
@@ -98,17 +98,6 @@ def tier_of_size(setup: Setup, book: Book, i: int, size: float) -> int:
     unit = size_unit(setup, book, i, book.positions[i]["value_now"])
     size += bracket_size(setup, book, i) - abs(book.positions[i]["quantity"])
     return find_tier(setup.floors, table["start"], table["stop"], size * unit)
-
-
-@step
-def less_one_step(size: float, step_num: float, step_den: float) -> float:
-    """Return the largest size on the grid of steps below a size; without a grid, a billionth less."""
-    if step_num == 0.0:
-        return size * (1.0 - SNAP)
-    below = floor_to_step(size, step_num, step_den)
-    if abs(size - below) > SNAP * step_num / step_den:
-        return below
-    return add_on_grid(size, -step_num / step_den, step_num, step_den)
 
 
 @step
